@@ -1,0 +1,54 @@
+# make demo and make test need nothing but Python 3.11 or newer, gcc and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# One interpreter of each version from 3.11 on, for "make check".
+PYTHONS := $(shell for minor in 11 12 13 14 15; do \
+	for python in $$(command -v python3.$$minor python3) $$HOME/.pyenv/versions/3.$$minor.*/bin/python; do \
+		"$$python" -c "import sys; sys.exit(sys.version_info[:2] != (3, $$minor))" 2>/dev/null \
+			&& { echo "$$python"; break; }; \
+	done; done)
+
+.PHONY: help demo test check bench clean
+
+help:
+	@echo "make demo    timers, joined tasks, TCP and UDP echo over real sockets"
+	@echo "make test    the tests, on $(PYTHON)"
+	@echo "make check   all that CI runs: format, lint, types, and the tests on every Python"
+	@echo "make clean   remove what the others have made"
+
+demo: $(VENV)/ready
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/ready
+	$(BIN)/python -m pytest
+
+check: $(VENV)/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	@test -n "$(PYTHONS)"
+	@set -e; for python in $(PYTHONS); do \
+		version=$$("$$python" -c "import sys; print('%d.%d' % sys.version_info[:2])"); \
+		$(MAKE) --no-print-directory PYTHON="$$python" VENV=.venv-$$version check-one; \
+	done
+
+.PHONY: check-one
+check-one: $(VENV)/ready
+	TRALE_PURE=1 $(BIN)/python -m pytest
+
+# A virtual environment with the package and what its tests need.
+$(VENV)/ready: pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" \
+		|| { echo "trale_py needs Python 3.11 or newer: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV) \
+		|| { echo "no venv module; on Debian: apt install python3-venv python3-dev gcc"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]" \
+		|| { echo "linuxfd is built from source; on Debian: apt install gcc python3-dev"; exit 1; }
+	touch $@
+
+clean:
+	rm -rf .venv .venv-* build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,82 @@
+"""trale_py: an async runtime for Linux, for scripts and for whoever wants to know how one works.
+
+::
+
+    from trale_py import sleep, spawn
+
+    async def greet(name):
+        await sleep(1)
+        return f"Hello {name}!"
+
+    a, b = spawn(greet("A")), spawn(greet("B"))
+    print(a.join(), b.join())
+
+To read it, follow a task: executor, task, waker, future, run_queue, then reactor,
+source, timer_heap, timer, join.
+"""
+
+from __future__ import annotations
+
+from .async_fd import AsyncFd
+from .errors import (
+    BusyResourceError,
+    ClosedResourceError,
+    DelimiterNotFound,
+    IncompleteRead,
+    InvalidStateError,
+    RuntimeClosed,
+    WouldDeadlock,
+)
+from .executor import Executor, block_on, spawn
+from .future import PENDING, Future, Pending, Ready, yield_now
+from .join import JoinHandle
+from .net import TcpListener, TcpStream, UdpSocket
+from .reactor import Interest, Reactor, Registration
+from .runtime import Runtime as _Runtime  # noqa: F401  # makes the default one known
+from .sync import Event, Guard, Mutex, Notify
+from .task import Task, current_task, tasks
+from .timer import Interval, Timer, interval, now, sleep, sleep_until
+from .waker import Context, Waker
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PENDING",
+    "AsyncFd",
+    "BusyResourceError",
+    "ClosedResourceError",
+    "Context",
+    "DelimiterNotFound",
+    "Event",
+    "Executor",
+    "Future",
+    "Guard",
+    "IncompleteRead",
+    "Interest",
+    "Interval",
+    "InvalidStateError",
+    "JoinHandle",
+    "Mutex",
+    "Notify",
+    "Pending",
+    "Reactor",
+    "Ready",
+    "Registration",
+    "RuntimeClosed",
+    "Task",
+    "TcpListener",
+    "TcpStream",
+    "Timer",
+    "UdpSocket",
+    "Waker",
+    "WouldDeadlock",
+    "block_on",
+    "current_task",
+    "interval",
+    "now",
+    "sleep",
+    "sleep_until",
+    "spawn",
+    "tasks",
+    "yield_now",
+]

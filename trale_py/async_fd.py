@@ -1,0 +1,125 @@
+"""AsyncFd: wait for a descriptor that somebody else reads and writes."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Protocol
+
+from .errors import BusyResourceError, ClosedResourceError
+from .future import PENDING, Future, Pending, Ready
+from .reactor import Interest, Registration
+from .waker import Context
+
+
+class HasFileno(Protocol):
+    """Anything with a ``fileno()``: a socket, a pipe, a terminal."""
+
+    def fileno(self) -> int: ...
+
+
+class AsyncFd:
+    """Wait until a descriptor can be read or written; do that yourself, non-blocking.
+
+    It does not own the descriptor and never closes it. Level-triggered: while there is
+    something to read, ``readable()`` returns at once. One task per direction. It may
+    stand beside a stream or another AsyncFd of the same descriptor. What epoll refuses,
+    as a regular file, is always ready. ::
+
+        with AsyncFd(sock) as fd:
+            await fd.readable()
+            data = sock.recv(4096)
+
+    After Tokio's `AsyncFd <https://docs.rs/tokio/latest/tokio/io/unix/struct.AsyncFd.html>`_.
+    """
+
+    def __init__(self, fd: int | HasFileno) -> None:
+        number = fd if isinstance(fd, int) else fd.fileno()
+        if number < 0:
+            raise ValueError(f"{fd!r} is not an open descriptor")
+        self._fd = number
+        self._closed = False
+        self._waiting: dict[Interest, _FdReady] = {}
+
+    def fileno(self) -> int:
+        return self._fd
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def readable(self) -> Future[None]:
+        """Wait until a read would not block: data, the end, or an error.
+
+        BusyResourceError if another task waits for the same, ClosedResourceError after
+        ``close()``, OSError if the descriptor is not open.
+        """
+        return _FdReady(self, Interest.READABLE)
+
+    def writable(self) -> Future[None]:
+        """Wait until a write would not block: room, or an error. Raises what readable() does."""
+        return _FdReady(self, Interest.WRITABLE)
+
+    def close(self) -> None:
+        """Take the registrations back; who waits gets ClosedResourceError. Any thread."""
+        self._closed = True
+        for waiting in list(self._waiting.values()):
+            waiting.wake()
+
+    def __enter__(self) -> AsyncFd:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<AsyncFd {self._fd}{' closed' if self._closed else ''}>"
+
+    def _claim(self, waiter: _FdReady, interest: Interest) -> None:
+        if self._closed:
+            raise ClosedResourceError(f"{self!r} was closed")
+        if self._waiting.setdefault(interest, waiter) is not waiter:
+            raise BusyResourceError(f"another task already waits for {self!r}, {interest.name}")
+
+    def _unclaim(self, waiter: _FdReady, interest: Interest) -> None:
+        if self._waiting.get(interest) is waiter:
+            del self._waiting[interest]
+
+
+class _FdReady(Future[None]):
+    """One wait of an AsyncFd, by one registration with the reactor."""
+
+    __slots__ = ("_fd", "_interest", "_registration")
+
+    def __init__(self, fd: AsyncFd, interest: Interest) -> None:
+        self._fd = fd
+        self._interest = interest
+        self._registration: Registration | None = None
+
+    def poll(self, cx: Context) -> Ready[None] | Pending:
+        self._fd._claim(self, self._interest)
+        if self._registration is not None and self._registration.fired:
+            self.drop()
+            return Ready(None)
+        if self._registration is not None:
+            self._registration.cancel()
+        self._registration = cx.runtime.reactor.register_waker(
+            self._fd.fileno(), cx.waker, self._interest
+        )
+        if self._fd.closed:  # by another thread, which did not see the registration yet
+            return self.poll(cx)
+        return PENDING
+
+    def wake(self) -> None:
+        """Have the task look again, as the AsyncFd was closed."""
+        if self._registration is not None:
+            self._registration.wake()
+
+    def drop(self) -> None:
+        if self._registration is not None:
+            self._registration.cancel()
+        self._fd._unclaim(self, self._interest)

@@ -1,0 +1,52 @@
+"""Durations: what users may write, checked at the call, and what the clock is given.
+
+Users write seconds, or a timedelta. Inside, time is integer nanoseconds of
+CLOCK_MONOTONIC: floats lose them after some days of uptime. Fractions are rounded up,
+so that nothing is ever early.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from datetime import timedelta
+from typing import TypeAlias
+
+from .timer_heap import NEVER
+
+Duration: TypeAlias = float | timedelta
+
+
+def to_ns(duration: Duration, argument: str) -> int:
+    """``duration`` in nanoseconds, NEVER for infinity and whatever lies beyond the clock."""
+    if isinstance(duration, timedelta):
+        ns = (duration // timedelta(microseconds=1)) * 1000
+    elif isinstance(duration, int):
+        ns = duration * 10**9
+    elif isinstance(duration, float):
+        if math.isnan(duration):
+            raise ValueError(f"{argument} is NaN; it has to be a number of seconds, 0 or more")
+        if math.isinf(duration):
+            ns = NEVER if duration > 0 else -1
+        else:
+            numerator, denominator = duration.as_integer_ratio()
+            ns = -(-numerator * 10**9 // denominator)
+    else:
+        raise TypeError(
+            f"{argument} has to be seconds (float or int) or a timedelta, not {duration!r}"
+        )
+    if ns < 0:
+        raise ValueError(f"{argument} is {duration!r}; it has to be 0 or more")
+    return min(ns, NEVER)
+
+
+def to_deadline(duration: Duration, argument: str) -> int:
+    """The time, in nanoseconds of the clock, at which ``duration`` from now is over."""
+    return min(time.monotonic_ns() + to_ns(duration, argument), NEVER)
+
+
+def to_timeout(duration: Duration, argument: str) -> float:
+    """``duration`` as a thread's lock takes it: seconds, -1 for ever."""
+    seconds = to_ns(duration, argument) / 10**9
+    return -1 if seconds > threading.TIMEOUT_MAX else seconds

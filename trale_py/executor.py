@@ -1,0 +1,150 @@
+"""Executor: the one thread that polls tasks.
+
+    while True:
+        for task in next_batch():      # sleeps while there is nothing to do
+            put it on the wait-queue   # before the poll, not after: R2
+            poll it
+            if it has finished, take it off again
+
+That is all there is to it; the rest of this file is how the loop begins and ends.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from . import current
+from .durations import Duration
+from .errors import WouldDeadlock
+from .future import Future
+from .task import Task
+
+if TYPE_CHECKING:
+    from .join import JoinHandle
+    from .runtime import Runtime
+
+T = TypeVar("T")
+
+
+def spawn(
+    coro: Coroutine[Any, Any, T] | Future[T],
+    *,
+    name: str | None = None,
+    context: contextvars.Context | None = None,
+) -> JoinHandle[T]:
+    """Have a coroutine, or a trale_py Future, run as a task; it starts by itself.
+
+    From any thread, a signal handler or a ``__del__``. In a task it goes to that task's
+    runtime, elsewhere to the default one, which is started at the first call; only that
+    waits, a moment. The runtime keeps the task alive until it ends. ``context`` is what its
+    contextvars are in, a copy of the caller's if left out.
+
+    TypeError for what is neither ("did you forget to call it?"), RuntimeClosed while the
+    runtime is being shut down, OSError if it cannot start. ::
+
+        handle = spawn(fetch("a"), name="fetch a")
+        ...
+        result = handle.join()  # in a task: await handle
+    """
+    return current.runtime().spawn(coro, name=name, context=context)
+
+
+def block_on(coro: Coroutine[Any, Any, T] | Future[T]) -> T:
+    """Run a coroutine as a task and wait for it: ``spawn(coro).join()``.
+
+    From any thread but an executor's (WouldDeadlock there; await the coroutine instead).
+    """
+    if current.thread.runtime is not None:
+        if isinstance(coro, Coroutine):
+            coro.close()
+        raise WouldDeadlock(
+            "block_on() on the executor's thread would wait for itself; in a task: await"
+        )
+    return spawn(coro).join()
+
+
+class Executor:
+    """The executor of a runtime; ``Executor.get()`` is the default runtime's.
+
+    ``Executor.spawn`` and ``Executor.block_on`` are the plain functions, by trale's names.
+    """
+
+    spawn = staticmethod(spawn)
+    block_on = staticmethod(block_on)
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._claim = threading.Lock()
+        self.polling: Task | None = None  # written by the executor's thread, and so is this:
+        self._stopping = False
+
+    @staticmethod
+    def get() -> Executor:
+        """The executor of the default runtime, which is started. In a task: of that task's."""
+        runtime = current.runtime()
+        runtime.ensure_running()
+        return runtime.executor
+
+    @staticmethod
+    def shutdown(timeout: Duration | None = None) -> None:
+        """End the default runtime and wait for its end, at most ``timeout`` seconds if given.
+
+        New work is refused from here on (RuntimeClosed). The live tasks are closed, their
+        ``finally`` blocks run, and their handles fail with RuntimeClosed. Both threads end and
+        every descriptor of the runtime is closed. The next spawn starts a fresh one. Two at
+        once wait for the same end. In a task: WouldDeadlock.
+        """
+        current.runtime().shutdown(timeout)
+
+    def __repr__(self) -> str:
+        return f"<Executor polling={self.polling!r} waiting={len(self._runtime.run_queue.waiting)}>"
+
+    def stop(self) -> None:
+        """End the loop after this batch. Executor's thread only."""
+        self._stopping = True
+
+    def start_thread(self) -> None:
+        """Start a thread that becomes the executor, unless there is one. Any thread.
+
+        R7: any number of threads, and a signal handler in the middle of one of them, may
+        find that nothing runs yet and come here. A lock around "look, then start" could be
+        held by the very thread that a signal handler interrupts; and a Ctrl-C between two
+        steps would leave the second undone for ever. So anyone may start a thread, and the
+        threads decide among themselves, where no signal handler runs: the first one to take
+        the claim is the executor, and the others end.
+        """
+        threading.Thread(target=self._run, name="trale-executor", daemon=True).start()
+
+    def _run(self) -> None:
+        if not self._claim.acquire(blocking=False):
+            return
+        runtime = self._runtime
+        current.thread.runtime = runtime
+        error: BaseException | None = None
+        try:
+            runtime.begin()
+            self._loop()
+        except BaseException as fault:  # the runtime's, not a task's: everybody must hear of it
+            error = fault
+        runtime.end(error)
+        current.thread.runtime = None
+
+    def _loop(self) -> None:
+        run_queue = self._runtime.run_queue
+        here = current.thread
+        while not self._stopping:
+            for task in run_queue.next_batch():
+                # It looks odd to put a task to sleep that is about to run (R2). But while it
+                # runs, it gives its waker to others, and they may call it before poll() is
+                # back here: a wake that does not find the task in the wait-queue is dropped.
+                run_queue.waiting[task.id] = task
+                here.context = task.cx
+                self.polling = task
+                finished = task.poll()
+                self.polling = here.context = None
+                if finished:
+                    del run_queue.waiting[task.id]
+                    self._runtime.forget(task)

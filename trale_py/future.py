@@ -1,0 +1,151 @@
+"""Future: something that can be polled. The one place where a task gives way.
+
+Python's ``await`` and Rust's ``poll`` meet here. A coroutine that awaits runs down to a
+leaf, and every leaf is a Future: its ``poll`` either has the value, or keeps the waker
+and is PENDING. Then ``Future.__await__`` yields, all the way up to the executor, and
+this is the only yield in the package. When the task is woken, the executor resumes the
+coroutine, which comes out of that yield and polls again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Final, Generic, TypeVar, final
+
+from . import current
+from .waker import Context
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@final
+class Ready(Generic[T_co]):
+    """What ``poll`` returns when the future is done: ``Ready(value)``."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: T_co) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return f"Ready({self.value!r})"
+
+
+@final
+class Pending:
+    """The type of PENDING, which ``poll`` returns when the future has to wait."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:  # what another event loop shows that was handed one of our futures
+        return "<PENDING: awaits trale_py's executor>"
+
+
+PENDING: Final = Pending()
+
+
+class Future(Generic[T_co]):
+    """Base class for things to await that are written by hand: subclass and write ``poll``.
+
+    ::
+
+        class Countdown(Future[str]):
+            def __init__(self, n: int) -> None:
+                self.n = n
+
+            def poll(self, cx: Context) -> Ready[str] | Pending:
+                if self.n == 0:
+                    return Ready("lift-off")
+                self.n -= 1
+                cx.waker.wake()  # otherwise nobody would: see Waker
+                return PENDING
+
+        assert spawn(Countdown(3)).join() == "lift-off"
+
+    An await counts as one operation: a task that has done 128 in one turn without
+    waiting is put at the end of the run-queue.
+
+    After `std::future::Future <https://doc.rust-lang.org/std/future/trait.Future.html>`_.
+    """
+
+    __slots__ = ()
+
+    def poll(self, cx: Context) -> Ready[T_co] | Pending:
+        """Try to finish: return ``Ready(value)``, or see to a wake and return PENDING.
+
+        Called on the executor's thread; must not block. It may be called at any time,
+        woken or not, and must then hand ``cx.waker`` on anew. What it raises comes out
+        of the await. It is not called again after Ready.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define poll()")
+
+    def drop(self) -> None:
+        """Called once if the await ends before Ready: cancelled, closed, or by an error.
+
+        Take back here what ``poll`` has registered, and pass on what was received and
+        not used. The default does nothing.
+        """
+
+    def __await__(self) -> Generator[Pending, None, T_co]:
+        finished = False
+        charged = False
+        try:
+            while True:
+                cx = current.thread.context
+                # No context: whoever drives this coroutine is not a trale_py executor.
+                # Yield; it will say in its own words what it makes of that.
+                if cx is not None:
+                    if not charged:
+                        charged = True
+                        cx.budget -= 1
+                        if cx.budget < 0:
+                            cx.waker.wake()
+                            yield PENDING
+                            continue
+                    step = self.poll(cx)
+                    if isinstance(step, Ready):
+                        finished = True
+                        return step.value
+                    if step is not PENDING:
+                        raise TypeError(
+                            f"{type(self).__name__}.poll() returned {step!r}; "
+                            "it has to return Ready(value) or PENDING"
+                        )
+                yield PENDING
+        finally:
+            if not finished:
+                self.drop()
+
+
+class _YieldNow(Future[None]):
+    __slots__ = ("_yielded",)
+
+    def __init__(self) -> None:
+        self._yielded = False
+
+    def poll(self, cx: Context) -> Ready[None] | Pending:
+        if self._yielded:
+            return Ready(None)
+        self._yielded = True
+        cx.waker.wake()
+        return PENDING
+
+
+class _Checkpoint(Future[None]):
+    __slots__ = ()
+
+    def poll(self, cx: Context) -> Ready[None] | Pending:
+        return Ready(None)
+
+
+def checkpoint() -> Future[None]:
+    """For operations that need not wait this time: counts as one, like any other."""
+    return _Checkpoint()
+
+
+def yield_now() -> Future[None]:
+    """Give way: ``await yield_now()`` puts the task at the end of the run-queue.
+
+    All others that are ready run first. Use it in long computations.
+    """
+    return _YieldNow()

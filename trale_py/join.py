@@ -1,0 +1,121 @@
+"""JoinHandle: how the rest of the program waits for a task, from threads and from tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from . import current
+from .durations import Duration, to_timeout
+from .errors import InvalidStateError, RuntimeClosed, WouldDeadlock
+from .future import Pending
+from .latch import LatchWait
+from .outcome import Outcome, log
+from .waker import Waker
+
+if TYPE_CHECKING:
+    from .runtime import Runtime
+
+T = TypeVar("T")
+
+
+class JoinHandle(Generic[T]):
+    """A task's result, to come. Returned by ``spawn``; never made by hand.
+
+    ``handle.join()`` waits in a thread, ``await handle`` in a task; both any number of
+    times, by any number of waiters, and after the end too. Dropping the handle detaches
+    the task: it runs on. If it then fails, or nobody ever asks, the error is logged.
+    """
+
+    __slots__ = ("__weakref__", "_outcome", "_runtime")
+
+    def __init__(self, runtime: Runtime, outcome: Outcome[T]) -> None:
+        self._runtime = runtime
+        self._outcome = outcome
+
+    @property
+    def id(self) -> int:
+        """The task's id, never used for another task of this runtime."""
+        return self._outcome.task.id
+
+    @property
+    def name(self) -> str:
+        """The task's name: as given to ``spawn``, or the coroutine's."""
+        return self._outcome.task.name
+
+    def done(self) -> bool:
+        """Whether the task has ended, in whatever way."""
+        return self._outcome.latch.opened
+
+    def join(self, timeout: Duration | None = None) -> T:
+        """Wait in this thread for the task's end; return its value or raise its error.
+
+        ``timeout`` in seconds (None: for ever); when it is over, TimeoutError, and the task
+        runs on. Ctrl-C ends the wait by KeyboardInterrupt. On the executor's thread this
+        could not end: WouldDeadlock at once. RuntimeClosed if the runtime is gone. ::
+
+            assert spawn(add(1, 2)).join() == 3
+        """
+        seconds = -1 if timeout is None else to_timeout(timeout, "timeout")
+        if current.thread.runtime is not None:
+            raise WouldDeadlock(
+                "join() on the executor's thread would wait for itself; in a task: await the handle"
+            )
+        latch = self._outcome.latch
+        if not latch.opened and self._runtime.gone:
+            raise RuntimeClosed(f"task {self.name!r} will never end: {self._runtime.gone}")
+        if not latch.wait_blocking(seconds):
+            raise TimeoutError(f"task {self.name!r} has not ended within {timeout} seconds")
+        return self._outcome.unwrap()
+
+    def __await__(self) -> Generator[Pending, None, T]:
+        """Wait in a task. Cancelling the wait leaves the awaited task running.
+
+        A task that awaits its own handle gets RuntimeError.
+        """
+        cx = current.thread.context
+        if cx is not None and cx.waker == Waker(self._runtime.run_queue, self.id):
+            raise RuntimeError(f"task {self.name!r} awaits its own handle: that would never end")
+        yield from LatchWait(self._outcome.latch).__await__()
+        return self._outcome.unwrap()
+
+    def result(self) -> T:
+        """The value, or the task's error raised. Never waits: InvalidStateError before the end."""
+        self._check_done()
+        return self._outcome.unwrap()
+
+    def exception(self) -> BaseException | None:
+        """The task's error, or None. Never waits: InvalidStateError before the end."""
+        self._check_done()
+        return self._outcome.claim()
+
+    def _check_done(self) -> None:
+        if not self.done():
+            raise InvalidStateError(f"task {self.name!r} has not ended yet")
+
+    def add_done_callback(self, fn: Callable[[JoinHandle[T]], object]) -> None:
+        """Have ``fn(handle)`` called at the task's end, on the executor's thread.
+
+        If the task has ended, it is called here and now. It must not block; what it raises
+        is logged. Callbacks are called in the order they were added.
+        """
+        call = partial(self._call_back, fn)
+        if not self._outcome.latch.call_when_open(call, call):
+            call()
+
+    def _call_back(self, fn: Callable[[JoinHandle[T]], object]) -> None:
+        try:
+            fn(self)
+        except BaseException:
+            log.exception("a done-callback of task %d (%s) failed", self.id, self.name)
+
+    def __del__(self) -> None:
+        if self._outcome.abandon():
+            # Not logged here: a __del__ may run while its own thread is inside of logging.
+            self._runtime.publish(self._outcome.report)
+
+    def __repr__(self) -> str:
+        error = self._outcome.error
+        how = "running" if not self.done() else "failed" if error is not None else "done"
+        return f"<JoinHandle of task {self.id} {self.name!r} {how}>"

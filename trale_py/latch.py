@@ -1,0 +1,82 @@
+"""Latch: a gate that opens once, for threads and for tasks.
+
+A join handle is a latch with a result behind it; so is "the runtime has started".
+
+The executor's thread opens it. A thread that waits hands in a lock of its own, already
+locked, and acquires it again: Ctrl-C gets through to a thread that waits for a Python
+lock, and nothing is shared that a signal handler could find half done. A task hands in
+its waker. Either is a key with something to call.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+
+from .future import PENDING, Future, Pending, Ready
+from .waker import Context
+
+
+class Latch:
+    """Closed, then open for good.
+
+    ``opened`` and the calls are the executor's to make; ``waiters`` takes and gives up
+    entries by single dict operations, so anyone may, from anywhere.
+    """
+
+    __slots__ = ("opened", "waiters")
+
+    def __init__(self) -> None:
+        self.opened = False
+        self.waiters: dict[Hashable, Callable[[], object]] = {}
+
+    def open(self) -> None:
+        """Let everybody through, in the order they came. Executor's thread only."""
+        self.opened = True
+        for key in list(self.waiters):
+            call = self.waiters.pop(key, None)
+            if call is not None:
+                call()
+
+    def call_when_open(self, key: Hashable, call: Callable[[], object]) -> bool:
+        """Leave ``call`` to be called at the opening. False: it is open already.
+
+        Exactly one side makes it so (R8). The waiter stores its entry and then looks at
+        ``opened``; the executor sets ``opened`` and then looks at the entries. Whichever
+        comes second sees the other. If both do, the entry goes to who pops it first.
+        """
+        self.waiters[key] = call
+        return not (self.opened and self.waiters.pop(key, None) is not None)
+
+    def wait_blocking(self, timeout: float = -1) -> bool:
+        """Have this thread wait, at most ``timeout`` seconds (-1: for ever). False: too late.
+
+        Ctrl-C ends the wait in the main thread, by KeyboardInterrupt.
+        """
+        if self.opened:
+            return True
+        lock = threading.Lock()
+        lock.acquire()
+        try:
+            if not self.call_when_open(lock, lock.release):
+                return True
+            return lock.acquire(timeout=timeout)
+        finally:
+            self.waiters.pop(lock, None)
+
+
+class LatchWait(Future[None]):
+    """Wait for a latch in a task."""
+
+    __slots__ = ("_latch",)
+
+    def __init__(self, latch: Latch) -> None:
+        self._latch = latch
+
+    def poll(self, cx: Context) -> Ready[None] | Pending:
+        if self._latch.opened or not self._latch.call_when_open(self, cx.waker.wake):
+            return Ready(None)
+        return PENDING
+
+    def drop(self) -> None:
+        self._latch.waiters.pop(self, None)

@@ -1,0 +1,148 @@
+"""Addresses: what users may write, and what the kernel is given.
+
+    ("127.0.0.1", 5000)   "127.0.0.1:5000"   ("localhost", 5000)   "localhost:5000"
+    ("::1", 5000)         "[::1]:5000"       ("fe80::1", 5000, flowinfo, scope_id)
+
+An empty host stands for all of this machine's IPv4 addresses, where one binds.
+"""
+
+from __future__ import annotations
+
+import socket
+from functools import partial
+from typing import NamedTuple, TypeAlias
+
+from ..blocking import BlockingCall
+from ..timer import Before
+from ..timer_heap import NEVER
+
+Address: TypeAlias = str | tuple[str, int] | tuple[str, int, int, int]
+SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]  # as getsockname() has it
+
+_FORMS = '("127.0.0.1", 5000), "127.0.0.1:5000", "[::1]:5000" or ("::1", 5000, flowinfo, scope_id)'
+
+
+class Endpoint(NamedTuple):
+    """An address the kernel understands, and the family of its socket."""
+
+    family: socket.AddressFamily
+    address: SocketAddress
+
+
+class HostPort(NamedTuple):
+    """A checked address whose host may still be a name."""
+
+    host: str
+    port: int
+    rest: tuple[int, ...]  # flowinfo and scope_id, or nothing
+
+    def literal(self) -> Endpoint | None:
+        """The endpoint, if the host is an IP address; None if it is a name."""
+        try:
+            return self._look_up(socket.AI_NUMERICHOST)[0]
+        except socket.gaierror:
+            return None
+
+    def look_up(self) -> list[Endpoint]:
+        """All endpoints of the host. Blocks while name servers are asked. socket.gaierror."""
+        return self._look_up(0)
+
+    def _look_up(self, flags: int) -> list[Endpoint]:
+        found = socket.getaddrinfo(
+            self.host, self.port, type=socket.SOCK_STREAM, flags=flags | socket.AI_NUMERICSERV
+        )
+        endpoints = []
+        for family, _, _, _, address in found:
+            if family == socket.AF_INET6 and self.rest:
+                flow, scope = self.rest
+                address = (str(address[0]), int(address[1]), flow, scope)
+            if family in (socket.AF_INET, socket.AF_INET6):
+                endpoints.append(Endpoint(family, address))  # type: ignore[arg-type]
+        return endpoints
+
+
+def parse(address: Address) -> HostPort:
+    """Check an address. ValueError for another shape, TypeError for another type."""
+    rest: tuple[int, ...] = ()
+    if isinstance(address, str):
+        host, colon, digits = address.rpartition(":")
+        bracketed = host.startswith("[") and host.endswith("]")
+        if not colon or not digits.isdecimal() or not digits.isascii():
+            raise _bad(address, "it has no port")
+        if ":" in host and not bracketed:
+            raise _bad(address, "an IPv6 address goes in brackets")
+        if bracketed:
+            host = host[1:-1]
+        port = int(digits) if len(digits) < 6 else 65536
+    elif isinstance(address, tuple):
+        if len(address) not in (2, 4):
+            raise _bad(address, f"it has {len(address)} parts")
+        host, port = address[0], address[1]
+        rest = address[2:]
+        if not isinstance(host, str) or not all(isinstance(n, int) for n in address[1:]):
+            raise _bad(address, "the host has to be a str, the other parts int")
+    else:
+        raise TypeError(f"the address has to be {_FORMS}, not {address!r}")
+    if not 0 <= port <= 65535:
+        raise _bad(address, "the port has to be 0 to 65535")
+    if rest and not (0 <= rest[0] < 2**20 and 0 <= rest[1] < 2**32):
+        raise _bad(address, "flowinfo has 20 bits, scope_id 32")
+    if "\0" in host or len(host) > 255:
+        raise _bad(address, "that is no host name")
+    return HostPort(host, port, rest)
+
+
+def to_bind(address: Address) -> Endpoint:
+    """An address of this machine, to bind to. A name would have to be looked up: ValueError."""
+    target = parse(address)
+    if target.host == "":
+        target = target._replace(host="0.0.0.0")
+    elif target.host == "localhost":
+        target = target._replace(host="127.0.0.1")
+    endpoint = target.literal()
+    if endpoint is None:
+        raise ValueError(
+            f"cannot bind to {address!r}: the host has to be an IP address, '' or 'localhost', "
+            "as bind does not wait for a name server"
+        )
+    return endpoint
+
+
+async def resolve(address: HostPort, deadline: int = NEVER) -> list[Endpoint]:
+    """The endpoints of an address, at least one; names are looked up in another thread.
+
+    TimeoutError if that is not done by ``deadline`` (in nanoseconds), socket.gaierror.
+    """
+    endpoint = address.literal()
+    if endpoint is not None:
+        return [endpoint]
+    return await Before(deadline, BlockingCall(partial(_look_up_all, address)))
+
+
+def to_connect(address: Address) -> HostPort:
+    """An address to connect or send to."""
+    target = parse(address)
+    if target.host == "":
+        raise _bad(address, "it has no host")
+    return target
+
+
+def _look_up_all(address: HostPort) -> list[Endpoint]:
+    try:
+        return address.look_up()
+    except UnicodeError as error:  # what the idna codec raises for labels it cannot encode
+        raise socket.gaierror(
+            socket.EAI_NONAME, f"{address.host!r} is no host name: {error}"
+        ) from error
+
+
+def show(address: object) -> str:
+    """An address as people write it, for messages."""
+    if isinstance(address, tuple) and len(address) >= 2:
+        host = f"[{address[0]}]" if ":" in str(address[0]) else address[0]
+        return f"{host}:{address[1]}"
+    return repr(address)
+
+
+def _bad(address: object, why: str) -> ValueError:
+    return ValueError(f"bad address {address!r}: {why}; right would be {_FORMS}")

@@ -1,0 +1,225 @@
+"""TCP: listeners and streams. See tcp(7), ip(7); trale's futures/tcp.rs."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Coroutine
+from functools import partial
+from typing import Any, Self
+
+from ..durations import Duration, to_deadline
+from ..future import Future
+from ..outcome import log
+from ..timer import Before, sleep
+from ..timer_heap import NEVER
+from .address import (
+    Address,
+    Endpoint,
+    HostPort,
+    SocketAddress,
+    resolve,
+    show,
+    to_bind,
+    to_connect,
+)
+from .base import BaseSocket
+from .stream import BaseStream
+
+# accept(2): "treat them like EAGAIN by retrying". The connection was lost before we took it.
+_LOST = {
+    errno.ECONNABORTED,
+    errno.EPROTO,
+    errno.ENOPROTOOPT,
+    errno.ENETDOWN,
+    errno.EHOSTDOWN,
+    errno.ENONET,
+    errno.EHOSTUNREACH,
+    errno.ENETUNREACH,
+    errno.EOPNOTSUPP,
+    errno.EPERM,  # a firewall's rule
+}
+# The connection still waits, and there is nothing to take it with until somebody gives back.
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_BACK_OFF_SECONDS = 0.1
+_REPORT_SECONDS = 1.0
+
+
+class TcpStream(BaseStream):
+    """A TCP connection. Made by ``TcpStream.connect`` and ``TcpListener.accept``.
+
+    TCP_NODELAY is set: small writes are sent at once. ::
+
+        async with await TcpStream.connect("127.0.0.1:5000") as stream:
+            await stream.write_all(b"hello\\n")
+            print(await stream.read_until(b"\\n", limit=100))
+    """
+
+    def __init__(self, sock: socket.socket, peer_addr: SocketAddress | None = None) -> None:
+        # Of a connection that was reset before it was accepted, getpeername() knows nothing.
+        self._peer_addr: SocketAddress = sock.getpeername() if peer_addr is None else peer_addr
+        super().__init__(sock)
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    @property
+    def peer_addr(self) -> SocketAddress:
+        """The address of the other end, as it was when the connection was made."""
+        return self._peer_addr
+
+    @classmethod
+    def connect(
+        cls, addr: Address, *, timeout: Duration | None = None
+    ) -> Coroutine[Any, Any, Self]:
+        """Wait for a connection to ``addr``, for at most ``timeout`` seconds if given.
+
+        A host name is looked up in another thread, and its addresses are tried in turn; if
+        none answers, the last one's error is raised, with its address in the message.
+        Cancelled, it leaves no connection and no descriptor. OSError
+        (ConnectionRefusedError, ...), socket.gaierror for an unknown name, TimeoutError;
+        ValueError and TypeError for a bad address at the call. See connect(2).
+        """
+        target = to_connect(addr)
+        deadline = NEVER if timeout is None else to_deadline(timeout, "timeout")
+        return cls._connect(target, deadline)
+
+    @classmethod
+    async def _connect(cls, target: HostPort, deadline: int) -> Self:
+        *others, last = await resolve(target, deadline)
+        for endpoint in others:
+            with contextlib.suppress(OSError):
+                return await cls._connect_to(endpoint, deadline)
+        return await cls._connect_to(last, deadline)
+
+    @classmethod
+    async def _connect_to(cls, endpoint: Endpoint, deadline: int) -> Self:
+        sock = socket.socket(endpoint.family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            stream = cls(sock, endpoint.address)
+        except BaseException:
+            sock.close()
+            raise
+        try:
+            code = sock.connect_ex(endpoint.address)
+            if code in (errno.EINPROGRESS, errno.EINTR):
+                # Registered only now: before connect() a socket reports OUT and HUP.
+                await Before(deadline, stream._writing(partial(_finish_connect, sock)))
+            elif code != 0:
+                raise OSError(code, os.strerror(code))
+            if sock.getsockname() == sock.getpeername():
+                # Connecting to a free port of this machine, TCP may pick that very port.
+                raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+        except OSError as error:
+            stream.close()
+            if error.errno is None:
+                raise
+            raise OSError(error.errno, f"{error.strerror}: {show(endpoint.address)}") from None
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
+
+def _finish_connect(sock: socket.socket) -> None:
+    """BlockingIOError while the connection is still being made; OSError if it failed.
+
+    SO_ERROR is taken off by reading it, so it is read here and nowhere else: a reset that
+    was read away would look like the end of the stream.
+    """
+    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        raise OSError(code, os.strerror(code))
+    try:
+        sock.getpeername()
+    except OSError:
+        raise BlockingIOError from None
+
+
+class TcpListener(BaseSocket):
+    """A socket that accepts TCP connections. ::
+
+    listener = TcpListener.bind("127.0.0.1:5000")
+    async for stream in listener:
+        spawn(serve(stream))
+    """
+
+    KIND = socket.SOCK_STREAM
+
+    @classmethod
+    def bind(cls, addr: Address, *, backlog: int = 1024, reuse_port: bool = False) -> Self:
+        """Listen on ``addr``: an IP address, ``""`` (all IPv4) or ``"localhost"``, and a port.
+
+        Port 0 has the kernel pick one: see ``local_addr``. ``backlog`` is how many
+        connections may wait to be accepted, ``reuse_port`` sets SO_REUSEPORT. SO_REUSEADDR is
+        set. Never waits; works before the runtime is started. ValueError for a host name,
+        OSError from bind(2) and listen(2).
+        """
+        family, address = to_bind(addr)
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if reuse_port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.bind(address)
+            sock.listen(backlog)
+            return cls.from_socket(sock)
+        except OSError as error:
+            sock.close()
+            raise OSError(error.errno, f"{error.strerror}: {show(address)}") from None
+        except BaseException:
+            sock.close()
+            raise
+
+    def accept(self) -> Future[TcpStream]:
+        """Wait for a connection. Several tasks may; each connection goes to one of them.
+
+        Cancelled, it has taken none. ClosedResourceError once closed, OSError (EMFILE, ...)
+        from accept(2).
+        """
+        return self._reading(self._accept)
+
+    def _accept(self) -> TcpStream:
+        sock, address = self._sock.accept()
+        try:
+            sock.setblocking(False)
+            return TcpStream(sock, address)
+        except BaseException:
+            sock.close()
+            raise
+
+    def __aiter__(self) -> AsyncIterator[TcpStream]:
+        """Accept for ever, until the listener is closed (ClosedResourceError).
+
+        A connection that its peer gave up again is skipped. While there are no descriptors
+        or no memory for another one, it tries ten times a second and logs once a second.
+        """
+        return _Incoming(self)
+
+
+class _Incoming:
+    def __init__(self, listener: TcpListener) -> None:
+        self._listener = listener
+        self._reported_at = -_REPORT_SECONDS
+
+    def __aiter__(self) -> AsyncIterator[TcpStream]:
+        return self
+
+    async def __anext__(self) -> TcpStream:
+        while True:
+            try:
+                return await self._listener.accept()
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self._report(error)
+                    await sleep(_BACK_OFF_SECONDS)
+                elif error.errno not in _LOST:
+                    raise
+
+    def _report(self, error: OSError) -> None:
+        if time.monotonic() - self._reported_at >= _REPORT_SECONDS:
+            self._reported_at = time.monotonic()
+            log.error("%r cannot accept: %s; trying again", self._listener, error)

@@ -1,0 +1,94 @@
+"""Outcome: what became of a task, kept for whoever asks for it.
+
+The task and its JoinHandle share one. The executor settles it, once; handles take from
+it. An error that nobody took must not vanish: it is logged when nobody can take it any
+more. Task and handle may end in either order and in different threads, so the question
+"has anybody taken this?" is one dict entry, and who pops it has the answer (R9).
+"""
+
+from __future__ import annotations
+
+import logging
+from types import TracebackType
+from typing import Generic, NamedTuple, TypeVar, cast
+
+from .latch import Latch
+
+T = TypeVar("T")
+
+log = logging.getLogger("trale_py")
+
+
+class TaskInfo(NamedTuple):
+    """What stays known of a task when it is gone."""
+
+    id: int
+    name: str
+    spawned_at: str  # file:line
+
+
+class Outcome(Generic[T]):
+    """The result of a task, once ``latch`` is open: ``error``, or else the value.
+
+    The executor's thread writes it. ``abandoned`` is the exception, a flag that only ever
+    goes up: no handle is left that could ask.
+    """
+
+    __slots__ = ("_traceback", "_unclaimed", "_value", "abandoned", "error", "latch", "task")
+
+    def __init__(self, task: TaskInfo, unclaimed: dict[int, Outcome[object]]) -> None:
+        self.task = task
+        self.latch = Latch()
+        self.error: BaseException | None = None
+        self.abandoned = False
+        self._value: T | None = None
+        self._traceback: TracebackType | None = None
+        self._unclaimed = unclaimed  # the runtime's errors that nobody has taken
+
+    def succeed(self, value: T) -> None:
+        self._value = value
+        self.latch.open()
+
+    def fail(self, error: BaseException, *, report: bool = True) -> None:
+        """Settle with ``error``; ``report`` says whether to log it if nobody takes it."""
+        self.error = error
+        self._traceback = error.__traceback__
+        if report:
+            self._unclaimed[self.task.id] = cast("Outcome[object]", self)
+        self.latch.open()
+        if self.abandoned:
+            self.report()
+
+    def abandon(self) -> bool:
+        """The last handle is gone. True: somebody should call report(), on the executor.
+
+        R9: abandon() raises its flag, then looks for an error; fail() stores the error,
+        then looks at the flag. If both see each other, report() still logs it once.
+        """
+        self.abandoned = True
+        return self.task.id in self._unclaimed
+
+    def report(self) -> None:
+        """Log the error if it has not been taken. Executor's thread only."""
+        if self._unclaimed.pop(self.task.id, None) is not None:
+            log.error(
+                "task %d (%s), spawned at %s, failed, and nobody took its error",
+                *self.task,
+                exc_info=self.error,
+            )
+
+    def claim(self) -> BaseException | None:
+        """The error, if there is one. From now on it counts as taken."""
+        self._unclaimed.pop(self.task.id, None)
+        return self.error
+
+    def unwrap(self) -> T:
+        """Return the value or raise the error, with the traceback it had in the task."""
+        error = self.claim()
+        if error is None:
+            return cast(T, self._value)
+        try:
+            # Each raise adds frames to the exception's own traceback: start from the task's.
+            raise error.with_traceback(self._traceback)
+        finally:
+            del error, self  # or the traceback would keep this frame, and the frame the error

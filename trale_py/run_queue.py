@@ -1,0 +1,106 @@
+"""The run-queue and the wait-queue: who is to be polled, and who sleeps until a wake.
+
+A task that is neither running nor finished is in exactly one of two places: on its
+way to the executor (the run-queue), or in ``waiting`` under its id (the wait-queue).
+
+The run-queue is where threads meet. Anyone may push to it: the reactor, a thread that
+spawns, a signal handler, a ``__del__`` that the garbage collector runs at the worst
+possible moment. Everything else here belongs to the executor's thread.
+
+Why there is no lock and no condition variable to be seen (R1)
+    trale guards a Vec with a Mutex and sleeps on a Condvar. Written in Python, that
+    deadlocks: while a thread holds the lock between two bytecodes, a signal handler or
+    a ``__del__`` may run *in the same thread*, call wake(), and wait for ever for the
+    lock that its own thread holds. A re-entrant lock would let it in, to see an update
+    half done. And whatever takes two steps (append, then notify) can lose the second
+    to a Ctrl-C between them.
+
+    So what is shared is one ``queue.SimpleQueue``. Its C code *is* the lock and the
+    condition variable, its put() is documented as re-entrant, and no Python code can run
+    inside. From that follows the law of the whole package: **publish with one C call;
+    only the executor's thread writes task state.**
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .task import Task
+
+
+class RunQueue:
+    """A FIFO of things for the executor to look at, and the table of sleeping tasks.
+
+    Invariants:
+      - ``waiting`` is written by the executor's thread only; anyone may ask ``id in waiting``.
+      - A task is in ``waiting`` from just before each poll until the wake that follows it.
+      - Ids are never used twice, so a waker that outlived its task finds nothing.
+    """
+
+    __slots__ = ("_inbox", "waiting")
+
+    def __init__(self) -> None:
+        # An int is a wake for the task of that id, a Task is new, all else is to be called.
+        self._inbox: SimpleQueue[int | Task | Callable[[], object]] = SimpleQueue()
+        self.waiting: dict[int, Task] = {}
+
+    def push(self, task: Task) -> None:
+        """Hand over a new task. Any thread, any time."""
+        self._inbox.put(task)
+
+    def wake(self, task_id: int) -> None:
+        """Have a task polled again. Any thread, any time, any number of times.
+
+        An id that is not in ``waiting`` needs nothing: its task has finished, or it is
+        queued already, and the poll that is still to come will see whatever this wake
+        is about. That look is only to save work: a task woken twice before the executor
+        takes its next batch stands in the queue twice, and next_batch() drops the second.
+        """
+        if task_id in self.waiting:
+            self._inbox.put(task_id)
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Have ``function`` called on the executor's thread. Any thread, any time."""
+        self._inbox.put(function)
+
+    def next_batch(self) -> list[Task]:
+        """Wait until something is in the queue; return the tasks that are ready, in order.
+
+        Executor's thread only. The batch is what was ready when it was taken: a task that
+        wakes itself comes into the next one, behind everybody who was waiting meanwhile.
+        It is empty if all there was to do were calls, or wakes that came too late.
+        """
+        batch: list[Task] = []
+        # Nobody else takes from the queue, so what qsize() counts will be there.
+        for _ in range(self._inbox.qsize() or 1):
+            item = self._inbox.get()
+            if isinstance(item, int):
+                task = self.waiting.pop(item, None)
+                if task is not None:
+                    batch.append(task)
+            elif callable(item):
+                item()
+            else:
+                batch.append(item)
+        return batch
+
+    def drain(self) -> list[Task]:
+        """When no executor is left: make the calls that are still due, return the new tasks.
+
+        Any thread; of several at once, each gets some.
+        """
+        tasks: list[Task] = []
+        with contextlib.suppress(Empty):
+            while True:
+                item = self._inbox.get_nowait()
+                if isinstance(item, int):
+                    continue
+                if callable(item):
+                    item()
+                else:
+                    tasks.append(item)
+        return tasks

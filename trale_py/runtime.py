@@ -1,0 +1,261 @@
+"""Runtime: all that lives, in one object. There is one by default, never by construction.
+
+It holds the run-queue, the executor, the reactor and the table of tasks, and it knows
+the order in which they begin and end. A fresh Runtime is inert: no thread, no
+descriptor. The first spawn starts it.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+import itertools
+import sys
+import weakref
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from functools import partial
+from types import FrameType
+from typing import Any, TypeVar
+
+from . import current
+from .blocking import BlockingPool
+from .durations import Duration, to_timeout
+from .errors import RuntimeClosed, WouldDeadlock
+from .executor import Executor
+from .future import Future
+from .join import JoinHandle
+from .latch import Latch
+from .outcome import Outcome, TaskInfo, log
+from .reactor import Reactor
+from .run_queue import RunQueue
+from .task import Task
+
+T = TypeVar("T")
+
+
+class Runtime:
+    """An executor and its reactor, their tasks, their beginning and their end.
+
+    Invariants:
+      - A live task is in ``_tasks`` from before its push until its end.
+      - ``gone`` goes from "" to the reason, once; from then on no thread serves the queue.
+    """
+
+    def __init__(self) -> None:
+        self.run_queue = RunQueue()
+        self.executor = Executor(self)
+        self.reactor = Reactor(self)
+        self.pool = BlockingPool()
+        self.gone = ""
+        self.unclaimed: dict[int, Outcome[object]] = {}  # errors that nobody has taken yet
+        self._tasks: dict[int, Task] = {}
+        self._next_id = itertools.count(1).__next__
+        self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
+        self._started = Latch()
+        self._ended = Latch()
+        self._closing = False
+        self._fault: BaseException | None = None  # what kept it from starting, or ended it
+
+    # -- spawning: any thread --------------------------------------------------------------
+
+    def spawn(
+        self,
+        coro: Coroutine[Any, Any, T] | Future[T],
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+    ) -> JoinHandle[T]:
+        """See :func:`trale_py.spawn`."""
+        coro = _as_coroutine(coro)
+        try:
+            self.ensure_running()
+        except BaseException:
+            coro.close()
+            raise
+        parent = self.executor.polling if current.thread.runtime is self else None
+        info = TaskInfo(self._next_id(), name or _name_of(coro), _caller())
+        outcome: Outcome[T] = Outcome(info, self.unclaimed)
+        task = Task(
+            self,
+            coro,
+            contextvars.copy_context() if context is None else context,
+            outcome,
+            None if parent is None else parent.id,
+        )
+        handle = JoinHandle(self, outcome)
+        try:
+            self._tasks[info.id] = task
+            self.run_queue.push(task)
+        except BaseException:  # a Ctrl-C, before the push or just after it
+            self._tasks.pop(info.id, None)
+            raise
+        if self.gone:
+            self._abandon_rest()
+        return handle
+
+    def tasks(self) -> list[Task]:
+        """See :func:`trale_py.tasks`."""
+        return list(self._tasks.values())
+
+    def forget(self, task: Task) -> None:
+        """The task has ended. Executor's thread only."""
+        self._tasks.pop(task.id, None)
+
+    # -- reaching the executor: any thread ---------------------------------------------------
+
+    def publish(self, function: Callable[[], object]) -> None:
+        """Have ``function`` called on the executor's thread, at its next turn."""
+        self.run_queue.call(function)
+        if self.gone:
+            self._abandon_rest()
+
+    def call_on_executor(self, function: Callable[[], object]) -> None:
+        """Call ``function`` on the executor's thread: now if this is it, else at its next turn."""
+        if current.thread.runtime is self:
+            function()
+        else:
+            self.publish(function)
+
+    # -- the beginning -------------------------------------------------------------------------
+
+    def ensure_running(self) -> None:
+        """Start the threads if they do not run, and wait until they do. Any thread.
+
+        Raises RuntimeClosed if the runtime is about to end, and the OSError or RuntimeError
+        that keeps it from starting.
+        """
+        if not self._started.opened and current.thread.runtime is not self:
+            self.executor.start_thread()
+            self._started.wait_blocking()
+            if self._fault is not None:
+                raise self._fault
+        if self._closing:
+            raise RuntimeClosed(self.gone or "the runtime is being shut down")
+
+    def begin(self) -> None:
+        """Executor's thread, first of all."""
+        self.reactor.start()
+        sys.set_asyncgen_hooks(self._generators.add, self._finalize_generator)
+        self._started.open()
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def shutdown(self, timeout: Duration | None = None) -> None:
+        """See :func:`trale_py.shutdown`."""
+        seconds = -1 if timeout is None else to_timeout(timeout, "timeout")
+        if current.thread.runtime is not None:
+            raise WouldDeadlock("shutdown() on the executor's thread would wait for itself")
+        if not self._started.opened:
+            return
+        self._closing = True
+        self.publish(self.executor.stop)
+        self._ended.wait_blocking(seconds)
+
+    def end(self, fault: BaseException | None) -> None:
+        """Executor's thread, last of all: nothing of the runtime is left after this.
+
+        R11: a thread may push while we are ending. It pushes and then looks at ``gone``; we
+        set ``gone`` and then empty the queue. Whoever is second finds the other's work.
+        """
+        sys.set_asyncgen_hooks(None, None)
+        self._closing = True
+        self._fault = fault
+        for task in self.tasks():
+            self._close(task)
+        self.reactor.stop()
+        self.pool.close()
+        for outcome in list(self.unclaimed.values()):
+            outcome.report()
+        if fault is None:
+            self.gone = "the runtime has been shut down"
+        else:
+            self.gone = f"the runtime has failed: {fault!r}"
+        if _default.get(None) is self:
+            del _default[None]
+        self._abandon_rest()
+        self._started.open()
+        self._ended.open()
+
+    def _close(self, task: Task) -> None:
+        try:
+            task.close()
+        except BaseException:
+            log.exception("task %d (%s) failed while it was closed", task.id, task.name)
+        self._abandon(task)
+
+    def _abandon(self, task: Task) -> None:
+        error = RuntimeClosed(f"task {task.name!r} had not ended when its runtime did")
+        error.__cause__ = self._fault
+        task.outcome.fail(error, report=False)
+        self.forget(task)
+
+    def _abandon_rest(self) -> None:
+        for task in self.run_queue.drain():
+            task.coro.close()
+            self._abandon(task)
+
+    # -- async generators --------------------------------------------------------------------------
+
+    def _finalize_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """A generator was dropped half-way, in any thread, perhaps by the garbage collector."""
+        self.publish(partial(self._spawn_aclose, generator))
+
+    def _spawn_aclose(self, generator: AsyncGenerator[Any, Any]) -> None:
+        if not self._closing:
+            self.spawn(_aclose(generator), name=f"aclose {generator!r}")
+
+
+async def _aclose(generator: AsyncGenerator[Any, Any]) -> None:
+    try:
+        await generator.aclose()
+    except BaseException:
+        log.exception("closing the async generator %r failed", generator)
+
+
+def _as_coroutine(coro: object) -> Coroutine[Any, Any, Any]:
+    """``coro`` as something that a task can run, or a TypeError that says what to do."""
+    if isinstance(coro, Coroutine):
+        return coro
+    if isinstance(coro, Future):
+        return _await(coro)
+    if inspect.isasyncgen(coro):
+        hint = "an async generator is iterated with async for"
+    elif inspect.isasyncgenfunction(coro):
+        hint = "this is an async generator function: iterate over what it returns with async for"
+    elif callable(coro):
+        hint = "did you forget to call it?"
+    elif inspect.isawaitable(coro):
+        hint = "write an async def that awaits it"
+    else:
+        hint = "call an async def to get one"
+    raise TypeError(f"spawn() takes a coroutine or a trale_py Future, not {coro!r}: {hint}")
+
+
+async def _await(future: Future[T]) -> T:
+    return await future
+
+
+def _name_of(coro: Coroutine[Any, Any, Any]) -> str:
+    return getattr(coro, "__qualname__", None) or type(coro).__qualname__
+
+
+def _caller() -> str:
+    """Where in the user's code the spawn stands, as file:line."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(_PREFIX):
+        frame = frame.f_back
+    return "?" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+_PREFIX = __name__.rpartition(".")[0] + "."
+
+# The default runtime, under the one key None. dict.setdefault() is one C call: of threads
+# that come at once, all get the one that was first.
+_default: dict[None, Runtime] = {}
+
+
+def default_runtime() -> Runtime:
+    return _default.get(None) or _default.setdefault(None, Runtime())
+
+
+current.default_runtime = default_runtime

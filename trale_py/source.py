@@ -1,0 +1,96 @@
+"""Source: a file descriptor as the reactor sees it.
+
+The descriptor is registered with epoll once, edge-triggered, for everything. From then
+on the kernel tells us of changes only, so we keep in mind what it told us: each
+direction remembers whether it may be ready, until a system call says "would block".
+
+Readiness without a lock (R3)
+    The reactor's thread learns "it is ready" while the executor's thread learns "would
+    block", and the newer news must win. Were readiness one flag, this would lose some::
+
+        executor: recv() -> EAGAIN
+                                         reactor: data came in; ready = True
+        executor: ready = False          <- and nobody will ever read that data
+
+    So there are two numbers, each with one writer. The reactor counts events. The
+    executor writes down which count it had seen *before* the call that said EAGAIN. The
+    direction is ready while they differ.
+
+Waiting without a lost wake (R4)
+    A future that will wait stores its waker and *then* looks at ``ready`` once more. The
+    reactor counts the event and *then* takes the wakers. Whichever is second sees the
+    other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
+
+from .timer_heap import Wakeable
+
+if TYPE_CHECKING:
+    from .reactor import Reactor
+
+
+class Direction:
+    """One half of a source: reading or writing.
+
+    Invariants:
+      - ``events`` and ``hung_up`` are written by the reactor's thread, ``seen`` by the
+        executor's.
+      - ``waiters`` takes and gives up entries by single dict operations: who pops an entry
+        (the reactor to wake it, the future to take it back) has it.
+    """
+
+    __slots__ = ("events", "hung_up", "seen", "waiters")
+
+    def __init__(self) -> None:
+        self.events = 1  # a new source counts as ready: the first try will tell
+        self.seen = 0
+        self.hung_up = False  # the end or an error was reported; see net.io on short reads
+        self.waiters: dict[Hashable, Wakeable] = {}
+
+    @property
+    def ready(self) -> bool:
+        return self.events != self.seen
+
+    def notify(self, hung_up: bool) -> None:
+        """An event has come. Reactor's thread only.
+
+        All waiters are woken, not one: an edge does not say how much there is to take, and
+        one that was woken and then cancelled would take the event with it. They try in the
+        order they came; those who find nothing wait on.
+        """
+        if hung_up:
+            self.hung_up = True
+        self.events += 1
+        self.wake_all()
+
+    def wake_all(self) -> None:
+        for key in list(self.waiters):
+            waiter = self.waiters.pop(key, None)
+            if waiter is not None:
+                waiter.wake()
+
+
+class Source:
+    """A descriptor's place in the reactor. It belongs to a descriptor, not to its number:
+    a number that was closed and used anew gets a new source.
+
+    ``users`` counts who has attached it: a stream and an AsyncFd of the same descriptor
+    share one.
+    """
+
+    __slots__ = ("fd", "pollable", "reactor", "read", "users", "write")
+
+    def __init__(self, reactor: Reactor, fd: int) -> None:
+        self.reactor = reactor
+        self.fd = fd
+        self.users = 0
+        self.pollable = True  # false for what epoll refuses: a regular file is always ready
+        self.read = Direction()
+        self.write = Direction()
+
+    def __repr__(self) -> str:
+        return f"<Source fd={self.fd} users={self.users}>"

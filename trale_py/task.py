@@ -1,0 +1,152 @@
+"""Task: a coroutine, and what the executor needs in order to poll it.
+
+    spawned --push--> queued --next_batch--> running --PENDING--> waiting --wake--> queued
+                                                |
+                                                +--returned, raised--> finished
+
+Everything here is written by the executor's thread.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from . import current
+from .future import PENDING
+from .outcome import Outcome
+from .waker import Context, Waker
+
+if TYPE_CHECKING:
+    from .runtime import Runtime
+
+# How many operations a task may do in one turn without waiting. A task whose sockets are
+# always ready would otherwise never give way. The figure is Tokio's, and not critical:
+# large enough that giving way costs nothing by comparison, small enough to be short.
+BUDGET = 128
+
+
+class Task:
+    """A coroutine that was given to ``spawn``. To be looked at: see ``tasks()``.
+
+    ``name``, ``id`` and ``parent_id`` (of the task that spawned it, or None) never change.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_context",
+        "_started",
+        "coro",
+        "cx",
+        "outcome",
+        "parent_id",
+        "runtime",
+    )
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        coro: Coroutine[Any, Any, Any],
+        context: contextvars.Context,
+        outcome: Outcome[Any],
+        parent_id: int | None,
+    ) -> None:
+        self.runtime = runtime
+        self.coro = coro
+        self.outcome = outcome
+        self.parent_id = parent_id
+        self.cx = Context(Waker(runtime.run_queue, outcome.task.id), runtime)
+        self._context = context
+        self._started = False
+
+    @property
+    def id(self) -> int:
+        return self.outcome.task.id
+
+    @property
+    def name(self) -> str:
+        return self.outcome.task.name
+
+    @property
+    def state(self) -> str:
+        """``"queued"``, ``"running"``, ``"waiting"`` or ``"finished"``, as of this moment."""
+        if self.outcome.latch.opened:
+            return "finished"
+        if self.runtime.executor.polling is self:
+            return "running"
+        return "waiting" if self.id in self.runtime.run_queue.waiting else "queued"
+
+    def __repr__(self) -> str:
+        return f"<Task {self.id} {self.name!r} {self.state}>"
+
+    def poll(self) -> bool:
+        """Run the coroutine to its next suspension. True: it has finished.
+
+        Whatever it raises ends this task only and goes to its outcome, be it SystemExit,
+        KeyboardInterrupt or GeneratorExit.
+        """
+        if not self._started:
+            if not _is_unstarted(self.coro):
+                text = f"{self.name}: this coroutine has already been run, or another task runs it"
+                self.outcome.fail(RuntimeError(text))
+                return True
+            self._started = True
+        self.cx.budget = BUDGET
+        resume, argument = self.coro.send, None
+        while True:
+            try:
+                yielded = self._context.run(resume, argument)
+            except StopIteration as stop:
+                self.outcome.succeed(stop.value)
+                return True
+            except BaseException as error:
+                # Without this frame: it refers to the task, which refers to the outcome,
+                # which will refer to the error. That circle would keep all of them alive.
+                tb = error.__traceback__
+                self.outcome.fail(error.with_traceback(tb.tb_next if tb else None))
+                return True
+            if yielded is PENDING:
+                return False
+            resume, argument = self.coro.throw, _foreign(yielded)
+
+    def close(self) -> None:
+        """Close the coroutine: its ``finally`` blocks run, and must not await. May raise."""
+        if self._started or _is_unstarted(self.coro):
+            self._context.run(self.coro.close)
+
+
+def _is_unstarted(coro: Coroutine[Any, Any, Any]) -> bool:
+    frame = getattr(coro, "cr_frame", None)
+    suspended = getattr(coro, "cr_suspended", False)  # compiled coroutines may have neither
+    running = getattr(coro, "cr_running", False)
+    return not suspended and not running and (frame is not None or not hasattr(coro, "cr_frame"))
+
+
+def _foreign(yielded: object) -> RuntimeError:
+    """What to throw in where a task awaited something of another library."""
+    try:
+        what = f"{yielded!r} ({type(yielded).__module__}.{type(yielded).__qualname__})"
+    except Exception:
+        what = f"an object of {type(yielded)!r}"
+    if yielded is None:
+        what = "a bare yield (asyncio.sleep(0)? here it is yield_now())"
+    return RuntimeError(
+        f"a trale_py task awaited {what}, which is not trale_py's and which only its own "
+        "event loop can wake. Bridge: await it there, and have that loop call set() of a "
+        "trale_py Event, which this task awaits."
+    )
+
+
+def current_task() -> Task | None:
+    """The task that is running this code; None outside of tasks."""
+    cx = current.thread.context
+    return None if cx is None else cx.runtime.executor.polling
+
+
+def tasks() -> list[Task]:
+    """Every live task of the default runtime, as of this moment; in a task, of that task's.
+
+    From any thread; never waits, also if the executor is stuck.
+    """
+    return current.runtime().tasks()

@@ -1,0 +1,212 @@
+"""Timers: sleep, and what is built like it.
+
+A Timer is a leaf future: until its deadline has come, each poll leaves the task's waker
+with the reactor, and a wake that comes early finds that it is early. So a timer is never
+early, whatever wakes its task.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Literal, TypeVar
+
+from .durations import Duration, to_deadline, to_ns
+from .errors import ClosedResourceError
+from .future import PENDING, Future, Pending, Ready, yield_now
+from .reactor import Reactor
+from .timer_heap import NEVER, TimerEntry
+from .waker import Context
+
+T = TypeVar("T")
+
+
+def now() -> float:
+    """The time on the clock of deadlines: seconds of CLOCK_MONOTONIC, see clock_gettime(2)."""
+    return time.monotonic()
+
+
+class Timer(Future[None]):
+    """A future that is ready when ``duration`` is over, counted from its making.
+
+    ``duration``: seconds or a timedelta; ValueError for NaN and for less than 0. One task
+    at a time may await it; cancelling that takes the timer back. ::
+
+        timer = Timer(0.5)
+        timer.reset(1.0)  # no: one second from now
+        await timer
+
+    See timerfd_create(2); trale's futures/timer.rs.
+    """
+
+    __slots__ = ("_cancelled", "_deadline", "_entry", "_reactor")
+
+    def __init__(self, duration: Duration) -> None:
+        self._deadline = to_deadline(duration, "duration")
+        self._cancelled = False
+        self._entry: TimerEntry | None = None
+        self._reactor: Reactor | None = None
+
+    @staticmethod
+    def sleep(duration: Duration) -> Future[None]:
+        """The same as :func:`trale_py.sleep`."""
+        return sleep(duration)
+
+    @classmethod
+    def at(cls, deadline: int) -> Timer:
+        """A timer for a time on the clock, in nanoseconds."""
+        timer = cls(0)
+        timer._deadline = deadline
+        return timer
+
+    def reset(self, duration: Duration) -> None:
+        """Start over: ready when ``duration`` from now is over. Whoever waits, waits for that.
+
+        In a task. On a cancelled timer: ClosedResourceError.
+        """
+        deadline = to_deadline(duration, "duration")
+        if self._cancelled:
+            raise ClosedResourceError("this timer was cancelled")
+        self._deadline = deadline
+        self._wake_waiter()
+
+    def cancel(self) -> None:
+        """Never fire. Whoever waits or will wait gets ClosedResourceError. In a task."""
+        self._cancelled = True
+        self._wake_waiter()
+
+    def poll(self, cx: Context) -> Ready[None] | Pending:
+        if self._cancelled:
+            raise ClosedResourceError("this timer was cancelled")
+        if time.monotonic_ns() >= self._deadline:
+            self.drop()
+            return Ready(None)
+        if self._entry is None or self._entry.waker != cx.waker:
+            self.drop()
+            self._reactor = cx.runtime.reactor
+            self._entry = self._reactor.add_timer(self._deadline, cx.waker)
+        return PENDING
+
+    def drop(self) -> None:
+        if self._entry is not None and self._reactor is not None:
+            self._reactor.cancel_timer(self._entry)
+            self._entry = None
+
+    def _wake_waiter(self) -> None:
+        """Have who waits poll again, to see what has changed."""
+        waker = None if self._entry is None else self._entry.waker
+        self.drop()
+        if waker is not None:
+            waker.wake()
+
+    def __repr__(self) -> str:
+        if self._cancelled:
+            return "<Timer cancelled>"
+        if self._deadline == NEVER:
+            return "<Timer never>"
+        return f"<Timer in {(self._deadline - time.monotonic_ns()) / 1e9:.3f} s>"
+
+
+def sleep(duration: Duration) -> Future[None]:
+    """``await sleep(d)``: let ``d`` (seconds or a timedelta) pass, counted from this call.
+
+    Never early; late by the time the threads need, usually well under a millisecond.
+    ``sleep(0)`` gives way like ``yield_now()``; ``math.inf`` sleeps until cancelled. ValueError
+    for NaN and less than 0, TypeError for what is no duration. ::
+
+        await sleep(0.25)
+    """
+    if to_ns(duration, "duration") == 0:
+        return yield_now()
+    return Timer(duration)
+
+
+def sleep_until(deadline: float) -> Future[None]:
+    """``await sleep_until(t)``: sleep until the clock ``now()`` shows ``t``. ::
+
+    start = now()
+    await sleep_until(start + 1.5)
+    """
+    if not isinstance(deadline, (int, float)):
+        raise TypeError(f"deadline has to be a float, as now() returns, not {deadline!r}")
+    # A time before the clock's zero is past, like any other.
+    return Timer.at(to_ns(deadline if not deadline < 0 else 0.0, "deadline"))
+
+
+class Before(Future[T]):
+    """``future``, or TimeoutError if it is not ready by ``deadline`` (in nanoseconds).
+
+    Two futures polled as one: each keeps the same waker, and whichever wakes the task,
+    both are looked at. This is all that a combinator of futures has to do.
+    """
+
+    __slots__ = ("_future", "_timer")
+
+    def __init__(self, deadline: int, future: Future[T]) -> None:
+        self._future = future
+        self._timer = Timer.at(deadline)
+
+    def poll(self, cx: Context) -> Ready[T] | Pending:
+        step = self._future.poll(cx)
+        if isinstance(step, Ready):
+            self._timer.drop()
+        elif isinstance(self._timer.poll(cx), Ready):
+            raise TimeoutError("the time given for this is over")
+        return step
+
+    def drop(self) -> None:
+        self._future.drop()
+        self._timer.drop()
+
+
+class Interval:
+    """Ticks at a fixed period; made by :func:`interval`."""
+
+    def __init__(self, period: Duration, missed: Literal["burst", "delay", "skip"]) -> None:
+        self._period = to_ns(period, "period")
+        if self._period == 0:
+            raise ValueError("period is 0; it has to be more than that")
+        if missed not in ("burst", "delay", "skip"):
+            raise ValueError(f"missed is {missed!r}; it has to be 'burst', 'delay' or 'skip'")
+        self._missed = missed
+        self._next = time.monotonic_ns()
+
+    async def tick(self) -> float:
+        """Wait for the next tick; return the time, on the clock ``now()``, that it was due at.
+
+        Cancelled, it leaves the tick to the next call.
+        """
+        due = self._next
+        await Timer.at(due)
+        after = due + self._period
+        late = time.monotonic_ns()
+        if self._missed == "delay":
+            after = max(after, late + self._period)
+        elif self._missed == "skip" and after <= late:
+            after += ((late - after) // self._period + 1) * self._period
+        self._next = after
+        return due / 1e9
+
+    def __aiter__(self) -> AsyncIterator[float]:
+        return self
+
+    async def __anext__(self) -> float:
+        return await self.tick()
+
+    def __repr__(self) -> str:
+        return f"<Interval {self._period / 1e9} s, missed={self._missed!r}>"
+
+
+def interval(period: Duration, *, missed: Literal["burst", "delay", "skip"] = "burst") -> Interval:
+    """A clock that ticks every ``period`` (seconds or a timedelta, more than 0), at once first.
+
+    ``missed`` says what becomes of ticks that the task was too busy to take: ``"burst"``
+    makes up for all of them at once, ``"delay"`` counts the period from the late tick on,
+    ``"skip"`` leaves them out and keeps to the original beat. ::
+
+        async for due in interval(0.5):
+            print("tick", due)
+
+    After Tokio's `interval <https://docs.rs/tokio/latest/tokio/time/fn.interval.html>`_.
+    """
+    return Interval(period, missed)

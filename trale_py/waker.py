@@ -1,0 +1,73 @@
+"""Waker and Context: how a future that cannot finish yet says whom to call back.
+
+A future's ``poll`` is given a Context. If it has to wait, it hands ``cx.waker`` to
+whoever will know when it is worth trying again (the reactor, another task, a thread)
+and returns PENDING. That somebody later calls ``wake()``, and the task is polled again.
+
+wake() is legal always and harmless twice: on a task that is queued or has finished it
+does nothing. It says "look again", never "it is done": a future that is polled looks
+for itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .run_queue import RunQueue
+    from .runtime import Runtime
+
+
+class Waker:
+    """Requeues one task of one runtime. Obtained from ``Context.waker``.
+
+    It names its task by id, and ids are never used twice: a waker that outlives its task
+    is inert, and keeps nothing of it alive. Wakers of the same task compare equal.
+
+    After `std::task::Waker <https://doc.rust-lang.org/std/task/struct.Waker.html>`_.
+    """
+
+    __slots__ = ("_run_queue", "_task_id")
+
+    def __init__(self, run_queue: RunQueue, task_id: int) -> None:
+        self._run_queue = run_queue
+        self._task_id = task_id
+
+    def wake(self) -> None:
+        """Have the task polled again. It will be, at least once, after this call.
+
+        From any thread, a signal handler or a ``__del__``; any number of times. Never
+        waits, never raises.
+        """
+        self._run_queue.wake(self._task_id)
+
+    def will_wake(self, other: Waker) -> bool:
+        """Whether ``other`` wakes the same task: then it need not be stored anew."""
+        return self._task_id == other._task_id and self._run_queue is other._run_queue
+
+    def __eq__(self, other: object) -> bool:
+        return self.will_wake(other) if isinstance(other, Waker) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((id(self._run_queue), self._task_id))
+
+    def __repr__(self) -> str:
+        return f"<Waker of task {self._task_id}>"
+
+
+class Context:
+    """What a future is polled with: the waker of the task that is polling it.
+
+    The library's own futures also find the task's runtime here, so that none of them
+    has to search for it.
+    """
+
+    __slots__ = ("budget", "runtime", "waker")
+
+    def __init__(self, waker: Waker, runtime: Runtime) -> None:
+        self.waker = waker
+        self.runtime = runtime
+        self.budget = 0  # operations left to the task in this turn; see Task.poll
+
+    def __repr__(self) -> str:
+        return f"<Context {self.waker!r}>"
