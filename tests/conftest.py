@@ -1,0 +1,99 @@
+"""What every test stands on: the default runtime, and the proof that nothing was left in it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from trale_py import block_on, current, tasks
+from trale_py.runtime import Runtime
+
+ROOT = Path(__file__).parent.parent
+
+
+async def nothing() -> None:
+    """A task that ends at once: when it has, whatever was published before it is done."""
+
+
+def settle_reactor(runtime: Runtime) -> None:
+    """Return when the reactor has seen to all timers that were handed to it before."""
+
+    class Done:
+        def __init__(self) -> None:
+            self.event = threading.Event()
+
+        def wake(self) -> None:
+            self.event.set()
+
+    done = Done()
+    runtime.call_on_executor(lambda: runtime.reactor.add_timer(1, done))
+    assert done.event.wait(20), "the reactor does not answer"
+
+
+def assert_tables_empty(runtime: Runtime) -> None:
+    gc.collect()
+    runtime.spawn(nothing()).join(20)
+    settle_reactor(runtime)
+    runtime.spawn(nothing()).join(20)
+    assert runtime.tasks() == []
+    assert runtime.run_queue.waiting == {}
+    assert runtime.unclaimed == {}
+    assert runtime.reactor._sources == {}
+    assert len(runtime.reactor._timers) == 0
+
+
+def open_fds() -> set[str]:
+    return {fd.name for fd in Path("/proc/self/fd").iterdir() if fd.exists()}
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    block_on(nothing())
+    gc.collect()
+    fds = open_fds()
+    yield
+    runtime = current.default_runtime()
+    assert_tables_empty(runtime)
+    assert tasks() == []
+    if runtime.reactor._thread is not None:
+        assert open_fds() == fds
+
+
+@pytest.fixture
+def runtime() -> Iterator[Runtime]:
+    """A runtime of the test's own, beside the default one."""
+    own = Runtime()
+    yield own
+    if not own.gone:
+        assert_tables_empty(own)
+    own.shutdown()
+
+
+@pytest.fixture
+def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run Python source in a process of its own, so that a hang or a crash is a result."""
+
+    def run(source: str, *args: str, timeout: float = 50) -> subprocess.CompletedProcess[str]:
+        script = tmp_path / "script.py"
+        script.write_text(
+            "import faulthandler; faulthandler.dump_traceback_later(45, exit=True)\n"
+            + textwrap.dedent(source)
+        )
+        return subprocess.run(
+            [sys.executable, "-W", "error", str(script), *args],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            check=False,
+        )
+
+    return run
