@@ -34,7 +34,7 @@ def test_new_tasks_come_out_in_order() -> None:
     queue, tasks = queue_with(1, 2, 3)
     for task in tasks:
         queue.push(task)
-    assert queue.next_batch() == tasks
+    assert list(queue.next_batch()) == tasks
 
 
 def test_a_task_woken_twice_before_its_turn_is_polled_once() -> None:
@@ -42,7 +42,7 @@ def test_a_task_woken_twice_before_its_turn_is_polled_once() -> None:
     queue.waiting[1] = task
     queue.wake(1)
     queue.wake(1)
-    assert queue.next_batch() == [task]
+    assert list(queue.next_batch()) == [task]
     assert queue.waiting == {}
 
 
@@ -50,7 +50,7 @@ def test_a_wake_of_an_unknown_id_does_nothing() -> None:
     queue, (task,) = queue_with(1)
     queue.wake(99)
     queue.push(task)
-    assert queue.next_batch() == [task]
+    assert list(queue.next_batch()) == [task]
 
 
 def test_wakes_come_out_in_the_order_of_the_first_wake() -> None:
@@ -67,15 +67,15 @@ def test_calls_are_made_in_order_with_the_tasks() -> None:
     made: list[str] = []
     queue.call(lambda: made.append("called"))
     queue.wake(1)
-    assert queue.next_batch() == [task]
+    assert list(queue.next_batch()) == [task]
     assert made == ["called"]
 
 
 def test_a_batch_is_what_was_ready_when_it_was_taken() -> None:
     queue, (task,) = queue_with(1)
     queue.call(lambda: queue.push(task))
-    assert queue.next_batch() == []
-    assert queue.next_batch() == [task]
+    assert list(queue.next_batch()) == []
+    assert list(queue.next_batch()) == [task]
 
 
 def test_drain_makes_the_calls_and_returns_the_new_tasks() -> None:

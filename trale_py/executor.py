@@ -133,18 +133,21 @@ class Executor:
         current.thread.runtime = None
 
     def _loop(self) -> None:
-        run_queue = self._runtime.run_queue
-        here = current.thread
         while not self._stopping:
-            for task in run_queue.next_batch():
-                # It looks odd to put a task to sleep that is about to run (R2). But while it
-                # runs, it gives its waker to others, and they may call it before poll() is
-                # back here: a wake that does not find the task in the wait-queue is dropped.
-                run_queue.waiting[task.id] = task
-                here.context = task.cx
-                self.polling = task
-                finished = task.poll()
-                self.polling = here.context = None
-                if finished:
-                    del run_queue.waiting[task.id]
-                    self._runtime.forget(task)
+            batch = self._runtime.run_queue.next_batch()
+            while batch:
+                self._poll(batch.popleft())
+
+    def _poll(self, task: Task) -> None:
+        waiting = self._runtime.run_queue.waiting
+        # It looks odd to put a task to sleep that is about to run (R2). But while it runs, it
+        # gives its waker to others, and they may call it before poll() is back here: a wake
+        # that does not find the task in the wait-queue is dropped, and nobody would wake again.
+        waiting[task.id] = task
+        current.thread.context = task.cx
+        self.polling = task
+        finished = task.poll()
+        self.polling = current.thread.context = None
+        if finished:
+            del waiting[task.id]
+            self._runtime.forget(task)

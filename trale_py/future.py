@@ -96,12 +96,12 @@ class Future(Generic[T_co]):
                 # Yield; it will say in its own words what it makes of that.
                 if cx is not None:
                     if not charged:
-                        charged = True
                         cx.budget -= 1
                         if cx.budget < 0:
                             cx.waker.wake()
                             yield PENDING
                             continue
+                        charged = True
                     step = self.poll(cx)
                     if isinstance(step, Ready):
                         finished = True

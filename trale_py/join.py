@@ -67,7 +67,10 @@ class JoinHandle(Generic[T]):
             raise RuntimeClosed(f"task {self.name!r} will never end: {self._runtime.gone}")
         if not latch.wait_blocking(seconds):
             raise TimeoutError(f"task {self.name!r} has not ended within {timeout} seconds")
-        return self._outcome.unwrap()
+        try:
+            return self.result()
+        finally:
+            del self  # see Outcome.unwrap
 
     def __await__(self) -> Generator[Pending, None, T]:
         """Wait in a task. Cancelling the wait leaves the awaited task running.
@@ -78,12 +81,18 @@ class JoinHandle(Generic[T]):
         if cx is not None and cx.waker == Waker(self._runtime.run_queue, self.id):
             raise RuntimeError(f"task {self.name!r} awaits its own handle: that would never end")
         yield from LatchWait(self._outcome.latch).__await__()
-        return self._outcome.unwrap()
+        try:
+            return self.result()
+        finally:
+            del self
 
     def result(self) -> T:
         """The value, or the task's error raised. Never waits: InvalidStateError before the end."""
         self._check_done()
-        return self._outcome.unwrap()
+        try:
+            return self._outcome.unwrap()
+        finally:
+            del self
 
     def exception(self) -> BaseException | None:
         """The task's error, or None. Never waits: InvalidStateError before the end."""

@@ -91,4 +91,5 @@ class Outcome(Generic[T]):
             # Each raise adds frames to the exception's own traceback: start from the task's.
             raise error.with_traceback(self._traceback)
         finally:
-            del error, self  # or the traceback would keep this frame, and the frame the error
+            # The traceback keeps this frame, and those of our callers: none may keep the error.
+            del error, self

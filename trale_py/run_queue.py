@@ -24,6 +24,7 @@ Why there is no lock and no condition variable to be seen (R1)
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
@@ -67,14 +68,14 @@ class RunQueue:
         """Have ``function`` called on the executor's thread. Any thread, any time."""
         self._inbox.put(function)
 
-    def next_batch(self) -> list[Task]:
+    def next_batch(self) -> deque[Task]:
         """Wait until something is in the queue; return the tasks that are ready, in order.
 
         Executor's thread only. The batch is what was ready when it was taken: a task that
         wakes itself comes into the next one, behind everybody who was waiting meanwhile.
         It is empty if all there was to do were calls, or wakes that came too late.
         """
-        batch: list[Task] = []
+        batch: deque[Task] = deque()
         # Nobody else takes from the queue, so what qsize() counts will be there.
         for _ in range(self._inbox.qsize() or 1):
             item = self._inbox.get()

@@ -186,7 +186,7 @@ class Runtime:
     def _abandon(self, task: Task) -> None:
         error = RuntimeClosed(f"task {task.name!r} had not ended when its runtime did")
         error.__cause__ = self._fault
-        task.outcome.fail(error, report=False)
+        task.settle(error, report=False)
         self.forget(task)
 
     def _abandon_rest(self) -> None:

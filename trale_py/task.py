@@ -33,16 +33,7 @@ class Task:
     ``name``, ``id`` and ``parent_id`` (of the task that spawned it, or None) never change.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_context",
-        "_started",
-        "coro",
-        "cx",
-        "outcome",
-        "parent_id",
-        "runtime",
-    )
+    __slots__ = ("_context", "_started", "coro", "cx", "info", "outcome", "parent_id", "runtime")
 
     def __init__(
         self,
@@ -54,7 +45,8 @@ class Task:
     ) -> None:
         self.runtime = runtime
         self.coro = coro
-        self.outcome = outcome
+        self.info = outcome.task
+        self.outcome: Outcome[Any] | None = outcome  # None once it is settled
         self.parent_id = parent_id
         self.cx = Context(Waker(runtime.run_queue, outcome.task.id), runtime)
         self._context = context
@@ -62,16 +54,16 @@ class Task:
 
     @property
     def id(self) -> int:
-        return self.outcome.task.id
+        return self.info.id
 
     @property
     def name(self) -> str:
-        return self.outcome.task.name
+        return self.info.name
 
     @property
     def state(self) -> str:
         """``"queued"``, ``"running"``, ``"waiting"`` or ``"finished"``, as of this moment."""
-        if self.outcome.latch.opened:
+        if self.outcome is None:
             return "finished"
         if self.runtime.executor.polling is self:
             return "running"
@@ -89,7 +81,7 @@ class Task:
         if not self._started:
             if not _is_unstarted(self.coro):
                 text = f"{self.name}: this coroutine has already been run, or another task runs it"
-                self.outcome.fail(RuntimeError(text))
+                self.settle(RuntimeError(text))
                 return True
             self._started = True
         self.cx.budget = BUDGET
@@ -98,17 +90,35 @@ class Task:
             try:
                 yielded = self._context.run(resume, argument)
             except StopIteration as stop:
-                self.outcome.succeed(stop.value)
+                self._succeed(stop.value)
                 return True
             except BaseException as error:
-                # Without this frame: it refers to the task, which refers to the outcome,
-                # which will refer to the error. That circle would keep all of them alive.
-                tb = error.__traceback__
-                self.outcome.fail(error.with_traceback(tb.tb_next if tb else None))
+                argument = None  # it may be this very error, see settle()
+                if error.__traceback__ is not None:
+                    error.__traceback__ = error.__traceback__.tb_next  # without this frame
+                if error.__traceback__ is None:  # not the coroutine's: its context is in use
+                    self.coro.close()
+                self.settle(error)
                 return True
             if yielded is PENDING:
                 return False
             resume, argument = self.coro.throw, _foreign(yielded)
+
+    def _succeed(self, value: object) -> None:
+        outcome, self.outcome = self.outcome, None
+        if outcome is not None:
+            outcome.succeed(value)
+
+    def settle(self, error: BaseException, *, report: bool = True) -> None:
+        """End with ``error``; ``report``: to be logged if nobody takes it.
+
+        The task lets go of its outcome. The error's traceback refers to the coroutine's frame,
+        that (by f_back) to the frames that polled it, they to the task: if it referred to the
+        error in turn, only the garbage collector could free them all.
+        """
+        outcome, self.outcome = self.outcome, None
+        if outcome is not None:
+            outcome.fail(error, report=report)
 
     def close(self) -> None:
         """Close the coroutine: its ``finally`` blocks run, and must not await. May raise."""
