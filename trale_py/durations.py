@@ -20,25 +20,19 @@ Duration: TypeAlias = float | timedelta
 
 def to_ns(duration: Duration, argument: str) -> int:
     """``duration`` in nanoseconds, NEVER for infinity and whatever lies beyond the clock."""
-    if isinstance(duration, timedelta):
-        ns = (duration // timedelta(microseconds=1)) * 1000
-    elif isinstance(duration, int):
-        ns = duration * 10**9
-    elif isinstance(duration, float):
-        if math.isnan(duration):
-            raise ValueError(f"{argument} is NaN; it has to be a number of seconds, 0 or more")
-        if math.isinf(duration):
-            ns = NEVER if duration > 0 else -1
-        else:
-            numerator, denominator = duration.as_integer_ratio()
-            ns = -(-numerator * 10**9 // denominator)
-    else:
+    if not isinstance(duration, (timedelta, int, float)):
         raise TypeError(
             f"{argument} has to be seconds (float or int) or a timedelta, not {duration!r}"
         )
-    if ns < 0:
+    zero = timedelta(0) if isinstance(duration, timedelta) else 0
+    if not duration >= zero:  # NaN is not
         raise ValueError(f"{argument} is {duration!r}; it has to be 0 or more")
-    return min(ns, NEVER)
+    if isinstance(duration, timedelta):
+        return min(duration // timedelta(microseconds=1) * 1000, NEVER)
+    if duration == math.inf:
+        return NEVER
+    numerator, denominator = duration.as_integer_ratio()
+    return min(-(-numerator * 10**9 // denominator), NEVER)
 
 
 def to_deadline(duration: Duration, argument: str) -> int:

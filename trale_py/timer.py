@@ -200,9 +200,9 @@ class Interval:
 def interval(period: Duration, *, missed: Literal["burst", "delay", "skip"] = "burst") -> Interval:
     """A clock that ticks every ``period`` (seconds or a timedelta, more than 0), at once first.
 
-    ``missed`` says what becomes of ticks that the task was too busy to take: ``"burst"``
-    makes up for all of them at once, ``"delay"`` counts the period from the late tick on,
-    ``"skip"`` leaves them out and keeps to the original beat. ::
+    ``missed`` says what follows a tick that the task was too busy to take in time:
+    ``"burst"`` makes up at once for all that are past, ``"delay"`` counts the period from the
+    late one on, ``"skip"`` leaves out what is past and keeps to the beat. ::
 
         async for due in interval(0.5):
             print("tick", due)

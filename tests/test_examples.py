@@ -1,0 +1,139 @@
+"""The examples, run as programs: what they print is what their first lines promise."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+
+
+def start(name: str, *args: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", str(EXAMPLES / name), *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[list[str], str]:
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    return out.splitlines(), err
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    with socket.socket(socket.AF_INET, kind) as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def connect(port: int) -> socket.socket:
+    """Connect as soon as the example listens: it says so to nobody, so this has to try."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), timeout=20)
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+
+
+@pytest.mark.parametrize(
+    "name", sorted(path.name for path in EXAMPLES.glob("*.py") if path.name != "demo.py")
+)
+def test_an_example_is_short_and_says_how_to_run_it(name: str) -> None:
+    source = (EXAMPLES / name).read_text()
+    assert len(source.splitlines()) < 60
+    assert f"python examples/{name}" in source
+
+
+def test_timer() -> None:
+    out, err = finish(start("timer.py"))
+    assert err == ""
+    pairs = [sorted(out[n : n + 2]) for n in (0, 2, 4)]
+    assert pairs == [[f"Hello {c}!", f"Hello {c.lower()}!"] for c in "ABC"]
+
+
+def test_sub_tasks() -> None:
+    out, err = finish(start("sub_tasks.py"))
+    assert err == ""
+    assert out[:2] == ["Hello A!", "Hello from other task"]
+    assert sorted(out[2:4]) == ["Bye bye from other task", "Hello B!"]
+    assert out[4:] == ["Hello C!"]
+
+
+def test_udp() -> None:
+    out, err = finish(start("udp.py", "--port", str(free_port(socket.SOCK_DGRAM))))
+    assert err == ""
+    assert out[0] == "Hello A!"
+    received, sent = sorted(out[1:3])
+    assert received.startswith("Received 20 bytes from 127.0.0.1:")
+    assert sent == "Sent 20 bytes"
+    assert out[3:] == ["Hello B!", "Hello C!"]
+
+
+def test_tcp_client() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(20)
+        process = start("tcp.py", "--port", str(server.getsockname()[1]))
+        conn, _ = server.accept()
+        with conn:
+            conn.sendall(b"hello over there\n")
+            echoed = b""
+            while len(echoed) < 17:
+                echoed += conn.recv(100)
+    assert echoed == b"hello over there\n"
+    out, err = finish(process)
+    assert out == ["Hello A!", "Hello B!", "Hello C!"]
+    assert err == "Conversation finished.  Read 17 bytes\n"
+
+
+def test_tcp_serv() -> None:
+    port = free_port()
+    process = start("tcp_serv.py", "--port", str(port))
+    with connect(port) as conn:
+        conn.sendall(b"x" * 1000)
+        conn.shutdown(socket.SHUT_WR)
+        echoed = b""
+        while data := conn.recv(4096):
+            echoed += data
+    assert echoed == b"x" * 1000
+    out, err = finish(process)
+    assert out == [f"Hello {c}!" for c in "ABCD"]
+    assert err == "Conversation finished.  Read 1000 bytes\n"
+
+
+def test_echo_server_many_clients_and_ctrl_c() -> None:
+    process = start("echo_server.py", "--port", "0")
+    assert process.stdout is not None
+    port = int(process.stdout.readline().rsplit(":", 1)[1])
+    conns = [connect(port) for _ in range(20)]
+    for n, conn in enumerate(conns):
+        conn.sendall(b"%d" % n)
+    assert [conn.recv(10) for conn in conns] == [b"%d" % n for n in range(20)]
+    for conn in conns:
+        conn.close()
+    said = [process.stdout.readline() for _ in range(40)]
+    assert sum("went" in line for line in said) == 20
+    process.send_signal(signal.SIGINT)
+    out, err = finish(process)
+    assert out == ["bye"]
+    assert err == ""
+
+
+def test_demo() -> None:
+    out, err = finish(start("demo.py"))
+    assert err == ""
+    assert out[-1] == "That is trale_py."
