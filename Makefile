@@ -17,6 +17,7 @@ help:
 	@echo "make demo    timers, joined tasks, TCP and UDP echo over real sockets"
 	@echo "make test    the tests, on $(PYTHON)"
 	@echo "make check   all that CI runs: format, lint, types, and the tests on every Python"
+	@echo "make bench   the same work under trale_py, asyncio and uvloop, side by side"
 	@echo "make clean   remove what the others have made"
 
 demo: $(VENV)/ready
@@ -48,6 +49,10 @@ $(VENV)/ready: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]" \
 		|| { echo "linuxfd is built from source; on Debian: apt install gcc python3-dev"; exit 1; }
 	touch $@
+
+bench: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
+	$(BIN)/python benchmarks/compare.py
 
 clean:
 	rm -rf .venv .venv-* build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -175,9 +175,7 @@ def test_R11_spawn_races_with_shutdown() -> None:
         outcomes: list[object] = []
         start = threading.Barrier(2)
 
-        def spawner(
-            runtime: Runtime = runtime, outcomes: Any = outcomes, start: Any = start
-        ) -> None:
+        def spawner(runtime: Runtime, outcomes: list[object], start: threading.Barrier) -> None:
             start.wait()
             for n in range(1000):
                 try:
@@ -186,7 +184,7 @@ def test_R11_spawn_races_with_shutdown() -> None:
                     outcomes.append("closed")
                     return
 
-        thread = threading.Thread(target=spawner)
+        thread = threading.Thread(target=spawner, args=(runtime, outcomes, start))
         thread.start()
         start.wait()
         runtime.shutdown()

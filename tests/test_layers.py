@@ -1,0 +1,117 @@
+"""The structure of the package: imports go down only, and the public names are pinned."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import trale_py
+
+PACKAGE = Path(trale_py.__file__).parent
+
+# From the bottom up. A module imports only what stands above its own line in this list.
+LAYERS = [
+    ["errors", "timer_heap", "current"],
+    ["waker", "source", "reactor_fds", "durations"],
+    ["future"],
+    ["latch", "blocking"],
+    ["outcome"],
+    ["task"],
+    ["run_queue", "reactor", "join"],
+    ["executor", "timer", "async_fd"],
+    ["runtime"],
+    ["sync.wait_queue"],
+    ["sync.event", "sync.notify", "sync.mutex"],
+    ["sync"],
+    ["net.address"],
+    ["net.base"],
+    ["net.stream", "net.udp"],
+    ["net.tcp"],
+    ["net"],
+    [""],
+]
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of the package that this one needs at run time."""
+    found = set()
+    tree = ast.parse(path.read_text())
+    for_types = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    package = path.relative_to(PACKAGE).parts[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level and id(node) not in for_types:
+            base = package[: len(package) - node.level + 1]
+            if node.module:
+                found.add(".".join([*base, node.module]))
+            else:
+                found.update(".".join([*base, alias.name]) for alias in node.names)
+    return found
+
+
+def test_imports_go_down_only() -> None:
+    height = {name: n for n, layer in enumerate(LAYERS) for name in layer}
+    modules = {module_name(path): path for path in PACKAGE.rglob("*.py")}
+    assert set(modules) == set(height)
+    wrong = [
+        f"{name} imports {other}"
+        for name, path in modules.items()
+        for other in imports(path)
+        if height[other] >= height[name]
+    ]
+    assert wrong == []
+
+
+def test_the_public_names() -> None:
+    assert set(trale_py.__all__) == {
+        "PENDING",
+        "AsyncFd",
+        "BusyResourceError",
+        "ClosedResourceError",
+        "Context",
+        "DelimiterNotFound",
+        "Event",
+        "Executor",
+        "Future",
+        "Guard",
+        "IncompleteRead",
+        "Interest",
+        "Interval",
+        "InvalidStateError",
+        "JoinHandle",
+        "Mutex",
+        "Notify",
+        "Pending",
+        "Reactor",
+        "Ready",
+        "Registration",
+        "RuntimeClosed",
+        "Task",
+        "TcpListener",
+        "TcpStream",
+        "Timer",
+        "UdpSocket",
+        "Waker",
+        "WouldDeadlock",
+        "block_on",
+        "current_task",
+        "interval",
+        "now",
+        "sleep",
+        "sleep_until",
+        "spawn",
+        "tasks",
+        "yield_now",
+    }
+    for name in trale_py.__all__:
+        thing = getattr(trale_py, name)
+        assert name == "PENDING" or thing.__doc__, name
