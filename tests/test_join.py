@@ -11,7 +11,16 @@ import time
 
 import pytest
 
-from trale_py import Event, InvalidStateError, JoinHandle, block_on, sleep, spawn, yield_now
+from trale_py import (
+    Event,
+    InvalidStateError,
+    JoinHandle,
+    TaskCancelled,
+    block_on,
+    sleep,
+    spawn,
+    yield_now,
+)
 
 
 async def give(value: int) -> int:
@@ -214,12 +223,13 @@ def test_R8_join_races_with_the_end() -> None:
         assert spawn(give(n)).join(10) == n
 
 
-def test_H4_ctrl_c_ends_a_join_at_once_and_a_second_join_gives_the_result() -> None:
+@pytest.mark.parametrize("spins", [0, 10, 100, 1_000, 100_000])
+def test_H4_ctrl_c_ends_a_join_at_once_and_cancels_the_task(spins: int) -> None:
     gate = Gate()
     waiters = gate.handle._outcome.latch.waiters
     sent_at = 0.0
 
-    def interrupt(spins: int) -> None:
+    def interrupt() -> None:
         nonlocal sent_at
         while not waiters:  # the main thread is about to wait, or waits already
             time.sleep(0)
@@ -228,14 +238,40 @@ def test_H4_ctrl_c_ends_a_join_at_once_and_a_second_join_gives_the_result() -> N
         sent_at = time.monotonic()
         os.kill(os.getpid(), signal.SIGINT)
 
-    for spins in (0, 10, 100, 1_000, 100_000):
-        thread = threading.Thread(target=interrupt, args=(spins,))
-        with pytest.raises(KeyboardInterrupt):
+    thread = threading.Thread(target=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        thread.start()
+        gate.handle.join(20)
+    assert time.monotonic() - sent_at < 0.1
+    thread.join()
+    with pytest.raises(TaskCancelled, match="Ctrl-C"):
+        gate.handle.join(10)
+    assert gate.handle.cancelled()
+    assert waiters == {}
+
+
+def test_another_exception_of_a_signal_handler_leaves_the_task_running() -> None:
+    gate = Gate()
+    waiters = gate.handle._outcome.latch.waiters
+
+    def handler(*_: object) -> None:
+        raise ZeroDivisionError
+
+    def interrupt() -> None:
+        while not waiters:
+            time.sleep(0)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    previous = signal.signal(signal.SIGUSR1, handler)
+    thread = threading.Thread(target=interrupt)
+    try:
+        with pytest.raises(ZeroDivisionError):
             thread.start()
             gate.handle.join(20)
-        assert time.monotonic() - sent_at < 0.1
-        thread.join()
-        assert waiters == {}
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+    thread.join()
+    assert waiters == {}
     gate.open()
     assert gate.handle.join(10) == 1
 

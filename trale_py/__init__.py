@@ -18,13 +18,21 @@ source, timer_heap, timer, join.
 from __future__ import annotations
 
 from .async_fd import AsyncFd
+from .cancel import (
+    CancelScope,
+    current_effective_deadline,
+    fail_after,
+    move_on_after,
+)
 from .errors import (
     BusyResourceError,
+    Cancelled,
     ClosedResourceError,
     DelimiterNotFound,
     IncompleteRead,
     InvalidStateError,
     RuntimeClosed,
+    TaskCancelled,
     WouldDeadlock,
 )
 from .executor import Executor, block_on, spawn
@@ -44,6 +52,8 @@ __all__ = [
     "PENDING",
     "AsyncFd",
     "BusyResourceError",
+    "CancelScope",
+    "Cancelled",
     "ClosedResourceError",
     "Context",
     "DelimiterNotFound",
@@ -64,6 +74,7 @@ __all__ = [
     "Registration",
     "RuntimeClosed",
     "Task",
+    "TaskCancelled",
     "TcpListener",
     "TcpStream",
     "Timer",
@@ -71,8 +82,11 @@ __all__ = [
     "Waker",
     "WouldDeadlock",
     "block_on",
+    "current_effective_deadline",
     "current_task",
+    "fail_after",
     "interval",
+    "move_on_after",
     "now",
     "sleep",
     "sleep_until",

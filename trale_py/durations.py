@@ -24,8 +24,8 @@ def to_ns(duration: Duration, argument: str) -> int:
         raise TypeError(
             f"{argument} has to be seconds (float or int) or a timedelta, not {duration!r}"
         )
-    zero = timedelta(0) if isinstance(duration, timedelta) else 0
-    if not duration >= zero:  # NaN is not
+    positive = duration >= timedelta(0) if isinstance(duration, timedelta) else duration >= 0
+    if not positive:  # NaN neither
         raise ValueError(f"{argument} is {duration!r}; it has to be 0 or more")
     if isinstance(duration, timedelta):
         return min(duration // timedelta(microseconds=1) * 1000, NEVER)

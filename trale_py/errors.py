@@ -6,17 +6,52 @@ the built-in ``TimeoutError``. What stands here is what neither of them says.
 
 from __future__ import annotations
 
-from concurrent.futures import InvalidStateError
+from concurrent.futures import CancelledError, InvalidStateError
 
 __all__ = [
     "BusyResourceError",
+    "Cancelled",
     "ClosedResourceError",
     "DelimiterNotFound",
     "IncompleteRead",
     "InvalidStateError",
     "RuntimeClosed",
+    "TaskCancelled",
     "WouldDeadlock",
 ]
+
+
+class Cancelled(BaseException):
+    """You are being cancelled: clean up, and let it go on. ``reason`` is what cancel() was given.
+
+    Raised by the executor at a checkpoint inside a cancelled scope, and taken away by that
+    scope. Not an Exception, so that ``except Exception`` does not stop it, and not to be made:
+    to cancel, call ``cancel()`` of a scope, a handle or a group's scope.
+    """
+
+    reason: object
+
+    def __init__(self) -> None:
+        raise TypeError("Cancelled is not made by hand: call cancel() of a scope or a handle")
+
+    @classmethod
+    def because(cls, reason: object) -> Cancelled:
+        """For the executor."""
+        error = cls.__new__(cls, *_reasons(reason))
+        error.reason = reason
+        return error
+
+
+class TaskCancelled(CancelledError):
+    """The task that was joined or awaited had been cancelled. ``reason``: why, if it was said."""
+
+    def __init__(self, reason: object = None) -> None:
+        super().__init__(*_reasons(reason))
+        self.reason = reason
+
+
+def _reasons(reason: object) -> tuple[object, ...]:
+    return () if reason is None else (reason,)
 
 
 class RuntimeClosed(RuntimeError):

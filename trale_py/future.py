@@ -97,8 +97,8 @@ class Future(Generic[T_co]):
                 if cx is not None:
                     if not charged:
                         cx.budget -= 1
-                        if cx.budget < 0:
-                            cx.waker.wake()
+                        if cx.budget < 0 or cx.cancelled:
+                            cx.waker.wake()  # cancelled: the executor throws at that turn
                             yield PENDING
                             continue
                         charged = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 from collections.abc import Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -44,6 +45,19 @@ class JoinHandle(Generic[T]):
         """The task's name: as given to ``spawn``, or the coroutine's."""
         return self._outcome.task.name
 
+    def cancel(self, reason: object = None) -> bool:
+        """Cancel the task: its awaits raise Cancelled until it ends. False: it had ended.
+
+        From any thread, a signal handler or a ``__del__``; never waits. A task that has not
+        begun never will. If the task ends by the cancellation, join and await raise
+        TaskCancelled with ``reason``; if it swallows it and returns, they return its value.
+        """
+        return self._runtime.cancel(self.id, reason)
+
+    def cancelled(self) -> bool:
+        """Whether the task ended by being cancelled."""
+        return self._outcome.cancelled
+
     def done(self) -> bool:
         """Whether the task has ended, in whatever way."""
         return self._outcome.latch.opened
@@ -62,10 +76,14 @@ class JoinHandle(Generic[T]):
             raise WouldDeadlock(
                 "join() on the executor's thread would wait for itself; in a task: await the handle"
             )
+        self._check_reachable()
         latch = self._outcome.latch
-        if not latch.opened and self._runtime.gone:
-            raise RuntimeClosed(f"task {self.name!r} will never end: {self._runtime.gone}")
-        if not latch.wait_blocking(seconds):
+        try:
+            in_time = latch.wait_blocking(seconds)
+        except KeyboardInterrupt:
+            self.cancel("Ctrl-C")
+            raise
+        if not in_time:
             raise TimeoutError(f"task {self.name!r} has not ended within {timeout} seconds")
         try:
             return self.result()
@@ -80,6 +98,7 @@ class JoinHandle(Generic[T]):
         cx = current.thread.context
         if cx is not None and cx.waker == Waker(self._runtime.run_queue, self.id):
             raise RuntimeError(f"task {self.name!r} awaits its own handle: that would never end")
+        self._check_reachable()
         yield from LatchWait(self._outcome.latch).__await__()
         try:
             return self.result()
@@ -98,6 +117,19 @@ class JoinHandle(Generic[T]):
         """The task's error, or None. Never waits: InvalidStateError before the end."""
         self._check_done()
         return self._outcome.claim()
+
+    def future(self) -> concurrent.futures.Future[T]:
+        """The same as a ``concurrent.futures.Future``, for ``wait()`` and its friends.
+
+        Its ``cancel()`` cancels the task. The task's error counts as taken.
+        """
+        future: concurrent.futures.Future[T] = _TaskFuture(self)
+        self.add_done_callback(partial(_settle, future))
+        return future
+
+    def _check_reachable(self) -> None:
+        if not self.done() and self._runtime.gone:
+            raise RuntimeClosed(f"task {self.name!r} will never end: {self._runtime.gone}")
 
     def _check_done(self) -> None:
         if not self.done():
@@ -127,4 +159,27 @@ class JoinHandle(Generic[T]):
     def __repr__(self) -> str:
         error = self._outcome.error
         how = "running" if not self.done() else "failed" if error is not None else "done"
+        how = "cancelled" if self.cancelled() else how
         return f"<JoinHandle of task {self.id} {self.name!r} {how}>"
+
+
+class _TaskFuture(concurrent.futures.Future[T]):
+    """A future whose cancel() cancels the task; it is cancelled when the task has ended so."""
+
+    def __init__(self, handle: JoinHandle[T]) -> None:
+        super().__init__()
+        self._handle = handle
+
+    def cancel(self) -> bool:
+        return self._handle.cancel()
+
+
+def _settle(future: concurrent.futures.Future[T], handle: JoinHandle[T]) -> None:
+    error = handle.exception()
+    if handle.cancelled():
+        concurrent.futures.Future.cancel(future)
+        future.set_running_or_notify_cancel()
+    elif error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(handle.result())

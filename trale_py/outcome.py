@@ -12,6 +12,7 @@ import logging
 from types import TracebackType
 from typing import Generic, NamedTuple, TypeVar, cast
 
+from .errors import TaskCancelled
 from .latch import Latch
 
 T = TypeVar("T")
@@ -34,13 +35,23 @@ class Outcome(Generic[T]):
     goes up: no handle is left that could ask.
     """
 
-    __slots__ = ("_traceback", "_unclaimed", "_value", "abandoned", "error", "latch", "task")
+    __slots__ = (
+        "_traceback",
+        "_unclaimed",
+        "_value",
+        "abandoned",
+        "cancelled",
+        "error",
+        "latch",
+        "task",
+    )
 
     def __init__(self, task: TaskInfo, unclaimed: dict[int, Outcome[object]]) -> None:
         self.task = task
         self.latch = Latch()
         self.error: BaseException | None = None
         self.abandoned = False
+        self.cancelled = False
         self._value: T | None = None
         self._traceback: TracebackType | None = None
         self._unclaimed = unclaimed  # the runtime's errors that nobody has taken
@@ -48,6 +59,10 @@ class Outcome(Generic[T]):
     def succeed(self, value: T) -> None:
         self._value = value
         self.latch.open()
+
+    def cancel(self, error: TaskCancelled) -> None:
+        self.cancelled = True
+        self.fail(error, report=False)
 
     def fail(self, error: BaseException, *, report: bool = True) -> None:
         """Settle with ``error``; ``report`` says whether to log it if nobody takes it."""

@@ -64,8 +64,12 @@ class Runtime:
         *,
         name: str | None = None,
         context: contextvars.Context | None = None,
+        adopt: Callable[[Task], None] | None = None,
     ) -> JoinHandle[T]:
-        """See :func:`trale_py.spawn`."""
+        """See :func:`trale_py.spawn`.
+
+        ``adopt`` is called with the new task on the executor's thread, before its first poll.
+        """
         coro = _as_coroutine(coro)
         try:
             self.ensure_running()
@@ -85,13 +89,28 @@ class Runtime:
         handle = JoinHandle(self, outcome)
         try:
             self._tasks[info.id] = task
-            self.run_queue.push(task)
+            if adopt is None:
+                self.run_queue.push(task)
+            else:
+                self.call_on_executor(partial(self._push_adopted, task, adopt))
         except BaseException:  # a Ctrl-C, before the push or just after it
             self._tasks.pop(info.id, None)
             raise
         if self.gone:
             self._abandon_rest()
         return handle
+
+    def _push_adopted(self, task: Task, adopt: Callable[[Task], None]) -> None:
+        adopt(task)
+        self.run_queue.push(task)
+
+    def cancel(self, task_id: int, reason: object) -> bool:
+        """Cancel a task. Any thread. False: it had ended."""
+        task = self._tasks.get(task_id)
+        if task is None:
+            return False
+        self.call_on_executor(partial(task.cancel, reason))
+        return True
 
     def tasks(self) -> list[Task]:
         """See :func:`trale_py.tasks`."""
@@ -100,6 +119,9 @@ class Runtime:
     def forget(self, task: Task) -> None:
         """The task has ended. Executor's thread only."""
         self._tasks.pop(task.id, None)
+        if task.group is not None:
+            task.group.child_ended(task)
+            task.group = None
 
     # -- reaching the executor: any thread ---------------------------------------------------
 

@@ -10,10 +10,12 @@ Everything here is written by the executor's thread.
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import current
+from .cancel import ScopeTree
+from .errors import Cancelled, TaskCancelled
 from .future import PENDING
 from .outcome import Outcome
 from .waker import Context, Waker
@@ -27,13 +29,32 @@ if TYPE_CHECKING:
 BUDGET = 128
 
 
+class Group(Protocol):
+    """What a task tells the group it was spawned by."""
+
+    def child_failed(self, error: BaseException) -> None: ...
+    def child_ended(self, task: Task) -> None: ...
+
+
 class Task:
     """A coroutine that was given to ``spawn``. To be looked at: see ``tasks()``.
 
     ``name``, ``id`` and ``parent_id`` (of the task that spawned it, or None) never change.
     """
 
-    __slots__ = ("_context", "_started", "coro", "cx", "info", "outcome", "parent_id", "runtime")
+    __slots__ = (
+        "_context",
+        "_started",
+        "coro",
+        "cx",
+        "group",
+        "info",
+        "outcome",
+        "parent_id",
+        "root",
+        "runtime",
+        "scope",
+    )
 
     def __init__(
         self,
@@ -49,6 +70,9 @@ class Task:
         self.outcome: Outcome[Any] | None = outcome  # None once it is settled
         self.parent_id = parent_id
         self.cx = Context(Waker(runtime.run_queue, outcome.task.id), runtime)
+        self.scope: ScopeTree | None = None  # the innermost, where the task is now
+        self.root: ScopeTree | None = None  # the outermost of its own
+        self.group: Group | None = None  # which waits for its end
         self._context = context
         self._started = False
 
@@ -83,9 +107,18 @@ class Task:
                 text = f"{self.name}: this coroutine has already been run, or another task runs it"
                 self.settle(RuntimeError(text))
                 return True
+            if self.cx.cancelled:
+                self.coro.close()
+                self._settle_cancelled(Cancelled.because(self.innermost().why()))
+                return True
             self._started = True
         self.cx.budget = BUDGET
-        resume, argument = self.coro.send, None
+        resume: Callable[[Any], object] = self.coro.send
+        argument: BaseException | None = None
+        if self.cx.cancelled:
+            # It is at a checkpoint: a task is nowhere else between two polls. What it waits for
+            # may be ready by now; that is not asked any more, and its drop() gives it back.
+            resume, argument = self.coro.throw, Cancelled.because(self.innermost().why())
         while True:
             try:
                 yielded = self._context.run(resume, argument)
@@ -98,27 +131,70 @@ class Task:
                     error.__traceback__ = error.__traceback__.tb_next  # without this frame
                 if error.__traceback__ is None:  # not the coroutine's: its context is in use
                     self.coro.close()
-                self.settle(error)
+                if isinstance(error, Cancelled):
+                    self._settle_cancelled(error)
+                else:
+                    self.settle(error)
                 return True
             if yielded is PENDING:
                 return False
             resume, argument = self.coro.throw, _foreign(yielded)
 
     def _succeed(self, value: object) -> None:
-        outcome, self.outcome = self.outcome, None
+        outcome = self._end()
         if outcome is not None:
             outcome.succeed(value)
 
-    def settle(self, error: BaseException, *, report: bool = True) -> None:
-        """End with ``error``; ``report``: to be logged if nobody takes it.
+    def _settle_cancelled(self, cause: Cancelled) -> None:
+        outcome = self._end()
+        if outcome is not None:
+            error = TaskCancelled(cause.reason)
+            error.__cause__ = cause
+            outcome.cancel(error)
 
-        The task lets go of its outcome. The error's traceback refers to the coroutine's frame,
-        that (by f_back) to the frames that polled it, they to the task: if it referred to the
-        error in turn, only the garbage collector could free them all.
+    def settle(self, error: BaseException, *, report: bool = True) -> None:
+        """End with ``error``; ``report``: to be logged if nobody takes it."""
+        group = self.group
+        outcome = self._end()
+        if outcome is not None:
+            if group is not None and report:
+                group.child_failed(error)
+                report = False
+            outcome.fail(error, report=report)
+
+    def _end(self) -> Outcome[Any] | None:
+        """Let go of everything, and hand out the outcome, to be settled.
+
+        An error's traceback refers to the coroutine's frame, that (by f_back) to the frames that
+        polled it, and they to the task. If the task referred to the error in turn, only the
+        garbage collector could free them all.
         """
         outcome, self.outcome = self.outcome, None
-        if outcome is not None:
-            outcome.fail(error, report=report)
+        if self.root is not None:
+            self.root.unlink()
+            self.root = self.scope = None
+        return outcome
+
+    # -- cancellation ---------------------------------------------------------------------------
+
+    def innermost(self) -> ScopeTree:
+        """The scope the task is in. One of its own is made if there is none."""
+        if self.scope is None:
+            self.stand_under(None)
+        assert self.scope is not None
+        return self.scope
+
+    def stand_under(self, parent: ScopeTree | None) -> None:
+        """Give the task its outermost scope, below ``parent``."""
+        self.root = ScopeTree()
+        self.root.link(parent, self)
+
+    def cancel(self, reason: object) -> None:
+        """Cancel the task's outermost scope. Executor's thread only."""
+        if self.outcome is not None:
+            self.innermost()
+            assert self.root is not None
+            self.root.deliver(reason)
 
     def close(self) -> None:
         """Close the coroutine: its ``finally`` blocks run, and must not await. May raise."""

@@ -62,12 +62,13 @@ class Context:
     has to search for it.
     """
 
-    __slots__ = ("budget", "runtime", "waker")
+    __slots__ = ("budget", "cancelled", "runtime", "waker")
 
     def __init__(self, waker: Waker, runtime: Runtime) -> None:
         self.waker = waker
         self.runtime = runtime
         self.budget = 0  # operations left to the task in this turn; see Task.poll
+        self.cancelled = False  # the task is inside a cancelled scope; see cancel.py
 
     def __repr__(self) -> str:
         return f"<Context {self.waker!r}>"

@@ -1,0 +1,349 @@
+"""Cancellation: scopes, and how a cancellation gets to the tasks inside.
+
+A scope is a stretch of a task's code that can be told to stop. Scopes nest, and the
+scopes of all tasks form one forest: a task's outermost scope stands alone, or under the
+scope of the group that spawned it. Cancelling a scope cancels all that is below it,
+except what is shielded.
+
+It is level-triggered. A cancelled scope raises Cancelled not once but at every
+checkpoint (every await of this library) until the scope is left. So whoever swallows it
+by mistake meets it again.
+
+Cancelled is never raised by the operation itself. A task inside a cancelled scope that
+comes to a checkpoint does nothing and suspends, and the executor throws Cancelled into
+it at its next turn: a task that swallows it for ever takes its turn like everybody else.
+
+Executor's thread, but for ``cancel()`` and the deadline's setter, which publish.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
+
+from . import current
+from .durations import Duration, to_deadline, to_ns
+from .errors import Cancelled
+from .timer_heap import NEVER, TimerEntry
+
+if TYPE_CHECKING:
+    from .runtime import Runtime
+    from .task import Task
+
+
+class ScopeTree:
+    """A node of the forest: what follows for whom when something is cancelled.
+
+    Invariants, of a node that is linked:
+      - ``effective`` is: cancelled itself, or (not shielded and) its parent effective.
+      - ``task.cx.cancelled`` is the ``effective`` of the task's innermost node.
+    """
+
+    __slots__ = ("_called", "_children", "_parent", "_reason", "_shield", "effective", "task")
+
+    def __init__(self, *, shield: bool = False) -> None:
+        self._called = False
+        self._reason: object = None
+        self._shield = shield
+        self._parent: ScopeTree | None = None
+        self._children: dict[ScopeTree, None] = {}
+        self.effective = False
+        self.task: Task | None = None  # whose code this is; None for a group in a script
+
+    def link(self, parent: ScopeTree | None, task: Task | None) -> None:
+        """Stand under ``parent``, as the innermost of ``task``."""
+        self._parent = parent
+        self.task = task
+        if parent is not None:
+            parent._children[self] = None
+        if task is not None:
+            task.scope = self
+        self.effective = self._called or self._inherits()
+        if task is not None:
+            task.cx.cancelled = self.effective
+
+    def unlink(self) -> None:
+        """Leave the tree; the parent is the task's innermost again."""
+        if self._parent is not None:
+            self._parent._children.pop(self, None)
+        if self.task is not None and self.task.scope is self:
+            self.task.scope = self._parent
+            self.task.cx.cancelled = self._parent is not None and self._parent.effective
+
+    def move(self, parent: ScopeTree) -> None:
+        """Stand under another parent from now on."""
+        if self._parent is not None:
+            self._parent._children.pop(self, None)
+        self._parent = parent
+        parent._children[self] = None
+        self.update()
+
+    def mark(self, reason: object) -> None:
+        """Count as cancelled; the first one to say why is heard."""
+        if not self._called:
+            self._reason = reason
+            self._called = True
+
+    def deliver(self, reason: object) -> None:
+        """Cancel all that is below, and have the tasks that wait there polled."""
+        self.mark(reason)
+        self.update()
+
+    def update(self) -> None:
+        """Bring ``effective`` up to date, here and below. Not recursive: scopes nest deep."""
+        todo = [self]
+        while todo:
+            node = todo.pop()
+            effective = node._called or node._inherits()
+            if effective == node.effective:
+                continue
+            node.effective = effective
+            todo.extend(node._children)
+            if node.task is not None and node.task.scope is node:
+                node.task.cx.cancelled = effective
+                if effective:
+                    node.task.cx.waker.wake()
+
+    def why(self) -> object:
+        """The reason of the nearest cancelled scope, from here outwards."""
+        node: ScopeTree | None = self
+        while node is not None and not node._called:
+            node = node._parent
+        return None if node is None else node._reason
+
+    def _inherits(self) -> bool:
+        return not self._shield and self._parent is not None and self._parent.effective
+
+
+class CancelScope(ScopeTree):
+    """Code that can be cancelled: ``with CancelScope() as scope: ...``, in a task.
+
+    ``scope.cancel()`` makes every await inside raise Cancelled, until the block is left, where
+    it is swallowed. ``deadline`` (on the clock ``now()``) does the same when it has come.
+    With ``shield=True`` a cancellation from outside does not reach the inside. A scope is
+    entered once. RuntimeError outside of tasks, and if scopes are left out of order. ::
+
+        with CancelScope() as scope:
+            spawn(later(scope.cancel))
+            await sleep(1000)
+        assert scope.cancelled_caught
+
+    After trio's `CancelScope <https://trio.readthedocs.io/en/stable/reference-core.html>`_.
+    """
+
+    __slots__ = ("_caught", "_deadline", "_runtime", "_state", "_timer")
+
+    def __init__(self, *, deadline: float = math.inf, shield: bool = False) -> None:
+        super().__init__(shield=shield)
+        self._deadline = _deadline_ns(deadline)
+        self._state: Literal["new", "entered", "left"] = "new"
+        self._caught = False
+        self._runtime: Runtime | None = None  # set on entry: who has to hear of changes
+        self._timer: TimerEntry | None = None
+
+    # -- what users see -----------------------------------------------------------------------
+
+    def cancel(self, reason: object = None) -> None:
+        """Cancel what is inside. From any thread, a signal handler or a ``__del__``.
+
+        Before entry, the scope will be cancelled from its beginning. Twice, the first reason
+        stays. After the scope was left, nothing happens. Never waits. ``reason`` is shown by
+        the exceptions that come of it.
+        """
+        if self._state == "left":
+            return
+        # Published before it is marked: a Ctrl-C between the two leaves a scope that is about
+        # to be cancelled. If it is entered at this moment: see __enter__.
+        before = self._runtime
+        if before is not None:
+            before.call_on_executor(partial(self.deliver, reason))
+        self.mark(reason)
+        if before is None and self._runtime is not None:
+            self._runtime.call_on_executor(partial(self.deliver, reason))
+
+    @property
+    def cancel_called(self) -> bool:
+        """Whether it was cancelled itself: by ``cancel()`` or because its deadline came."""
+        return self._called
+
+    @property
+    def cancelled_caught(self) -> bool:
+        """Whether the block ended by this scope's cancellation, which the scope swallowed."""
+        return self._caught
+
+    @property
+    def reason(self) -> object:
+        """What ``cancel()`` was given."""
+        return self._reason
+
+    @property
+    def deadline(self) -> float:
+        """When the scope is cancelled of itself, on the clock ``now()``; inf: never."""
+        return math.inf if self._deadline == NEVER else self._deadline / 1e9
+
+    @deadline.setter
+    def deadline(self, deadline: float) -> None:
+        self._deadline = _deadline_ns(deadline)
+        if self._runtime is not None:
+            self._runtime.call_on_executor(self._set_timer)
+
+    @property
+    def shield(self) -> bool:
+        """Whether cancellations from outside are kept out."""
+        return self._shield
+
+    @shield.setter
+    def shield(self, shield: bool) -> None:
+        self._shield = shield
+        if self._runtime is not None:
+            self._runtime.call_on_executor(self.update)
+
+    def __enter__(self) -> CancelScope:
+        task = _running_task()
+        if task is None:
+            raise RuntimeError("a CancelScope can be entered in a task only")
+        self.enter(task.runtime, task.innermost(), task)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> bool:
+        task = _running_task()
+        if task is not None:  # None: the coroutine is being closed, by whoever has it
+            self._check_order(task)
+        caught = isinstance(exc, Cancelled) and self._called and not self._inherits()
+        self._caught = caught
+        self.leave()
+        return caught
+
+    def __repr__(self) -> str:
+        cancelled = ", cancelled" if self._called else ""
+        shielded = ", shielded" if self._shield else ""
+        return f"<{type(self).__name__} {self._state}{cancelled}{shielded}>"
+
+    # -- entry and exit, also for groups ---------------------------------------------------------
+
+    def enter(self, runtime: Runtime, parent: ScopeTree | None, task: Task | None) -> None:
+        if self._state != "new":
+            raise RuntimeError(f"this CancelScope was entered before: {self!r}")
+        self._state = "entered"
+        # A cancel() in another thread marks and then looks for a runtime; here the runtime is
+        # named first, and then link() looks whether it is marked.
+        self._runtime = runtime
+        self.link(parent, task)
+        if self._deadline != NEVER:
+            self._set_timer()
+
+    def leave(self) -> None:
+        self._state = "left"
+        self.unlink()
+        self._drop_timer()
+        self.task = self._parent = None
+
+    def _check_order(self, task: Task) -> None:
+        if task is not self.task:
+            raise RuntimeError(f"{self!r} was entered in {self.task!r} and is left in {task!r}")
+        if task.scope is not self:
+            inner = task.scope
+            while inner is not None and inner is not self:
+                inner, outer = inner._parent, inner
+                if isinstance(outer, CancelScope):
+                    outer.leave()
+            self.leave()
+            raise RuntimeError(f"{self!r} is left while scopes are open that were entered in it")
+
+    # -- the deadline: executor's thread ---------------------------------------------------------
+
+    def _set_timer(self) -> None:
+        self._drop_timer()
+        if self._state != "entered" or self._called or self._runtime is None:
+            return
+        if self._deadline <= time.monotonic_ns():
+            self.deliver("its deadline is over")
+        elif self._deadline != NEVER:
+            self._timer = self._runtime.reactor.add_timer(self._deadline, _Alarm(self))
+
+    def _drop_timer(self) -> None:
+        if self._timer is not None and self._runtime is not None:
+            self._runtime.reactor.cancel_timer(self._timer)
+            self._timer = None
+
+
+class _Alarm:
+    """What the reactor wakes when a scope's deadline has come."""
+
+    __slots__ = ("_scope",)
+
+    def __init__(self, scope: CancelScope) -> None:
+        self._scope = scope
+
+    def wake(self) -> None:
+        if self._scope._runtime is not None:
+            self._scope._runtime.publish(self._scope._set_timer)
+
+
+class _FailScope(CancelScope):
+    __slots__ = ()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> Literal[False]:
+        if super().__exit__(exc_type, exc, tb):
+            raise TimeoutError(f"this did not end in time: {self.reason}")
+        return False
+
+
+def move_on_after(seconds: Duration) -> CancelScope:
+    """A scope that is cancelled when ``seconds`` are over: ``with move_on_after(5) as scope:``.
+
+    The block is left then, and the program goes on after it; ``scope.cancelled_caught`` tells.
+    """
+    scope = CancelScope()
+    scope._deadline = to_deadline(seconds, "seconds")
+    return scope
+
+
+def fail_after(seconds: Duration) -> CancelScope:
+    """As ``move_on_after``, but the block that was cut off ends in TimeoutError."""
+    scope = _FailScope()
+    scope._deadline = to_deadline(seconds, "seconds")
+    return scope
+
+
+def current_effective_deadline() -> float:
+    """When the running code will be cancelled, on the clock ``now()``, as far as is known.
+
+    inf: by no deadline; -inf: it is cancelled already. RuntimeError outside of tasks.
+    """
+    task = _running_task()
+    if task is None:
+        raise RuntimeError("outside of tasks there is no cancellation and no deadline")
+    earliest = NEVER
+    node = task.scope
+    while node is not None:
+        if node._called:
+            return -math.inf
+        if isinstance(node, CancelScope):
+            earliest = min(earliest, node._deadline)
+        node = None if node._shield else node._parent
+    return math.inf if earliest == NEVER else earliest / 1e9
+
+
+def _running_task() -> Task | None:
+    cx = current.thread.context
+    return None if cx is None else cx.runtime.executor.polling
+
+
+def _deadline_ns(deadline: float) -> int:
+    if not isinstance(deadline, (int, float)):
+        raise TypeError(f"deadline has to be a float, as now() returns, not {deadline!r}")
+    return to_ns(0.0 if deadline < 0 else deadline, "deadline")
