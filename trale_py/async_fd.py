@@ -33,6 +33,8 @@ class AsyncFd:
     """
 
     def __init__(self, fd: int | HasFileno) -> None:
+        if not isinstance(fd, int) and not hasattr(fd, "fileno"):
+            raise TypeError(f"fd has to be an int or to have a fileno(), not {fd!r}")
         number = fd if isinstance(fd, int) else fd.fileno()
         if number < 0:
             raise ValueError(f"{fd!r} is not an open descriptor")

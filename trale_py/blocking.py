@@ -10,6 +10,7 @@ returns would keep the process from ending.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
@@ -41,12 +42,16 @@ class BlockingPool:
                 worker.start()
             except RuntimeError:
                 del self._workers[worker]
-                if not self._workers:
+                if self._workers:
+                    return  # they will come to it
+                # Refused is refused: take it back, unless one that was leaving has it after all.
+                with contextlib.suppress(Empty):
+                    self._jobs.get_nowait()
                     raise
 
     def close(self) -> None:
         """Have the threads end when they are done with what they do."""
-        for _ in self._workers:
+        for _ in list(self._workers):  # one that is idle may leave meanwhile
             self._jobs.put(None)
 
     def _work(self) -> None:

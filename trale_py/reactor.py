@@ -44,6 +44,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from . import current
+from .errors import RuntimeClosed
 from .reactor_fds import Alarm, Bell
 from .source import Source
 from .timer_heap import NEVER, TimerEntry, TimerHeap, Wakeable
@@ -198,8 +199,8 @@ class Reactor:
         descriptor that epoll refuses (a regular file) counts as ready. Closing ``fd`` does
         not wake anybody: ``cancel()`` first.
 
-        From any thread; never waits. Raises OSError (EBADF) for a number that is not open
-        and TypeError for an interest that is none. See epoll(7). ::
+        From any thread; never waits. Raises OSError (EBADF) for a number that is not open,
+        TypeError for an interest or a waker that is none, and RuntimeClosed. See epoll(7). ::
 
             class Readable(Future[None]):  # simplified from AsyncFd
                 def poll(self, cx):
@@ -212,6 +213,11 @@ class Reactor:
             raise TypeError(
                 f"interest has to be Interest.READABLE, Interest.WRITABLE or both, not {interest!r}"
             )
+        # Here and not at the wake: there it would end the reactor's thread.
+        if not callable(getattr(waker, "wake", None)):
+            raise TypeError(f"waker has to be a Waker, not {waker!r}")
+        if self._runtime.gone:
+            raise RuntimeClosed(self._runtime.gone)
         os.fstat(fd)
         registration = Registration(self, fd, waker, interest)
         self._runtime.call_on_executor(registration.arm)
@@ -324,6 +330,9 @@ class Registration:
     def arm(self) -> None:
         """Executor's thread."""
         if not self._waker:
+            return
+        if self._reactor._stopping:  # too late for stop() to wake it, so it is done here
+            self.wake()
             return
         source = self._source = self._reactor.share(self._fd)
         if Interest.READABLE in self._interest:

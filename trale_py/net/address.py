@@ -40,7 +40,7 @@ class HostPort(NamedTuple):
         """The endpoint, if the host is an IP address; None if it is a name."""
         try:
             return self._look_up(socket.AI_NUMERICHOST)[0]
-        except socket.gaierror:
+        except (socket.gaierror, UnicodeError):  # the idna codec has its say first
             return None
 
     def look_up(self) -> list[Endpoint]:
@@ -71,6 +71,8 @@ def parse(address: Address) -> HostPort:
             raise _bad(address, "it has no port")
         if ":" in host and not bracketed:
             raise _bad(address, "an IPv6 address goes in brackets")
+        if bracketed and ":" not in host:
+            raise _bad(address, "only an IPv6 address goes in brackets")
         if bracketed:
             host = host[1:-1]
         port = int(digits) if len(digits) < 6 else 65536

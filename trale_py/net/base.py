@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
 
 from ..errors import BusyResourceError, ClosedResourceError, RuntimeClosed
 from ..future import PENDING, Future, Pending, Ready
+from ..outcome import log
 from ..source import Direction, Source
 from ..waker import Context
 from .address import SocketAddress, show
@@ -87,7 +88,10 @@ class BaseSocket:
         """Executor's thread. Waiters are woken before the descriptor is gone."""
         if self._source is not None:
             self._source.reactor.detach(self._source)
-        self._sock.close()
+        try:
+            self._sock.close()
+        except OSError as error:  # EBADF: closed behind our back. Who asked need not be here.
+            log.error("closing a %s failed: %s", type(self).__name__, error)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -1,0 +1,214 @@
+"""The pool of threads for calls that have no non-blocking form."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from trale_py import block_on, blocking, spawn
+from trale_py.blocking import BlockingCall, BlockingPool
+from trale_py.runtime import Runtime
+
+from .net_helpers import TIMEOUT, CutOff, GaveUp, awaiting, parked
+
+
+def test_the_result_comes_out_of_the_await() -> None:
+    assert block_on(BlockingCall(lambda: 42)) == 42
+    assert block_on(BlockingCall(lambda: None)) is None
+
+
+def test_it_runs_in_another_thread() -> None:
+    thread = block_on(BlockingCall(threading.current_thread))
+    assert thread.name == "trale-blocking"
+    assert thread.daemon
+
+
+class Odd(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), SystemExit(3), KeyboardInterrupt(), Odd()])
+def test_the_error_comes_out_of_the_await(error: BaseException) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        block_on(BlockingCall(fail))
+    assert caught.value is error
+    assert block_on(BlockingCall(lambda: "alive")) == "alive"
+
+
+@pytest.mark.parametrize("kind", [StopIteration, StopAsyncIteration])
+def test_G7_stop_iteration_hangs_nothing(kind: type[Exception]) -> None:
+    def stop() -> None:
+        raise kind("x")
+
+    with pytest.raises((RuntimeError, StopAsyncIteration)) as caught:
+        block_on(BlockingCall(stop))
+    if kind is StopIteration:
+        assert isinstance(caught.value, RuntimeError)
+        assert isinstance(caught.value.__cause__, StopIteration)
+
+
+class Gate:
+    """Jobs that wait until the test lets them go, and that count how many run at once."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Semaphore(0)
+        self.leave = threading.Event()
+        self.threads: set[int] = set()
+
+    def job(self) -> None:
+        self.threads.add(threading.get_ident())
+        self.entered.release()
+        assert self.leave.wait(TIMEOUT)
+
+
+def test_at_most_eight_at_once_and_the_rest_in_their_turn(runtime: Runtime) -> None:
+    gate = Gate()
+    handles = [runtime.spawn(BlockingCall(gate.job)) for _ in range(20)]
+    for _ in range(8):
+        assert gate.entered.acquire(timeout=TIMEOUT)
+    assert len(runtime.pool._workers) == 8
+    assert not gate.entered.acquire(blocking=False)
+    gate.leave.set()
+    for handle in handles:
+        handle.join(TIMEOUT)
+    assert len(gate.threads) <= 8
+
+
+def test_jobs_are_done_in_order(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocking, "_LIMIT", 1)
+    done: list[int] = []
+    handles = [runtime.spawn(BlockingCall(partial(done.append, n))) for n in range(50)]
+    for handle in handles:
+        handle.join(TIMEOUT)
+    assert done == list(range(50))
+
+
+def test_an_idle_thread_ends_and_a_new_one_is_started(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocking, "_IDLE_SECONDS", 0.01)
+    for _ in range(10):
+        thread = runtime.spawn(BlockingCall(threading.current_thread)).join(TIMEOUT)
+        thread.join(TIMEOUT)
+        assert not thread.is_alive()
+    assert runtime.pool._workers == {}
+
+
+def test_a_job_comes_as_the_last_thread_goes_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread has struck itself off, a job is queued, no new thread can be started."""
+    monkeypatch.setattr(blocking, "_IDLE_SECONDS", 0.01)
+    pool, ran = BlockingPool(), threading.Event()
+
+    class Job:
+        def run(self) -> None:
+            ran.set()
+
+    class Workers(dict[Any, None]):
+        handed_in = False
+
+        def __delitem__(self, key: Any) -> None:
+            super().__delitem__(key)
+            if not self.handed_in:
+                self.handed_in = True
+                pool._jobs.put(Job())  # type: ignore[arg-type]
+
+    pool._workers = Workers()
+    pool.submit(Job())  # type: ignore[arg-type]
+    assert ran.wait(TIMEOUT)
+    ran.clear()
+    assert ran.wait(TIMEOUT)
+    for worker in list(pool._workers):
+        worker.join(TIMEOUT)
+    assert pool._workers == {}
+
+
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+
+
+def test_I9_no_thread_can_be_started(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error for who asked, and the job that was refused is not done later after all."""
+    done: list[str] = []
+    runtime.ensure_running()
+    with monkeypatch.context() as patch:
+        no_threads(patch)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            runtime.spawn(BlockingCall(lambda: done.append("refused"))).join(TIMEOUT)
+    runtime.spawn(BlockingCall(lambda: done.append("accepted"))).join(TIMEOUT)
+    assert done == ["accepted"]
+
+
+def test_I9_no_further_thread_can_be_started(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that run take the jobs."""
+    gate = Gate()
+    first = runtime.spawn(BlockingCall(gate.job))
+    assert gate.entered.acquire(timeout=TIMEOUT)
+    with monkeypatch.context() as patch:
+        no_threads(patch)
+        second = runtime.spawn(BlockingCall(lambda: "done"))
+        gate.leave.set()
+        assert second.join(TIMEOUT) == "done"
+    first.join(TIMEOUT)
+
+
+def test_the_waiter_is_cut_off_and_the_result_dropped(runtime: Runtime) -> None:
+    gate = Gate()
+    cut: CutOff[None] = CutOff(awaiting(BlockingCall(gate.job)))
+    handle = runtime.spawn(cut)
+    assert gate.entered.acquire(timeout=TIMEOUT)
+    cut.cut()
+    with pytest.raises(GaveUp):
+        handle.join(TIMEOUT)
+    gate.leave.set()
+    assert runtime.spawn(BlockingCall(lambda: 1)).join(TIMEOUT) == 1
+
+
+def test_other_tasks_run_meanwhile() -> None:
+    gate = Gate()
+    waiting = parked(BlockingCall(gate.job))
+    assert gate.entered.acquire(timeout=TIMEOUT)
+
+    async def quick() -> str:
+        return "quick"
+
+    assert spawn(quick()).join(TIMEOUT) == "quick"
+    assert not waiting.done()
+    gate.leave.set()
+    waiting.join(TIMEOUT)
+
+
+def test_the_threads_end_with_the_runtime(runtime: Runtime) -> None:
+    calls: list[Callable[[], threading.Thread]] = [threading.current_thread] * 5
+    threads = {runtime.spawn(BlockingCall(call)).join(TIMEOUT) for call in calls}
+    runtime.shutdown(TIMEOUT)
+    for thread in threads:
+        thread.join(TIMEOUT)
+        assert not thread.is_alive()
+
+
+def test_a_thread_goes_idle_while_the_pool_is_closed() -> None:
+    """It strikes itself off the list that close() is walking along."""
+    pool = BlockingPool()
+    workers: dict[Any, None] = dict.fromkeys(range(3))
+    told: list[Any] = []
+
+    class Jobs:
+        def put(self, job: Any) -> None:
+            told.append(job)
+            workers.popitem()
+
+    pool._workers, pool._jobs = workers, Jobs()  # type: ignore[assignment]
+    pool.close()
+    assert told == [None] * 3
