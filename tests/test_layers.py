@@ -11,7 +11,7 @@ PACKAGE = Path(trale_py.__file__).parent
 
 # From the bottom up. A module imports only what stands above its own line in this list.
 LAYERS = [
-    ["errors", "timer_heap", "current"],
+    ["errors", "timer_heap", "current", "report"],
     ["waker", "source", "reactor_fds", "durations"],
     ["future"],
     ["latch", "blocking", "cancel"],
@@ -20,7 +20,7 @@ LAYERS = [
     ["run_queue", "reactor", "join"],
     ["executor", "timer", "async_fd"],
     ["runtime"],
-    ["sync.wait_queue"],
+    ["sync.permits"],
     ["sync.event", "sync.notify", "sync.mutex"],
     ["sync"],
     ["net.address"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from typing import Any
@@ -17,6 +18,7 @@ from trale_py import (
     UdpSocket,
     block_on,
     current,
+    sleep,
     spawn,
 )
 from trale_py.runtime import Runtime
@@ -213,7 +215,9 @@ def test_A8_wakers_and_sockets_outlive_their_runtime(runtime: Runtime) -> None:
         os.fstat(fd)
 
 
-def test_A19_a_fault_of_the_executor_is_not_silent(runtime: Runtime) -> None:
+def test_A19_a_fault_of_the_executor_is_not_silent(
+    runtime: Runtime, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     event = Event()
     waiting = runtime.spawn(event.wait())
     runtime.spawn(give(1)).join(10)
@@ -221,13 +225,59 @@ def test_A19_a_fault_of_the_executor_is_not_silent(runtime: Runtime) -> None:
     def fault() -> None:
         raise ZeroDivisionError("the runtime's own")
 
-    runtime.publish(fault)
+    runtime.publish(lambda: monkeypatch.setattr(runtime.executor, "_poll", fault))
+    runtime.run_queue.wake(waiting.id)
+    with pytest.raises(RuntimeClosed) as caught:
+        waiting.join(10)
+    assert isinstance(caught.value.__cause__, TypeError)
+    with pytest.raises(RuntimeClosed, match="failed"):
+        runtime.spawn(give(2))
+    assert "the runtime has failed" in caplog.text
+
+
+def test_A19_a_fault_of_the_reactor_is_not_silent(
+    runtime: Runtime, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = runtime.spawn(sleep(100))
+    runtime.spawn(give(1)).join(10)
+
+    def fault() -> None:
+        raise ZeroDivisionError("the reactor's own")
+
+    monkeypatch.setattr(runtime.reactor, "_turn", fault)
+    runtime.publish(runtime.reactor._bell.ring)
     with pytest.raises(RuntimeClosed) as caught:
         waiting.join(10)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
-    runtime._ended.wait_blocking(10)
-    with pytest.raises(RuntimeClosed, match="ZeroDivisionError"):
-        runtime.spawn(give(2))
+
+
+def test_a_published_call_that_fails_is_logged_and_ends_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken() -> None:
+        raise SystemExit("broken call")
+
+    current.default_runtime().publish(broken)
+    assert block_on(give(3)) == 3
+    assert "broken call" in caplog.text
+
+
+def test_G17_a_broken_log_filter_ends_nothing() -> None:
+    def broken(record: object) -> bool:
+        raise ValueError("broken filter")
+
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    logger = logging.getLogger("trale_py")
+    logger.addFilter(broken)
+    try:
+        for _ in range(3):
+            spawn(fail())
+        block_on(give(0))
+        assert block_on(give(3)) == 3
+    finally:
+        logger.removeFilter(broken)
 
 
 def test_H7_the_reactors_thread_takes_no_signals() -> None:

@@ -105,6 +105,8 @@ class _FdReady(Future[None]):
     def poll(self, cx: Context) -> Ready[None] | Pending:
         self._fd._claim(self, self._interest)
         if self._registration is not None and self._registration.fired:
+            if self._registration.error is not None:
+                raise self._registration.error
             self.drop()
             return Ready(None)
         if self._registration is not None:

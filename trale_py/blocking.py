@@ -31,11 +31,12 @@ class BlockingPool:
     def __init__(self) -> None:
         self._jobs: SimpleQueue[BlockingCall[object] | None] = SimpleQueue()
         self._workers: dict[threading.Thread, None] = {}
+        self._idle: dict[threading.Thread, None] = {}
 
     def submit(self, job: BlockingCall[object]) -> None:
         """Executor's thread only. RuntimeError if there is no thread and none can be started."""
         self._jobs.put(job)
-        if len(self._workers) < _LIMIT:
+        if self._jobs.qsize() > len(self._idle) and len(self._workers) < _LIMIT:
             worker = threading.Thread(target=self._work, name="trale-blocking", daemon=True)
             self._workers[worker] = None
             try:
@@ -57,9 +58,11 @@ class BlockingPool:
     def _work(self) -> None:
         me = threading.current_thread()
         while True:
+            self._idle[me] = None
             try:
                 job = self._jobs.get(timeout=_IDLE_SECONDS)
             except Empty:
+                del self._idle[me]
                 # Off the list first, a last look at the queue second; submit() puts first and
                 # counts the workers second. Whoever is second sees the other.
                 del self._workers[me]
@@ -67,9 +70,12 @@ class BlockingPool:
                     return
                 self._workers[me] = None
                 continue
+            del self._idle[me]
             if job is None:
+                del self._workers[me]
                 return
             job.run()
+            del job  # its result is not ours to keep
 
 
 class BlockingCall(Future[T], Generic[T]):
@@ -90,7 +96,10 @@ class BlockingCall(Future[T], Generic[T]):
         if not self._ended:
             return PENDING
         if self._error is not None:
-            raise self._error
+            try:
+                raise self._error
+            finally:
+                del self  # or the error's traceback would lead back to the error
         return Ready(cast(T, self._value))
 
     def run(self) -> None:

@@ -80,6 +80,7 @@ class Executor:
         self._claim = threading.Lock()
         self.polling: Task | None = None  # written by the executor's thread, and so is this:
         self._stopping = False
+        self._fault: BaseException | None = None
 
     @staticmethod
     def get() -> Executor:
@@ -102,19 +103,21 @@ class Executor:
     def __repr__(self) -> str:
         return f"<Executor polling={self.polling!r} waiting={len(self._runtime.run_queue.waiting)}>"
 
-    def stop(self) -> None:
-        """End the loop after this batch. Executor's thread only."""
+    def stop(self, fault: BaseException | None = None) -> None:
+        """End the loop after this batch, perhaps for a ``fault``. Executor's thread only."""
         self._stopping = True
+        self._fault = fault
 
     def start_thread(self) -> None:
         """Start a thread that becomes the executor, unless there is one. Any thread.
 
         R7: any number of threads, and a signal handler in the middle of one of them, may
-        find that nothing runs yet and come here. A lock around "look, then start" could be
-        held by the very thread that a signal handler interrupts; and a Ctrl-C between two
+        find that nothing runs yet and come here. A lock of ours around "look, then start" could
+        be held by the very thread that a signal handler interrupts; and a Ctrl-C between two
         steps would leave the second undone for ever. So anyone may start a thread, and the
         threads decide among themselves, where no signal handler runs: the first one to take
-        the claim is the executor, and the others end.
+        the claim is the executor, and the others end. (What is left is a lock of Python's own:
+        a handler that interrupts Thread.start() itself cannot start another thread.)
         """
         threading.Thread(target=self._run, name="trale-executor", daemon=True).start()
 
@@ -123,13 +126,12 @@ class Executor:
             return
         runtime = self._runtime
         current.thread.runtime = runtime
-        error: BaseException | None = None
         try:
             runtime.begin()
             self._loop()
         except BaseException as fault:  # the runtime's, not a task's: everybody must hear of it
-            error = fault
-        runtime.end(error)
+            self._fault = fault
+        runtime.end(self._fault)
         current.thread.runtime = None
 
     def _loop(self) -> None:
@@ -146,8 +148,11 @@ class Executor:
         waiting[task.id] = task
         current.thread.context = task.cx
         self.polling = task
-        finished = task.poll()
-        self.polling = current.thread.context = None
-        if finished:
+        try:
+            ended = task.poll()
+        finally:
+            self.polling = current.thread.context = None
+        if ended:
             del waiting[task.id]
             self._runtime.forget(task)
+            task.settle()

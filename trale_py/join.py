@@ -12,7 +12,8 @@ from .durations import Duration, to_timeout
 from .errors import InvalidStateError, RuntimeClosed, WouldDeadlock
 from .future import Pending
 from .latch import LatchWait
-from .outcome import Outcome, log
+from .outcome import Outcome
+from .report import report
 from .waker import Waker
 
 if TYPE_CHECKING:
@@ -148,13 +149,15 @@ class JoinHandle(Generic[T]):
     def _call_back(self, fn: Callable[[JoinHandle[T]], object]) -> None:
         try:
             fn(self)
-        except BaseException:
-            log.exception("a done-callback of task %d (%s) failed", self.id, self.name)
+        except BaseException as error:
+            report("a done-callback of task %d (%s) failed", self.id, self.name, error=error)
 
     def __del__(self) -> None:
+        if not hasattr(self, "_outcome"):  # a Ctrl-C came before __init__
+            return
         if self._outcome.abandon():
             # Not logged here: a __del__ may run while its own thread is inside of logging.
-            self._runtime.publish(self._outcome.report)
+            self._runtime.publish(self._outcome.report_unclaimed)
 
     def __repr__(self) -> str:
         error = self._outcome.error

@@ -8,16 +8,14 @@ more. Task and handle may end in either order and in different threads, so the q
 
 from __future__ import annotations
 
-import logging
 from types import TracebackType
 from typing import Generic, NamedTuple, TypeVar, cast
 
 from .errors import TaskCancelled
 from .latch import Latch
+from .report import report
 
 T = TypeVar("T")
-
-log = logging.getLogger("trale_py")
 
 
 class TaskInfo(NamedTuple):
@@ -72,24 +70,24 @@ class Outcome(Generic[T]):
             self._unclaimed[self.task.id] = cast("Outcome[object]", self)
         self.latch.open()
         if self.abandoned:
-            self.report()
+            self.report_unclaimed()
 
     def abandon(self) -> bool:
-        """The last handle is gone. True: somebody should call report(), on the executor.
+        """The last handle is gone. True: somebody should call report_unclaimed(), on the executor.
 
         R9: abandon() raises its flag, then looks for an error; fail() stores the error,
-        then looks at the flag. If both see each other, report() still logs it once.
+        then looks at the flag. If both see each other, report_unclaimed() still logs it once.
         """
         self.abandoned = True
         return self.task.id in self._unclaimed
 
-    def report(self) -> None:
+    def report_unclaimed(self) -> None:
         """Log the error if it has not been taken. Executor's thread only."""
         if self._unclaimed.pop(self.task.id, None) is not None:
-            log.error(
+            report(
                 "task %d (%s), spawned at %s, failed, and nobody took its error",
                 *self.task,
-                exc_info=self.error,
+                error=self.error,
             )
 
     def claim(self) -> BaseException | None:
@@ -104,7 +102,8 @@ class Outcome(Generic[T]):
             return cast(T, self._value)
         try:
             # Each raise adds frames to the exception's own traceback: start from the task's.
-            raise error.with_traceback(self._traceback)
+            # By the base class: a user's class may have its own idea of with_traceback().
+            raise BaseException.with_traceback(error, self._traceback)
         finally:
             # The traceback keeps this frame, and those of our callers: none may keep the error.
             del error, self

@@ -19,7 +19,7 @@ epoll, as far as it is relied on here
       more) and HUP on the read end of a pipe come without IN: both mean "read, and see".
     - A registration belongs to the open file, not to the number: if the descriptor was
       duplicated, close() does not end it. So EPOLL_CTL_DEL always comes before close().
-    - ENOENT at MOD: that file is not registered (the number was closed behind our back
+    - ENOENT at MOD: this file is not registered (the number was closed behind our back
       and means another file now). EEXIST at ADD: it is, still. EPERM: not pollable.
     - EINTR (a SIGSTOP and SIGCONT suffice) is retried by Python.
 
@@ -40,6 +40,7 @@ import select
 import signal
 import threading
 import time
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ from .timer_heap import NEVER, TimerEntry, TimerHeap, Wakeable
 if TYPE_CHECKING:
     from .runtime import Runtime
 
-_READABLE = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+_READABLE = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _WRITABLE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
 _ENDED = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _MASK = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
@@ -140,36 +141,40 @@ class Reactor:
     def attach(self, fd: int) -> Source:
         """Start to watch ``fd``, or share the source of those who already do.
 
-        Each attach() wants a release() or a detach(). OSError if the kernel refuses.
+        Whatever is ready now is reported anew, also if it was reported before. Each attach()
+        wants a release() or a detach(). OSError if the kernel refuses.
         """
-        source = self.share(fd)
-        try:
-            self.rearm(source)
-        except BaseException:
-            self.release(source)
-            raise
-        return source
-
-    def share(self, fd: int) -> Source:
-        """The source of ``fd``, one more user counted; epoll has not been told yet."""
         source = self._sources.get(fd)
+        if source is not None and not self.rearm(source):
+            # The number was closed behind our back, and means another file now.
+            self.detach(source)
+            source = None
         if source is None:
+            # In the table before epoll can report it: the event would find nobody.
             source = self._sources[fd] = Source(self, fd)
+            try:
+                self._register(source)
+            except BaseException:
+                self.detach(source)
+                raise
         source.users += 1
         return source
 
-    def rearm(self, source: Source) -> None:
-        """Have what is ready now reported anew, whatever the kernel reported before.
-
-        The source is in the table by then: an event that found nobody would be lost.
-        """
+    def rearm(self, source: Source) -> bool:
+        """Have what is ready now reported anew. False: this file is not watched (any more)."""
         try:
-            try:
-                self._epoll.modify(source.fd, _MASK)
-            except FileNotFoundError:
-                self._epoll.register(source.fd, _MASK)
+            self._epoll.modify(source.fd, _MASK)
+        except OSError:
+            return False
+        return True
+
+    def _register(self, source: Source) -> None:
+        try:
+            self._epoll.register(source.fd, _MASK)
         except PermissionError:
             source.pollable = False
+        except FileExistsError:  # the number was closed, but the file lives on in a duplicate
+            self.rearm(source)
 
     def release(self, source: Source) -> None:
         """Give up one use of ``source``. After the last one it is no longer watched."""
@@ -251,12 +256,18 @@ class Reactor:
     def _run(self) -> None:
         # Signals are for the other threads, all but those about this thread's own deeds.
         signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - _CRASHES)
-        while not self._stopping:
-            self._fire_timers()
-            may_sleep = self._set_alarm()
-            self._recycled.clear()
-            for fd, mask in self._epoll.poll(-1 if may_sleep else 0, _BATCH):
-                self._dispatch(fd, mask)
+        try:
+            while not self._stopping:
+                self._turn()
+        except BaseException as error:  # nobody would wake anybody: the runtime has to end
+            self._runtime.publish(partial(self._runtime.executor.stop, error))
+
+    def _turn(self) -> None:
+        self._fire_timers()
+        may_sleep = self._set_alarm()
+        self._recycled.clear()
+        for fd, mask in self._epoll.poll(-1 if may_sleep else 0, _BATCH):
+            self._dispatch(fd, mask)
 
     def _fire_timers(self) -> None:
         self._rung = False  # from here on an entry may have come too late for this look (R6)
@@ -313,7 +324,7 @@ class Reactor:
 class Registration:
     """A waker that waits for a descriptor: what ``register_waker`` returns."""
 
-    __slots__ = ("_fd", "_interest", "_reactor", "_source", "_waker")
+    __slots__ = ("_fd", "_interest", "_reactor", "_source", "_waker", "error")
 
     def __init__(self, reactor: Reactor, fd: int, waker: Wakeable, interest: Interest) -> None:
         self._reactor = reactor
@@ -321,6 +332,7 @@ class Registration:
         self._interest = interest
         self._source: Source | None = None
         self._waker = [waker]  # whoever pops it has it: the one that fires, or cancel()
+        self.error: OSError | None = None  # why the descriptor cannot be watched
 
     @property
     def fired(self) -> bool:
@@ -334,29 +346,37 @@ class Registration:
         if self._reactor._stopping:  # too late for stop() to wake it, so it is done here
             self.wake()
             return
-        source = self._source = self._reactor.share(self._fd)
+        try:
+            source = self._source = self._reactor.attach(self._fd)
+        except OSError as error:
+            self.error = error
+            self.wake()
+            return
         if Interest.READABLE in self._interest:
             source.read.waiters[self] = self
         if Interest.WRITABLE in self._interest:
             source.write.waiters[self] = self
-        try:
-            self._reactor.rearm(source)
-        except OSError:  # closed meanwhile: the next try of who is woken will tell
-            self.wake()
-        if not source.pollable:
+        # Once more, for what was reported before we were among the waiters.
+        if not source.pollable or not self._reactor.rearm(source):
             self.wake()
 
     def wake(self) -> None:
         """The descriptor is ready: as a waiter of its source, this is called by the reactor."""
-        with contextlib.suppress(IndexError):
-            self._waker.pop().wake()
-            self._reactor._runtime.call_on_executor(self._disarm)
+        waker = self._take()
+        if waker is not None:
+            waker.wake()
 
     def cancel(self) -> None:
         """Take the registration back: the waker will not be called any more. Any thread."""
-        with contextlib.suppress(IndexError):
-            self._waker.pop()
-            self._reactor._runtime.call_on_executor(self._disarm)
+        self._take()
+
+    def _take(self) -> Wakeable | None:
+        try:
+            waker = self._waker.pop()
+        except IndexError:
+            return None
+        self._reactor._runtime.call_on_executor(self._disarm)
+        return waker
 
     def _disarm(self) -> None:
         source, self._source = self._source, None

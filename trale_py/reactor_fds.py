@@ -44,22 +44,27 @@ class Bell:
 class Alarm:
     """Becomes readable at a set time of CLOCK_MONOTONIC. See timerfd_create(2)."""
 
-    __slots__ = ("_timerfd",)
+    __slots__ = ("_set_to", "_timerfd")
 
     def __init__(self) -> None:
         self._timerfd = linuxfd.timerfd(nonBlocking=True, closeOnExec=True)
+        self._set_to = 0
 
     def fileno(self) -> int:
         return _fileno(self._timerfd)
 
     def set(self, deadline: int, now: int) -> None:
         """Go off at ``deadline``, in nanoseconds, at least 1; or in an hour, if that is sooner."""
+        if deadline == self._set_to:
+            return
+        self._set_to = deadline
         seconds = min(deadline, now + LONGEST_WAIT_NS) / 10**9
         # The next float up makes up for the fraction that linuxfd cuts off. It is what keeps
         # us from going off a nanosecond early and setting it again for that nanosecond.
         self._timerfd.settime(math.nextafter(seconds, math.inf), 0, True)
 
     def clear(self) -> None:
+        self._set_to = 0
         with contextlib.suppress(BlockingIOError):  # set anew since it went off
             self._timerfd.read()
 

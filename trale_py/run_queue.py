@@ -29,6 +29,8 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
+from .report import report
+
 if TYPE_CHECKING:
     from .task import Task
 
@@ -84,7 +86,7 @@ class RunQueue:
                 if task is not None:
                     batch.append(task)
             elif callable(item):
-                item()
+                self._make(item)
             else:
                 batch.append(item)
         return batch
@@ -101,7 +103,14 @@ class RunQueue:
                 if isinstance(item, int):
                     continue
                 if callable(item):
-                    item()
+                    self._make(item)
                 else:
                     tasks.append(item)
         return tasks
+
+    @staticmethod
+    def _make(call: Callable[[], object]) -> None:
+        try:
+            call()
+        except BaseException as error:  # one that goes wrong must not end the executor
+            report("%r, called on the executor's thread, failed", call, error=error)

@@ -25,8 +25,9 @@ from .executor import Executor
 from .future import Future
 from .join import JoinHandle
 from .latch import Latch
-from .outcome import Outcome, TaskInfo, log
+from .outcome import Outcome, TaskInfo
 from .reactor import Reactor
+from .report import report
 from .run_queue import RunQueue
 from .task import Task
 
@@ -70,6 +71,9 @@ class Runtime:
 
         ``adopt`` is called with the new task on the executor's thread, before its first poll.
         """
+        if context is not None and not isinstance(context, contextvars.Context):
+            raise TypeError(f"context has to be a contextvars.Context, not {context!r}")
+        name = name or _name_of(coro)
         coro = _as_coroutine(coro)
         try:
             self.ensure_running()
@@ -77,7 +81,7 @@ class Runtime:
             coro.close()
             raise
         parent = self.executor.polling if current.thread.runtime is self else None
-        info = TaskInfo(self._next_id(), name or _name_of(coro), _caller())
+        info = TaskInfo(self._next_id(), name, _caller())
         outcome: Outcome[T] = Outcome(info, self.unclaimed)
         task = Task(
             self,
@@ -119,9 +123,6 @@ class Runtime:
     def forget(self, task: Task) -> None:
         """The task has ended. Executor's thread only."""
         self._tasks.pop(task.id, None)
-        if task.group is not None:
-            task.group.child_ended(task)
-            task.group = None
 
     # -- reaching the executor: any thread ---------------------------------------------------
 
@@ -182,33 +183,38 @@ class Runtime:
         sys.set_asyncgen_hooks(None, None)
         self._closing = True
         self._fault = fault
-        for task in self.tasks():
+        live = {*self.tasks(), *self.run_queue.waiting.values()}
+        for task in live:
             self._close(task)
         self.reactor.stop()
         self.pool.close()
-        for outcome in list(self.unclaimed.values()):
-            outcome.report()
-        if fault is None:
-            self.gone = "the runtime has been shut down"
-        else:
+        # From here on a spawn finds this runtime gone, and one elsewhere makes a new one: before
+        # anybody hears from a handle that it is.
+        self.gone = "the runtime has been shut down"
+        if fault is not None:
             self.gone = f"the runtime has failed: {fault!r}"
+            report("the runtime has failed", error=fault)
         if _default.get(None) is self:
             del _default[None]
+        for task in live:
+            self._abandon(task)
+        self.run_queue.waiting.clear()
         self._abandon_rest()
+        for outcome in list(self.unclaimed.values()):
+            outcome.report_unclaimed()
         self._started.open()
         self._ended.open()
 
     def _close(self, task: Task) -> None:
         try:
             task.close()
-        except BaseException:
-            log.exception("task %d (%s) failed while it was closed", task.id, task.name)
-        self._abandon(task)
+        except BaseException as error:
+            report("task %d (%s) failed while it was closed", task.id, task.name, error=error)
 
     def _abandon(self, task: Task) -> None:
         error = RuntimeClosed(f"task {task.name!r} had not ended when its runtime did")
         error.__cause__ = self._fault
-        task.settle(error, report=False)
+        task.abandon(error)
         self.forget(task)
 
     def _abandon_rest(self) -> None:
@@ -230,8 +236,8 @@ class Runtime:
 async def _aclose(generator: AsyncGenerator[Any, Any]) -> None:
     try:
         await generator.aclose()
-    except BaseException:
-        log.exception("closing the async generator %r failed", generator)
+    except BaseException as error:
+        report("closing the async generator %r failed", generator, error=error)
 
 
 def _as_coroutine(coro: object) -> Coroutine[Any, Any, Any]:
@@ -257,8 +263,9 @@ async def _await(future: Future[T]) -> T:
     return await future
 
 
-def _name_of(coro: Coroutine[Any, Any, Any]) -> str:
-    return getattr(coro, "__qualname__", None) or type(coro).__qualname__
+def _name_of(coro: object) -> str:
+    name = getattr(coro, "__qualname__", None)
+    return name if isinstance(name, str) else type(coro).__qualname__
 
 
 def _caller() -> str:

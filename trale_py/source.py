@@ -48,7 +48,7 @@ class Direction:
     def __init__(self) -> None:
         self.events = 1  # a new source counts as ready: the first try will tell
         self.seen = 0
-        self.hung_up = False  # the end or an error was reported; see net.io on short reads
+        self.hung_up = False  # the end or an error was reported; see net.base on short reads
         self.waiters: dict[Hashable, Wakeable] = {}
 
     @property

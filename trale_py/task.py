@@ -9,8 +9,9 @@ Everything here is written by the executor's thread.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import current
@@ -44,7 +45,11 @@ class Task:
 
     __slots__ = (
         "_context",
+        "_ended",
+        "_error",
         "_started",
+        "_throw",
+        "_value",
         "coro",
         "cx",
         "group",
@@ -75,6 +80,10 @@ class Task:
         self.group: Group | None = None  # which waits for its end
         self._context = context
         self._started = False
+        self._ended = False
+        self._value: object = None
+        self._error: BaseException | None = None
+        self._throw: BaseException | None = None  # at the next poll, instead of resuming
 
     @property
     def id(self) -> int:
@@ -97,79 +106,79 @@ class Task:
         return f"<Task {self.id} {self.name!r} {self.state}>"
 
     def poll(self) -> bool:
-        """Run the coroutine to its next suspension. True: it has finished.
+        """Run the coroutine to its next suspension. True: it has ended, see settle().
 
-        Whatever it raises ends this task only and goes to its outcome, be it SystemExit,
-        KeyboardInterrupt or GeneratorExit.
+        Whatever it raises ends this task only, be it SystemExit, KeyboardInterrupt or
+        GeneratorExit.
         """
-        if not self._started:
-            if not _is_unstarted(self.coro):
-                text = f"{self.name}: this coroutine has already been run, or another task runs it"
-                self.settle(RuntimeError(text))
-                return True
-            if self.cx.cancelled:
-                self.coro.close()
-                self._settle_cancelled(Cancelled.because(self.innermost().why()))
-                return True
-            self._started = True
         self.cx.budget = BUDGET
-        resume: Callable[[Any], object] = self.coro.send
-        argument: BaseException | None = None
-        if self.cx.cancelled:
-            # It is at a checkpoint: a task is nowhere else between two polls. What it waits for
-            # may be ready by now; that is not asked any more, and its drop() gives it back.
-            resume, argument = self.coro.throw, Cancelled.because(self.innermost().why())
-        while True:
-            try:
-                yielded = self._context.run(resume, argument)
-            except StopIteration as stop:
-                self._succeed(stop.value)
-                return True
-            except BaseException as error:
-                argument = None  # it may be this very error, see settle()
-                if error.__traceback__ is not None:
-                    error.__traceback__ = error.__traceback__.tb_next  # without this frame
-                if error.__traceback__ is None:  # not the coroutine's: its context is in use
+        try:
+            if self.cx.cancelled:
+                # It is at a checkpoint: a task is nowhere else between two polls. What it waits
+                # for may be ready by now; that is not asked any more, its drop() gives it back.
+                self._throw = Cancelled.because(self.innermost().why())
+            error, self._throw = self._throw, None
+            if not self._started:
+                self._check_unstarted()
+                self._started = True
+                if error is not None:  # cancelled before its first step, it never runs
                     self.coro.close()
-                if isinstance(error, Cancelled):
-                    self._settle_cancelled(error)
-                else:
-                    self.settle(error)
-                return True
-            if yielded is PENDING:
-                return False
-            resume, argument = self.coro.throw, _foreign(yielded)
+                    raise error
+            if error is None:
+                yielded = self._context.run(self.coro.send, None)
+            else:
+                yielded = self._context.run(self.coro.throw, error)
+            if yielded is not PENDING:
+                # Thrown in at the next turn, not now: a task may try this again and again.
+                self._throw = _foreign(yielded)
+                self.cx.waker.wake()
+        except StopIteration as stop:
+            self._ended, self._value = True, stop.value
+        except BaseException as raised:
+            self._ended, self._error = True, raised
+        finally:
+            error = yielded = None
+        return self._ended
 
-    def _succeed(self, value: object) -> None:
-        outcome = self._end()
-        if outcome is not None:
-            outcome.succeed(value)
+    def settle(self) -> None:
+        """Hand the result of the last poll to whoever waits for it. Executor's thread only.
 
-    def _settle_cancelled(self, cause: Cancelled) -> None:
-        outcome = self._end()
-        if outcome is not None:
-            error = TaskCancelled(cause.reason)
-            error.__cause__ = cause
-            outcome.cancel(error)
-
-    def settle(self, error: BaseException, *, report: bool = True) -> None:
-        """End with ``error``; ``report``: to be logged if nobody takes it."""
-        group = self.group
-        outcome = self._end()
-        if outcome is not None:
-            if group is not None and report:
-                group.child_failed(error)
-                report = False
-            outcome.fail(error, report=report)
-
-    def _end(self) -> Outcome[Any] | None:
-        """Let go of everything, and hand out the outcome, to be settled.
-
-        An error's traceback refers to the coroutine's frame, that (by f_back) to the frames that
-        polled it, and they to the task. If the task referred to the error in turn, only the
-        garbage collector could free them all.
+        The task lets go of everything here. An error's traceback refers to the coroutine's frame,
+        that (by f_back) to the frames that polled it, and they to the task. If the task still
+        referred to the error, only the garbage collector could free them all.
         """
+        value, self._value = self._value, None
+        error, self._error = self._error, None
+        if error is None:
+            self._end().succeed(value)
+        elif isinstance(error, Cancelled):
+            cancelled = TaskCancelled(error.reason)
+            cancelled.__cause__ = error
+            self._end().cancel(cancelled)
+        else:
+            if error.__traceback__ is not None:
+                error.__traceback__ = error.__traceback__.tb_next  # without the frame of poll()
+            if error.__traceback__ is None:  # not the coroutine's: its context is in use
+                self.coro.close()
+            if self.group is not None:
+                self.group.child_failed(error)
+            self._end().fail(error, report=self.group is None)
+        self._leave_group()
+
+    def abandon(self, error: BaseException) -> None:
+        """The runtime ends, and the task has not."""
+        if self.outcome is not None:
+            self._end().fail(error, report=False)
+            self._leave_group()
+
+    def _leave_group(self) -> None:
+        group, self.group = self.group, None
+        if group is not None:
+            group.child_ended(self)
+
+    def _end(self) -> Outcome[Any]:
         outcome, self.outcome = self.outcome, None
+        assert outcome is not None, "a task ends once"
         if self.root is not None:
             self.root.unlink()
             self.root = self.scope = None
@@ -196,6 +205,12 @@ class Task:
             assert self.root is not None
             self.root.deliver(reason)
 
+    def _check_unstarted(self) -> None:
+        if not _is_unstarted(self.coro):
+            raise RuntimeError(
+                f"{self.name}: this coroutine has already been run, or another task runs it"
+            )
+
     def close(self) -> None:
         """Close the coroutine: its ``finally`` blocks run, and must not await. May raise."""
         if self._started or _is_unstarted(self.coro):
@@ -211,10 +226,9 @@ def _is_unstarted(coro: Coroutine[Any, Any, Any]) -> bool:
 
 def _foreign(yielded: object) -> RuntimeError:
     """What to throw in where a task awaited something of another library."""
-    try:
-        what = f"{yielded!r} ({type(yielded).__module__}.{type(yielded).__qualname__})"
-    except Exception:
-        what = f"an object of {type(yielded)!r}"
+    what = f"an object of {type(yielded).__module__}.{type(yielded).__qualname__}"
+    with contextlib.suppress(BaseException):  # whatever a repr may do
+        what = f"{yielded!r}, {what}"
     if yielded is None:
         what = "a bare yield (asyncio.sleep(0)? here it is yield_now())"
     return RuntimeError(

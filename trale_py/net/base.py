@@ -1,8 +1,8 @@
 """What all sockets here have in common: ownership, closing, and the one way to wait.
 
 A socket is registered with the reactor at the first operation that is awaited. From
-then on it belongs to that runtime, and only its executor's thread touches the
-descriptor: a system call on a number that another thread has just closed might reach
+then on it belongs to that runtime, and only its executor's thread reads, writes and
+closes: a system call on a number that another thread has just closed might reach
 somebody else's file.
 """
 
@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
 
 from ..errors import BusyResourceError, ClosedResourceError, RuntimeClosed
 from ..future import PENDING, Future, Pending, Ready
-from ..outcome import log
+from ..report import report
 from ..source import Direction, Source
 from ..waker import Context
 from .address import SocketAddress, show
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
     from ..runtime import Runtime
 
 T = TypeVar("T")
@@ -44,6 +46,8 @@ class BaseSocket:
 
         From here on it is closed by this object. ValueError if it is of another kind.
         """
+        if not isinstance(sock, socket.socket):
+            raise TypeError(f"sock has to be a socket.socket, not {sock!r}")
         if sock.type != cls.KIND or sock.family not in (socket.AF_INET, socket.AF_INET6):
             raise ValueError(f"{cls.__name__} cannot take over {sock!r}")
         if sock.fileno() < 0:
@@ -59,7 +63,7 @@ class BaseSocket:
     @property
     def local_addr(self) -> SocketAddress:
         """The address of this end, as getsockname(2) tells it."""
-        self._check_open()
+        self.check_open()
         address: SocketAddress = self._sock.getsockname()
         return address
 
@@ -91,9 +95,9 @@ class BaseSocket:
         try:
             self._sock.close()
         except OSError as error:  # EBADF: closed behind our back. Who asked need not be here.
-            log.error("closing a %s failed: %s", type(self).__name__, error)
+            report("closing a %s failed: %s", type(self).__name__, error)
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
         if self._closed:
             raise ClosedResourceError(f"this {type(self).__name__} was closed")
 
@@ -106,7 +110,7 @@ class BaseSocket:
                     f" ({self._runtime.gone or 'which is running'})"
                 )
             self._runtime = runtime
-        self._check_open()
+        self.check_open()
         if self._source is None:
             self._source = runtime.reactor.attach(self._sock.fileno())
         return self._source
@@ -141,8 +145,10 @@ class BaseSocket:
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
-            self.close()
+            try:  # where warnings are errors, this raises
+                warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+            finally:
+                self.close()
 
     def __repr__(self) -> str:
         if self._closed:
@@ -178,10 +184,12 @@ class _Call(Future[T]):
         source = self._owner._attach(cx.runtime)
         direction = self._direction = source.write if self._write else source.read
         while True:
+            self._owner.check_open()
             tick = direction.events
             if tick == direction.seen:
                 direction.waiters[self] = cx.waker
-                if not direction.ready:  # the last look: R4
+                # The last look (R4). Also at "closed": a __del__ may close it at any point here.
+                if not direction.ready and not self._owner.closed:
                     return PENDING
                 continue
             try:
@@ -189,6 +197,9 @@ class _Call(Future[T]):
             except BlockingIOError:
                 direction.seen = tick
                 continue
+            except OSError:
+                self._owner.check_open()  # EBADF, as it was closed between two lines
+                raise
             if self._want and _size(result) < self._want and not direction.hung_up:
                 direction.seen = tick
             self.drop()
@@ -219,3 +230,11 @@ class Claim:
 
     def __exit__(self, *exc: object) -> None:
         self._held = False
+
+
+def view_of(data: ReadableBuffer, argument: str) -> memoryview:
+    try:
+        view = memoryview(data)
+    except TypeError:
+        raise TypeError(f"{argument} has to be bytes-like, not {type(data).__name__}") from None
+    return view.cast("B") if view.c_contiguous else memoryview(view.tobytes())

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from ..durations import Duration, to_deadline
 from ..future import Future
-from ..outcome import log
+from ..report import report
 from ..timer import Before, sleep
 from ..timer_heap import NEVER
 from .address import (
@@ -90,8 +90,11 @@ class TcpStream(BaseStream):
     async def _connect(cls, target: HostPort, deadline: int) -> Self:
         *others, last = await resolve(target, deadline)
         for endpoint in others:
-            with contextlib.suppress(OSError):
+            try:
                 return await cls._connect_to(endpoint, deadline)
+            except OSError:
+                if time.monotonic_ns() >= deadline:
+                    raise
         return await cls._connect_to(last, deadline)
 
     @classmethod
@@ -222,4 +225,4 @@ class _Incoming:
     def _report(self, error: OSError) -> None:
         if time.monotonic() - self._reported_at >= _REPORT_SECONDS:
             self._reported_at = time.monotonic()
-            log.error("%r cannot accept: %s; trying again", self._listener, error)
+            report("%r cannot accept: %s; trying again", self._listener, error)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
+from collections import deque
+from itertools import islice
 from types import TracebackType
 from typing import Generic, TypeVar
 
 from .. import current
 from ..future import Pending, Ready
-from ..waker import Context, Waker
-from .wait_queue import Waiting, WaitQueue
+from ..waker import Context
+from .permits import Permits, PermitWait
 
 T = TypeVar("T")
 
@@ -27,40 +28,36 @@ class Mutex(Generic[T]):
     After trale's futures/mutex.rs, without the eventfd.
     """
 
-    __slots__ = ("_entered", "_lock", "_queue", "_value", "owner")
+    __slots__ = ("_entered", "_owner", "_permits", "_value")
 
     def __init__(self, value: T | None = None) -> None:
         self._value = value
-        # Locked while the mutex is. While tasks wait it is never unlocked but handed on.
-        self._lock = threading.Lock()
-        self._queue = WaitQueue(pass_on=self._unlock)
-        self.owner: Waker | None = None  # of the task that locked it
-        self._entered: dict[Waker | None, Guard[T]] = {}  # by which task's async with
+        self._permits = Permits(1)
+        self._owner: Context | None = None  # of the task that locked it
+        self._entered: Guard[T] | None = None  # of the async with that is inside
 
     def locked(self) -> bool:
-        return self._lock.locked()
+        return not self._permits.pile
 
     async def lock(self) -> Guard[T]:
         """Wait until the mutex is free and take it. Cancelled, it does not take it.
 
-        RuntimeError if this task holds it already: that would never end.
+        RuntimeError if this task has locked it already and not released it.
         """
         await _MutexWait(self)
-        return Guard(self)
+        return Guard(self, deque([None]))
 
     def try_lock(self) -> Guard[T] | None:
         """Take the mutex if it is free, else None. From any thread; never waits."""
-        return Guard(self) if self._lock.acquire(blocking=False) else None
-
-    def _unlock(self) -> None:
-        """Hand the mutex to who is next. Executor's thread only."""
-        self.owner = None
-        if not self._queue.wake_one():
-            self._lock.release()
+        guard: Guard[T] = Guard(self, deque())
+        if not _move_one(self._permits.pile, guard._permit):
+            guard._released = True
+            return None
+        self._owner = current.thread.context
+        return guard
 
     async def __aenter__(self) -> Guard[T]:
-        guard = await self.lock()
-        self._entered[self.owner] = guard
+        guard = self._entered = await self.lock()
         return guard
 
     async def __aexit__(
@@ -69,22 +66,28 @@ class Mutex(Generic[T]):
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        cx = current.thread.context
-        self._entered.pop(None if cx is None else cx.waker).release()
+        guard, self._entered = self._entered, None
+        if guard is not None:
+            guard.release()
 
     def __repr__(self) -> str:
         state = "locked" if self.locked() else "free"
-        return f"<Mutex {state} waiting={len(self._queue)}>"
+        return f"<Mutex {state} waiting={len(self._permits.waiting)}>"
 
 
 class Guard(Generic[T]):
-    """A locked Mutex: ``value`` is what it guards. ``release()`` it, or use it in a ``with``."""
+    """A locked Mutex: ``value`` is what it guards. ``release()`` it, or use it in a ``with``.
 
-    __slots__ = ("_mutex", "_released")
+    It holds the mutex's one permit, and gives it back by one C call: released twice, by two
+    threads at once or cut off by a Ctrl-C, the permit is in one place or the other.
+    """
 
-    def __init__(self, mutex: Mutex[T]) -> None:
-        self._mutex = mutex
+    __slots__ = ("_mutex", "_permit", "_released")
+
+    def __init__(self, mutex: Mutex[T], permit: deque[None]) -> None:
         self._released = False
+        self._permit = permit
+        self._mutex = mutex
 
     @property
     def value(self) -> T:
@@ -98,10 +101,16 @@ class Guard(Generic[T]):
         self._mutex._value = value
 
     def release(self) -> None:
-        """Unlock. From any thread. RuntimeError the second time."""
+        """Unlock. From any thread. RuntimeError the second time, and inside ``async with``."""
         self._check()
+        mutex = self._mutex
+        if mutex._entered is self:
+            raise RuntimeError("this guard is released by leaving its async with block")
+        mutex._owner = None
+        _move_one(self._permit, mutex._permits.pile)
+        if mutex._permits.waiting:
+            mutex._permits.home.call(mutex._permits.match)
         self._released = True
-        current.runtime().call_on_executor(self._mutex._unlock)
 
     def _check(self) -> None:
         if self._released:
@@ -119,27 +128,42 @@ class Guard(Generic[T]):
         self.release()
 
     def __del__(self) -> None:
-        if not self._released:
-            warnings.warn(f"a guard of {self._mutex!r} was dropped unreleased", ResourceWarning, 2)
+        if not hasattr(self, "_mutex") or self._released:  # without: cut off in __init__
+            return
+        try:
+            if self._permit:  # without: cut off in release()
+                text = f"a guard of {self._mutex!r} was dropped unreleased"
+                warnings.warn(text, ResourceWarning, stacklevel=2)
+        finally:
             self.release()
 
     def __repr__(self) -> str:
         return f"<Guard {'released' if self._released else repr(self._mutex)}>"
 
 
-class _MutexWait(Waiting):
+class _MutexWait(PermitWait):
     __slots__ = ("_mutex",)
 
     def __init__(self, mutex: Mutex[T]) -> None:
-        super().__init__(mutex._queue)
+        super().__init__(mutex._permits)
         self._mutex = mutex
 
     def poll(self, cx: Context) -> Ready[None] | Pending:
-        mutex = self._mutex
-        if mutex.owner == cx.waker and not self.handed:
+        if self._mutex._owner is cx and not self.handed:
             raise RuntimeError("this task has locked this mutex already: it would wait for itself")
-        # Never free while others wait: who takes it overtakes nobody.
-        if self.handed or mutex._lock.acquire(blocking=False):
-            mutex.owner = cx.waker
-            return Ready(None)
-        return super().poll(cx)
+        step = super().poll(cx)
+        if isinstance(step, Ready):
+            self._mutex._owner = cx
+        return step
+
+
+_NEVER = object()
+
+
+def _move_one(source: deque[None], target: deque[None]) -> bool:
+    """Move one permit, by one C call: no signal handler sees it in neither place."""
+    try:
+        target.extend(islice(iter(source.pop, _NEVER), 1))
+    except IndexError:  # there was none
+        return False
+    return True

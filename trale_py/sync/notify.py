@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from .. import current
-from ..future import Future, Pending, Ready
-from ..waker import Context
-from .wait_queue import Waiting, WaitQueue
+from ..future import Future
+from .permits import Permits, PermitWait
 
 
 class Notify:
@@ -22,51 +20,27 @@ class Notify:
     differs in that it keeps one notification at most.
     """
 
-    __slots__ = ("_permits", "_queue")
+    __slots__ = ("_permits",)
 
     def __init__(self) -> None:
-        self._permits = 0  # the executor's thread writes it
-        self._queue = WaitQueue(pass_on=self._notify)
+        self._permits = Permits(0)
 
     def notify_one(self) -> None:
         """Let one waiter through, or the next that comes. From anywhere; never waits."""
-        current.runtime().call_on_executor(self._notify)
+        self._permits.give()
 
     def notify_waiters(self) -> None:
         """Let all through who wait now; nothing is kept for later. From anywhere."""
-        current.runtime().call_on_executor(self._notify_all)
+        self._permits.home.call(self._wake_all)
 
     def wait(self) -> Future[None]:
         """Wait for a notification and take it. Cancelled, it takes none."""
-        return _NotifyWait(self)
+        return PermitWait(self._permits)
 
-    def _notify(self) -> None:
-        if not self._queue.wake_one():
-            self._permits += 1
-
-    def _notify_all(self) -> None:
-        while self._queue.wake_one():
-            pass
-
-    def _take(self) -> bool:
-        if self._permits == 0:
-            return False
-        self._permits -= 1
-        return True
+    def _wake_all(self) -> None:
+        for waiter in list(self._permits.waiting):
+            waiter.let_through(permit=False)
 
     def __repr__(self) -> str:
-        return f"<Notify permits={self._permits} waiting={len(self._queue)}>"
-
-
-class _NotifyWait(Waiting):
-    __slots__ = ("_notify",)
-
-    def __init__(self, notify: Notify) -> None:
-        super().__init__(notify._queue)
-        self._notify = notify
-
-    def poll(self, cx: Context) -> Ready[None] | Pending:
-        # There are permits only while nobody waits: who takes one overtakes nobody.
-        if not self.handed and self._notify._take():
-            return Ready(None)
-        return super().poll(cx)
+        permits = self._permits
+        return f"<Notify permits={len(permits.pile)} waiting={len(permits.waiting)}>"
