@@ -242,7 +242,7 @@ def test_H4_ctrl_c_ends_a_join_at_once_and_cancels_the_task(spins: int) -> None:
     with pytest.raises(KeyboardInterrupt):
         thread.start()
         gate.handle.join(20)
-    assert time.monotonic() - sent_at < 0.1
+    assert time.monotonic() - sent_at < 2  # at once, and not when the join is over
     thread.join()
     with pytest.raises(TaskCancelled, match="Ctrl-C"):
         gate.handle.join(10)

@@ -24,6 +24,7 @@ from .cancel import (
     fail_after,
     move_on_after,
 )
+from .combine import as_completed, gather, race, timeout
 from .errors import (
     BusyResourceError,
     Cancelled,
@@ -37,6 +38,7 @@ from .errors import (
 )
 from .executor import Executor, block_on, spawn
 from .future import PENDING, Future, Pending, Ready, yield_now
+from .group import TaskGroup, TaskStatus
 from .join import JoinHandle
 from .net import TcpListener, TcpStream, UdpSocket
 from .reactor import Interest, Reactor, Registration
@@ -75,22 +77,28 @@ __all__ = [
     "RuntimeClosed",
     "Task",
     "TaskCancelled",
+    "TaskGroup",
+    "TaskStatus",
     "TcpListener",
     "TcpStream",
     "Timer",
     "UdpSocket",
     "Waker",
     "WouldDeadlock",
+    "as_completed",
     "block_on",
     "current_effective_deadline",
     "current_task",
     "fail_after",
+    "gather",
     "interval",
     "move_on_after",
     "now",
+    "race",
     "sleep",
     "sleep_until",
     "spawn",
     "tasks",
+    "timeout",
     "yield_now",
 ]

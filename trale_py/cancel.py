@@ -238,7 +238,7 @@ class CancelScope(ScopeTree):
         self._runtime = runtime
         self.link(parent, task)
         if self._deadline != NEVER:
-            self._set_timer()
+            runtime.call_on_executor(self._set_timer)
 
     def leave(self) -> None:
         self._state = "left"

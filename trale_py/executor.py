@@ -11,14 +11,17 @@ That is all there is to it; the rest of this file is how the loop begins and end
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import os
+import sys
 import threading
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from . import current
 from .durations import Duration
-from .errors import WouldDeadlock
+from .errors import RuntimeClosed, WouldDeadlock
 from .future import Future
 from .task import Task
 
@@ -81,6 +84,8 @@ class Executor:
         self.polling: Task | None = None  # written by the executor's thread, and so is this:
         self._stopping = False
         self._fault: BaseException | None = None
+        self._thread: threading.Thread | None = None
+        self.kept: list[Task] = []  # at the end, the tasks that have begun and not ended
 
     @staticmethod
     def get() -> Executor:
@@ -93,10 +98,13 @@ class Executor:
     def shutdown(timeout: Duration | None = None) -> None:
         """End the default runtime and wait for its end, at most ``timeout`` seconds if given.
 
-        New work is refused from here on (RuntimeClosed). The live tasks are closed, their
-        ``finally`` blocks run, and their handles fail with RuntimeClosed. Both threads end and
-        every descriptor of the runtime is closed. The next spawn starts a fresh one. Two at
-        once wait for the same end. In a task: WouldDeadlock.
+        New work is refused from here on (RuntimeClosed). Every task is cancelled, so that its
+        ``finally`` blocks run; then the async generators are closed, both threads end and every
+        descriptor of the runtime is closed. The next spawn starts a fresh runtime.
+
+        Handles of tasks that have not ended when the time is over fail with RuntimeClosed;
+        their coroutines are kept as they are, with the executor's thread, until the process
+        ends. Two at once wait for the same end. In a task: WouldDeadlock.
         """
         current.runtime().shutdown(timeout)
 
@@ -121,17 +129,29 @@ class Executor:
         """
         threading.Thread(target=self._run, name="trale-executor", daemon=True).start()
 
+    def join_thread(self) -> None:
+        """Wait for the thread's end, when ``runtime.end`` is over."""
+        if self._thread is not None and not self.kept:
+            self._thread.join()
+
     def _run(self) -> None:
         if not self._claim.acquire(blocking=False):
             return
         runtime = self._runtime
         current.thread.runtime = runtime
+        self._thread = threading.current_thread()
         try:
             runtime.begin()
             self._loop()
         except BaseException as fault:  # the runtime's, not a task's: everybody must hear of it
             self._fault = fault
         runtime.end(self._fault)
+        if self.kept:
+            # The interpreter frees what modules and ended threads refer to, but not what is on the
+            # stack of a thread that never comes back.
+            forever = threading.Lock()
+            forever.acquire()
+            forever.acquire()
         current.thread.runtime = None
 
     def _loop(self) -> None:
@@ -152,7 +172,30 @@ class Executor:
             ended = task.poll()
         finally:
             self.polling = current.thread.context = None
+        if self._runtime.forked:
+            self._end_child(task, ended)
         if ended:
             del waiting[task.id]
             self._runtime.forget(task)
             task.settle()
+
+    def _end_child(self, task: Task, ended: bool) -> NoReturn:
+        """The task has forked, and this is the child: when the coroutine ends, the child does."""
+        while not ended:
+            task.throw(RuntimeClosed(self._runtime.gone))
+            ended = task.poll()
+        status = 0
+        try:
+            if task.error is not None:
+                raise task.error
+        except SystemExit as error:
+            status = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
+        except BaseException as error:
+            sys.excepthook(type(error), error, error.__traceback__)
+            status = 1
+        with contextlib.suppress(BaseException):
+            current.default_runtime().shutdown(0)
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(BaseException):
+                stream.flush()
+        os._exit(status)

@@ -132,6 +132,14 @@ class Reactor:
         self._thread.join()
         for source in list(self._sources.values()):
             self.detach(source)
+        self._close_descriptors()
+
+    def stay_behind(self) -> None:
+        """In a forked child: close our descriptors, and touch nothing that is the parent's."""
+        self._sources.clear()
+        self._close_descriptors()
+
+    def _close_descriptors(self) -> None:
         self._epoll.close()
         self._bell.close()
         self._alarm.close()
@@ -356,9 +364,20 @@ class Registration:
             source.read.waiters[self] = self
         if Interest.WRITABLE in self._interest:
             source.write.waiters[self] = self
-        # Once more, for what was reported before we were among the waiters.
-        if not source.pollable or not self._reactor.rearm(source):
+        # What came before we were among the waiters was reported to others. It may be that they
+        # take it before the reactor looks again: so ask now, and not by EPOLL_CTL_MOD.
+        if not source.pollable or self._is_ready():
             self.wake()
+
+    def _is_ready(self) -> bool:
+        mask = 0
+        if Interest.READABLE in self._interest:
+            mask |= select.POLLIN | select.POLLRDHUP
+        if Interest.WRITABLE in self._interest:
+            mask |= select.POLLOUT
+        poll = select.poll()
+        poll.register(self._fd, mask)
+        return bool(poll.poll(0))
 
     def wake(self) -> None:
         """The descriptor is ready: as a waiter of its source, this is called by the reactor."""

@@ -17,7 +17,7 @@ from functools import partial
 from types import FrameType
 from typing import Any, TypeVar
 
-from . import current
+from . import current, lifecycle
 from .blocking import BlockingPool
 from .durations import Duration, to_timeout
 from .errors import RuntimeClosed, WouldDeadlock
@@ -56,6 +56,7 @@ class Runtime:
         self._ended = Latch()
         self._closing = False
         self._fault: BaseException | None = None  # what kept it from starting, or ended it
+        self.forked = False
 
     # -- spawning: any thread --------------------------------------------------------------
 
@@ -80,6 +81,15 @@ class Runtime:
         except BaseException:
             coro.close()
             raise
+        return self._spawn(coro, name, context, adopt)
+
+    def _spawn(
+        self,
+        coro: Coroutine[Any, Any, T],
+        name: str,
+        context: contextvars.Context | None = None,
+        adopt: Callable[[Task], None] | None = None,
+    ) -> JoinHandle[T]:
         parent = self.executor.polling if current.thread.runtime is self else None
         info = TaskInfo(self._next_id(), name, _caller())
         outcome: Outcome[T] = Outcome(info, self.unclaimed)
@@ -100,7 +110,7 @@ class Runtime:
         except BaseException:  # a Ctrl-C, before the push or just after it
             self._tasks.pop(info.id, None)
             raise
-        if self.gone:
+        if self._ended.opened:
             self._abandon_rest()
         return handle
 
@@ -123,13 +133,15 @@ class Runtime:
     def forget(self, task: Task) -> None:
         """The task has ended. Executor's thread only."""
         self._tasks.pop(task.id, None)
+        if self._closing:
+            self._go_on_ending()
 
     # -- reaching the executor: any thread ---------------------------------------------------
 
     def publish(self, function: Callable[[], object]) -> None:
         """Have ``function`` called on the executor's thread, at its next turn."""
         self.run_queue.call(function)
-        if self.gone:
+        if self._ended.opened:
             self._abandon_rest()
 
     def call_on_executor(self, function: Callable[[], object]) -> None:
@@ -147,80 +159,131 @@ class Runtime:
         Raises RuntimeClosed if the runtime is about to end, and the OSError or RuntimeError
         that keeps it from starting.
         """
+        if self._closing:
+            raise RuntimeClosed(self.gone or "the runtime is being shut down")
         if not self._started.opened and current.thread.runtime is not self:
-            self.executor.start_thread()
+            try:
+                self.executor.start_thread()
+            except RuntimeError as error:
+                if "shutdown" not in str(error):  # from 3.12 on, once the main thread has ended
+                    raise
+                raise RuntimeClosed("the interpreter is exiting") from error
             self._started.wait_blocking()
             if self._fault is not None:
                 raise self._fault
-        if self._closing:
-            raise RuntimeClosed(self.gone or "the runtime is being shut down")
 
     def begin(self) -> None:
         """Executor's thread, first of all."""
         self.reactor.start()
         sys.set_asyncgen_hooks(self._generators.add, self._finalize_generator)
+        lifecycle.runtime_begins(self)
         self._started.open()
 
     # -- the end ---------------------------------------------------------------------------------
 
     def shutdown(self, timeout: Duration | None = None) -> None:
-        """See :func:`trale_py.shutdown`."""
+        """See :meth:`trale_py.Executor.shutdown`."""
         seconds = -1 if timeout is None else to_timeout(timeout, "timeout")
         if current.thread.runtime is not None:
             raise WouldDeadlock("shutdown() on the executor's thread would wait for itself")
         if not self._started.opened:
             return
         self._closing = True
-        self.publish(self.executor.stop)
-        self._ended.wait_blocking(seconds)
+        self.publish(self._begin_ending)
+        if not self._ended.wait_blocking(seconds):
+            self.publish(self.executor.stop)
+            if not self._ended.wait_blocking(_STUCK_SECONDS):
+                self._give_up()
+                return
+        self.executor.join_thread()
+
+    def _begin_ending(self) -> None:
+        """Cancel everything; when all tasks have ended, the rest follows. Executor's thread."""
+        for task in self.tasks():
+            task.cancel("the runtime is being shut down")
+        self._go_on_ending()
+
+    def _go_on_ending(self) -> None:
+        """No task is left: close the async generators, and when those tasks have ended, stop."""
+        if self._tasks:
+            return
+        generators, self._generators = list(self._generators), weakref.WeakSet()
+        for generator in generators:
+            self._spawn(_aclose(generator), _name_of(generator))
+        if not generators:
+            self.executor.stop()
+
+    def _give_up(self) -> None:
+        """The executor is stuck in a task. Nobody else shall be: fail all handles. Any thread."""
+        self._leave("the runtime has been shut down, while a task did not give way")
+        for task in self.tasks():
+            self._abandon(task)
 
     def end(self, fault: BaseException | None) -> None:
-        """Executor's thread, last of all: nothing of the runtime is left after this.
+        """Executor's thread, last of all.
 
-        R11: a thread may push while we are ending. It pushes and then looks at ``gone``; we
-        set ``gone`` and then empty the queue. Whoever is second finds the other's work.
+        The coroutines that have begun and not ended are not closed: what they still have to do
+        would run without a runtime, and some never return from it. The executor keeps them.
+
+        R11: a thread may push while we are ending. It pushes and then looks at ``_ended``; we
+        open that and then empty the queue. Whoever is second finds the other's work.
         """
         sys.set_asyncgen_hooks(None, None)
         self._closing = True
         self._fault = fault
-        live = {*self.tasks(), *self.run_queue.waiting.values()}
-        for task in live:
-            self._close(task)
+        live = [*{*self._tasks.values(), *self.run_queue.waiting.values()}]
         self.reactor.stop()
         self.pool.close()
-        # From here on a spawn finds this runtime gone, and one elsewhere makes a new one: before
-        # anybody hears from a handle that it is.
-        self.gone = "the runtime has been shut down"
-        if fault is not None:
-            self.gone = f"the runtime has failed: {fault!r}"
+        # Before anybody hears from a handle that it is gone: so that their next spawn finds
+        # another runtime.
+        if fault is None:
+            self._leave("the runtime has been shut down")
+        else:
+            self._leave(f"the runtime has failed: {fault!r}")
             report("the runtime has failed", error=fault)
-        if _default.get(None) is self:
-            del _default[None]
         for task in live:
             self._abandon(task)
         self.run_queue.waiting.clear()
-        self._abandon_rest()
         for outcome in list(self.unclaimed.values()):
             outcome.report_unclaimed()
+        self.executor.kept = [task for task in live if task.started]
         self._started.open()
         self._ended.open()
+        self._abandon_rest()
 
-    def _close(self, task: Task) -> None:
-        try:
-            task.close()
-        except BaseException as error:
-            report("task %d (%s) failed while it was closed", task.id, task.name, error=error)
+    def _leave(self, why: str) -> None:
+        self.gone = self.gone or why
+        if _default.get(None) is self:
+            del _default[None]
 
     def _abandon(self, task: Task) -> None:
         error = RuntimeClosed(f"task {task.name!r} had not ended when its runtime did")
         error.__cause__ = self._fault
+        if not task.started:
+            task.coro.close()
         task.abandon(error)
-        self.forget(task)
+        self._tasks.pop(task.id, None)
 
     def _abandon_rest(self) -> None:
         for task in self.run_queue.drain():
-            task.coro.close()
             self._abandon(task)
+
+    def close_for_good(self, why: str) -> None:
+        """Be the default runtime from now on, and refuse."""
+        self._leave(why)
+        self._closing = True
+        _default[None] = self
+
+    def stay_behind(self) -> None:
+        """This process is a fork, and the threads are in the parent. See lifecycle.py."""
+        self.forked = True
+        self.gone = "it stayed behind in the parent when this process was forked"
+        self._closing = True
+        self._ended.opened = True  # its waiters, if any, were other threads
+        self.run_queue = RunQueue()  # what was published is the parent's to do
+        self.reactor.stay_behind()
+        if _default.get(None) is self:
+            del _default[None]
 
     # -- async generators --------------------------------------------------------------------------
 
@@ -275,6 +338,10 @@ def _caller() -> str:
         frame = frame.f_back
     return "?" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
+
+# How long shutdown() waits for the executor to look up, once its time is over. If a task does
+# not give way for that long, it is taken to be stuck.
+_STUCK_SECONDS = 0.25
 
 _PREFIX = __name__.rpartition(".")[0] + "."
 

@@ -140,6 +140,15 @@ class Task:
             error = yielded = None
         return self._ended
 
+    @property
+    def started(self) -> bool:
+        return self._started
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the last poll raised, until settle()."""
+        return self._error
+
     def settle(self) -> None:
         """Hand the result of the last poll to whoever waits for it. Executor's thread only.
 
@@ -149,6 +158,8 @@ class Task:
         """
         value, self._value = self._value, None
         error, self._error = self._error, None
+        if self.outcome is None:  # given up meanwhile, see Runtime.shutdown
+            return
         if error is None:
             self._end().succeed(value)
         elif isinstance(error, Cancelled):
@@ -211,10 +222,9 @@ class Task:
                 f"{self.name}: this coroutine has already been run, or another task runs it"
             )
 
-    def close(self) -> None:
-        """Close the coroutine: its ``finally`` blocks run, and must not await. May raise."""
-        if self._started or _is_unstarted(self.coro):
-            self._context.run(self.coro.close)
+    def throw(self, error: BaseException) -> None:
+        """Have the next poll raise ``error`` in the coroutine, or not begin if it has not begun."""
+        self._throw = error
 
 
 def _is_unstarted(coro: Coroutine[Any, Any, Any]) -> bool:
