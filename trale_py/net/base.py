@@ -22,6 +22,8 @@ from ..waker import Context
 from .address import SocketAddress, show
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
     from ..runtime import Runtime
 
 T = TypeVar("T")
@@ -44,6 +46,8 @@ class BaseSocket:
 
         From here on it is closed by this object. ValueError if it is of another kind.
         """
+        if not isinstance(sock, socket.socket):
+            raise TypeError(f"sock has to be a socket, not {sock!r}")
         if sock.type != cls.KIND or sock.family not in (socket.AF_INET, socket.AF_INET6):
             raise ValueError(f"{cls.__name__} cannot take over {sock!r}")
         if sock.fileno() < 0:
@@ -141,8 +145,9 @@ class BaseSocket:
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
-            self.close()
+            text = f"unclosed {self!r}"
+            self.close()  # first: the warning may be made an error
+            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
         if self._closed:
@@ -160,7 +165,8 @@ class _Call(Future[T]):
     ``want`` is how many bytes it asks for, if it is known that getting fewer means there
     are no more just now. Then the direction is not ready any longer, and the next call
     need not find that out by an EAGAIN. Only if no end and no error was reported, though:
-    those come as one event together with the last bytes, and not again.
+    those come as one event together with the last bytes, and not again. Nor if there was
+    urgent data: a read stops short in front of its mark, and what follows is no new event.
     """
 
     __slots__ = ("_call", "_direction", "_owner", "_want", "_write")
@@ -189,7 +195,7 @@ class _Call(Future[T]):
             except BlockingIOError:
                 direction.seen = tick
                 continue
-            if self._want and _size(result) < self._want and not direction.hung_up:
+            if self._want and _size(result) < self._want and not direction.more:
                 direction.seen = tick
             self.drop()
             return Ready(result)
@@ -197,6 +203,15 @@ class _Call(Future[T]):
     def drop(self) -> None:
         if self._direction is not None:
             self._direction.waiters.pop(self, None)
+
+
+def byte_view(data: ReadableBuffer, argument: str) -> memoryview:
+    """``data`` as a view of single bytes; a TypeError names the argument."""
+    try:
+        view = memoryview(data)
+    except TypeError:
+        raise TypeError(f"{argument} has to be bytes-like, not {type(data).__name__}") from None
+    return view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
 
 
 def _size(result: object) -> int:

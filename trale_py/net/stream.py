@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DelimiterNotFound, IncompleteRead
 from ..future import checkpoint
-from .base import BaseSocket, Claim
+from .base import BaseSocket, Claim, byte_view
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -48,19 +48,19 @@ class BaseStream(BaseSocket):
         _check_count(n)
         with self._reader:
             if self._buffer:
-                await checkpoint()
+                await self._no_wait()
                 return self._take(n)
             return await self._reading(partial(self._sock.recv, n), n)
 
     async def readinto(self, buf: WriteableBuffer) -> int:
         """As ``read``, into ``buf``, a writable bytes-like object; returns how many bytes."""
-        view = _view(buf, "buf")
+        view = byte_view(buf, "buf")
         if view.readonly:
             raise TypeError("buf has to be writable")
         _check_count(len(view))
         with self._reader:
             if self._buffer:
-                await checkpoint()
+                await self._no_wait()
                 data = self._take(len(view))
                 view[: len(data)] = data
                 return len(data)
@@ -74,7 +74,7 @@ class BaseStream(BaseSocket):
         """
         _check_count(n)
         with self._reader:
-            await checkpoint()
+            await self._no_wait()
             while len(self._buffer) < n:
                 if not await self._fill():
                     raise IncompleteRead(self._take(n), n)
@@ -89,12 +89,12 @@ class BaseStream(BaseSocket):
 
             line = await stream.read_until(b"\\r\\n", limit=1024)
         """
-        delimiter = bytes(_view(sep, "sep"))
+        delimiter = bytes(byte_view(sep, "sep"))
         if not delimiter:
             raise ValueError("sep is empty; it has to have at least one byte")
         _check_count(limit)
         with self._reader:
-            await checkpoint()
+            await self._no_wait()
             searched = 0
             while True:
                 found = self._buffer.find(delimiter, searched)
@@ -136,7 +136,7 @@ class BaseStream(BaseSocket):
         ClosedResourceError once closed, OSError (BrokenPipeError, ConnectionResetError, ...)
         from the connection. See send(2).
         """
-        view = _view(data, "data")
+        view = byte_view(data, "data")
         with self._writer:
             return await self._send(view)
 
@@ -147,7 +147,7 @@ class BaseStream(BaseSocket):
         data. Nobody could go on from there, so every later write then raises
         BrokenPipeError, which says how much was sent. Otherwise as ``write``.
         """
-        view = _view(data, "data")
+        view = byte_view(data, "data")
         sent = 0
         with self._writer:
             try:
@@ -161,11 +161,11 @@ class BaseStream(BaseSocket):
                 raise
 
     async def _send(self, view: memoryview) -> int:
+        self._check_open()
         if self._cut_off:
             raise BrokenPipeError(errno.EPIPE, f"{os.strerror(errno.EPIPE)}: {self._cut_off}")
         if not view:
-            await checkpoint()
-            self._check_open()
+            await self._no_wait()
             return 0
         # MSG_NOSIGNAL: a program may have given SIGPIPE its deadly meaning back.
         return await self._writing(partial(self._sock.send, view, socket.MSG_NOSIGNAL), len(view))
@@ -176,13 +176,17 @@ class BaseStream(BaseSocket):
         BusyResourceError while another task writes. Nothing happens if the connection is gone.
         """
         with self._writer:
-            await checkpoint()
-            self._check_open()
+            await self._no_wait()
             try:
                 self._sock.shutdown(socket.SHUT_WR)
             except OSError as error:
                 if error.errno != errno.ENOTCONN:
                     raise
+
+    async def _no_wait(self) -> None:
+        """What an operation awaits that may find all it needs without the kernel."""
+        await checkpoint()
+        self._check_open()
 
 
 class _Lines:
@@ -201,14 +205,6 @@ class _Lines:
         if not line:
             raise StopAsyncIteration
         return line.removesuffix(b"\n").removesuffix(b"\r") if line.endswith(b"\n") else line
-
-
-def _view(data: ReadableBuffer, argument: str) -> memoryview:
-    try:
-        view = memoryview(data)
-    except TypeError:
-        raise TypeError(f"{argument} has to be bytes-like, not {type(data).__name__}") from None
-    return view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
 
 
 def _check_count(n: int) -> None:
