@@ -431,8 +431,8 @@ def test_C7_no_descriptors_left_to_accept_with(run_script: Script) -> None:
 
         async def serve():
             async for stream in listener:
+                stream.close()  # first, or its number is free only after the others are filled
                 accepted.release()
-                stream.close()
 
         early, late = ([socket.socket() for _ in range(CLIENTS)] for _ in range(2))
         server = spawn(serve())
