@@ -839,6 +839,7 @@ def test_a_stream_and_a_waker_share_one_descriptor() -> None:
     with stream_and_peer() as (stream, peer):
         reading = parked(stream.read())
         flag = register(stream.socket, READABLE)
+        executor_turn()  # or the stream might have read it all before the waker is in its place
         peer.send(b"x")
         flag.wait()
         assert reading.join(TIMEOUT) == b"x"
