@@ -15,6 +15,7 @@ from trale_py import (
     Future,
     JoinHandle,
     Pending,
+    Reactor,
     Ready,
     TcpStream,
     block_on,
@@ -115,6 +116,24 @@ def stream_and_peer() -> Iterator[tuple[TcpStream, socket.socket]]:
     """A TcpStream, and a blocking socket at its other end."""
     with raw_tcp_pair() as (ours, peer), TcpStream.from_socket(ours) as stream:
         yield stream, peer
+
+
+@contextlib.contextmanager
+def dispatched(fd: int, mask: int) -> Iterator[threading.Event]:
+    """An event that is set when the reactor has called the wakers for ``mask`` on ``fd``."""
+    reactor = Reactor.get()
+    really_dispatch, event = reactor._dispatch, threading.Event()
+
+    def dispatch(number: int, got: int) -> None:
+        really_dispatch(number, got)
+        if number == fd and got & mask:
+            event.set()
+
+    reactor._dispatch = dispatch  # type: ignore[method-assign]
+    try:
+        yield event
+    finally:
+        del reactor._dispatch  # type: ignore[method-assign]
 
 
 def reset(sock: socket.socket) -> None:

@@ -35,7 +35,7 @@ from trale_py.runtime import Runtime
 from trale_py.source import Direction
 
 from .conftest import ROOT, settle_reactor
-from .net_helpers import TIMEOUT, Flag, executor_turn, parked, settle, stream_and_peer
+from .net_helpers import TIMEOUT, Flag, dispatched, executor_turn, parked, settle, stream_and_peer
 
 Script = Callable[..., "subprocess.CompletedProcess[str]"]
 READABLE, WRITABLE = Interest.READABLE, Interest.WRITABLE
@@ -362,14 +362,6 @@ def test_B8_event_between_would_block_and_its_note() -> None:
 
 def test_B8_data_comes_between_would_block_and_its_note() -> None:
     with stream_and_peer() as (stream, peer):
-        reactor = Reactor.get()
-        dispatched = threading.Event()
-        dispatch = reactor._dispatch
-
-        def telling_dispatch(fd: int, mask: int) -> None:
-            dispatch(fd, mask)
-            if fd == stream.socket.fileno() and mask & select.EPOLLIN:
-                dispatched.set()
 
         class LateData:
             """A socket whose recv() says "would block", and then data comes."""
@@ -383,17 +375,13 @@ def test_B8_data_comes_between_would_block_and_its_note() -> None:
                     if not self.sent:
                         self.sent = True
                         peer.send(b"late")
-                        assert dispatched.wait(TIMEOUT)
+                        assert event.wait(TIMEOUT)
                     raise
 
         late = LateData()
-        reactor._dispatch = telling_dispatch  # type: ignore[method-assign]
-        try:
+        with dispatched(stream.socket.fileno(), select.EPOLLIN) as event:
             call: Future[bytes] = stream._reading(lambda: late.recv(10))
             assert spawn(call).join(TIMEOUT) == b"late"
-        finally:
-            del reactor._dispatch  # type: ignore[method-assign]
-    executor_turn()
 
 
 # -- the number of a descriptor that is gone ---------------------------------------------
@@ -851,6 +839,7 @@ def test_a_stream_and_a_waker_share_one_descriptor() -> None:
     with stream_and_peer() as (stream, peer):
         reading = parked(stream.read())
         flag = register(stream.socket, READABLE)
+        executor_turn()  # or the stream might have read it all before the waker is in its place
         peer.send(b"x")
         flag.wait()
         assert reading.join(TIMEOUT) == b"x"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import select
 import subprocess
 import time
@@ -92,7 +93,9 @@ def test_what_linuxfd_is_told_is_never_before_the_deadline(alarm: Alarm) -> None
             told.append(value)
 
     real, alarm._timerfd = alarm._timerfd, Record()
-    for deadline in (1, 10**9, 10**9 + 1, 123_456_789_012_345, 987_654_321_098_765):
+    rng = random.Random(1)
+    for _ in range(2000):
+        deadline = rng.randrange(1, 10 ** rng.randrange(1, 17))
         alarm.set(deadline, deadline)
         seconds = int(told[-1])
         nanoseconds = int(1e9 * (told[-1] - seconds))  # as linuxfd does it

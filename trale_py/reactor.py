@@ -55,8 +55,9 @@ if TYPE_CHECKING:
 
 _READABLE = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _WRITABLE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
-_ENDED = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
-_MASK = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+# A read may come out short although there is more: the end, an error, what follows urgent data.
+_NOT_DRAINED = select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+_MASK = select.EPOLLIN | select.EPOLLPRI | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
 # What one round of the loop takes at most, so that timers and events both get their turn.
 _BATCH = 256
@@ -320,9 +321,9 @@ class Reactor:
                     self._epoll.modify(fd, _MASK)
         elif source is not None:
             if mask & _READABLE:
-                source.read.notify(bool(mask & _ENDED))
+                source.read.notify(bool(mask & _NOT_DRAINED))
             if mask & _WRITABLE:
-                source.write.notify(bool(mask & _ENDED))
+                source.write.notify(bool(mask & _NOT_DRAINED))
         elif fd == self._bell.fileno():
             self._bell.clear()
         elif fd == self._alarm.fileno():

@@ -37,33 +37,33 @@ class Direction:
     """One half of a source: reading or writing.
 
     Invariants:
-      - ``events`` and ``hung_up`` are written by the reactor's thread, ``seen`` by the
+      - ``events`` and ``more`` are written by the reactor's thread, ``seen`` by the
         executor's.
       - ``waiters`` takes and gives up entries by single dict operations: who pops an entry
         (the reactor to wake it, the future to take it back) has it.
     """
 
-    __slots__ = ("events", "hung_up", "seen", "waiters")
+    __slots__ = ("events", "more", "seen", "waiters")
 
     def __init__(self) -> None:
         self.events = 1  # a new source counts as ready: the first try will tell
         self.seen = 0
-        self.hung_up = False  # the end or an error was reported; see net.base on short reads
+        self.more = False  # the end, an error, urgent data: a short read proves nothing any more
         self.waiters: dict[Hashable, Wakeable] = {}
 
     @property
     def ready(self) -> bool:
         return self.events != self.seen
 
-    def notify(self, hung_up: bool) -> None:
-        """An event has come. Reactor's thread only.
+    def notify(self, more: bool) -> None:
+        """An event has come, ``more`` than bytes or room perhaps. Reactor's thread only.
 
         All waiters are woken, not one: an edge does not say how much there is to take, and
         one that was woken and then cancelled would take the event with it. They try in the
         order they came; those who find nothing wait on.
         """
-        if hung_up:
-            self.hung_up = True
+        if more:
+            self.more = True
         self.events += 1
         self.wake_all()
 

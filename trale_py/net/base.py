@@ -47,7 +47,7 @@ class BaseSocket:
         From here on it is closed by this object. ValueError if it is of another kind.
         """
         if not isinstance(sock, socket.socket):
-            raise TypeError(f"sock has to be a socket.socket, not {sock!r}")
+            raise TypeError(f"sock has to be a socket, not {sock!r}")
         if sock.type != cls.KIND or sock.family not in (socket.AF_INET, socket.AF_INET6):
             raise ValueError(f"{cls.__name__} cannot take over {sock!r}")
         if sock.fileno() < 0:
@@ -63,7 +63,7 @@ class BaseSocket:
     @property
     def local_addr(self) -> SocketAddress:
         """The address of this end, as getsockname(2) tells it."""
-        self.check_open()
+        self._check_open()
         address: SocketAddress = self._sock.getsockname()
         return address
 
@@ -97,7 +97,7 @@ class BaseSocket:
         except OSError as error:  # EBADF: closed behind our back. Who asked need not be here.
             report("closing a %s failed: %s", type(self).__name__, error)
 
-    def check_open(self) -> None:
+    def _check_open(self) -> None:
         if self._closed:
             raise ClosedResourceError(f"this {type(self).__name__} was closed")
 
@@ -110,7 +110,7 @@ class BaseSocket:
                     f" ({self._runtime.gone or 'which is running'})"
                 )
             self._runtime = runtime
-        self.check_open()
+        self._check_open()
         if self._source is None:
             self._source = runtime.reactor.attach(self._sock.fileno())
         return self._source
@@ -145,10 +145,9 @@ class BaseSocket:
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
-            try:  # where warnings are errors, this raises
-                warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
-            finally:
-                self.close()
+            text = f"unclosed {self!r}"
+            self.close()  # first: the warning may be made an error
+            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
         if self._closed:
@@ -166,7 +165,8 @@ class _Call(Future[T]):
     ``want`` is how many bytes it asks for, if it is known that getting fewer means there
     are no more just now. Then the direction is not ready any longer, and the next call
     need not find that out by an EAGAIN. Only if no end and no error was reported, though:
-    those come as one event together with the last bytes, and not again.
+    those come as one event together with the last bytes, and not again. Nor if there was
+    urgent data: a read stops short in front of its mark, and what follows is no new event.
     """
 
     __slots__ = ("_call", "_direction", "_owner", "_want", "_write")
@@ -184,7 +184,7 @@ class _Call(Future[T]):
         source = self._owner._attach(cx.runtime)
         direction = self._direction = source.write if self._write else source.read
         while True:
-            self._owner.check_open()
+            self._owner._check_open()
             tick = direction.events
             if tick == direction.seen:
                 direction.waiters[self] = cx.waker
@@ -198,9 +198,9 @@ class _Call(Future[T]):
                 direction.seen = tick
                 continue
             except OSError:
-                self._owner.check_open()  # EBADF, as it was closed between two lines
+                self._owner._check_open()  # EBADF, as it was closed between two lines
                 raise
-            if self._want and _size(result) < self._want and not direction.hung_up:
+            if self._want and _size(result) < self._want and not direction.more:
                 direction.seen = tick
             self.drop()
             return Ready(result)
@@ -208,6 +208,15 @@ class _Call(Future[T]):
     def drop(self) -> None:
         if self._direction is not None:
             self._direction.waiters.pop(self, None)
+
+
+def byte_view(data: ReadableBuffer, argument: str) -> memoryview:
+    """``data`` as a view of single bytes; a TypeError names the argument."""
+    try:
+        view = memoryview(data)
+    except TypeError:
+        raise TypeError(f"{argument} has to be bytes-like, not {type(data).__name__}") from None
+    return view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
 
 
 def _size(result: object) -> int:
@@ -230,11 +239,3 @@ class Claim:
 
     def __exit__(self, *exc: object) -> None:
         self._held = False
-
-
-def view_of(data: ReadableBuffer, argument: str) -> memoryview:
-    try:
-        view = memoryview(data)
-    except TypeError:
-        raise TypeError(f"{argument} has to be bytes-like, not {type(data).__name__}") from None
-    return view.cast("B") if view.c_contiguous else memoryview(view.tobytes())

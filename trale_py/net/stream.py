@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DelimiterNotFound, IncompleteRead
 from ..future import checkpoint
-from .base import BaseSocket, Claim, view_of
+from .base import BaseSocket, Claim, byte_view
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -48,21 +48,19 @@ class BaseStream(BaseSocket):
         _check_count(n)
         with self._reader:
             if self._buffer:
-                await checkpoint()
-                self.check_open()
+                await self._no_wait()
                 return self._take(n)
             return await self._reading(partial(self._sock.recv, n), n)
 
     async def readinto(self, buf: WriteableBuffer) -> int:
         """As ``read``, into ``buf``, a writable bytes-like object; returns how many bytes."""
-        view = view_of(buf, "buf")
+        view = byte_view(buf, "buf")
         if view.readonly:
             raise TypeError("buf has to be writable")
         _check_count(len(view))
         with self._reader:
             if self._buffer:
-                await checkpoint()
-                self.check_open()
+                await self._no_wait()
                 data = self._take(len(view))
                 view[: len(data)] = data
                 return len(data)
@@ -76,8 +74,7 @@ class BaseStream(BaseSocket):
         """
         _check_count(n)
         with self._reader:
-            await checkpoint()
-            self.check_open()
+            await self._no_wait()
             while len(self._buffer) < n:
                 if not await self._fill():
                     raise IncompleteRead(self._take(n), n)
@@ -92,13 +89,12 @@ class BaseStream(BaseSocket):
 
             line = await stream.read_until(b"\\r\\n", limit=1024)
         """
-        delimiter = bytes(view_of(sep, "sep"))
+        delimiter = bytes(byte_view(sep, "sep"))
         if not delimiter:
             raise ValueError("sep is empty; it has to have at least one byte")
         _check_count(limit)
         with self._reader:
-            await checkpoint()
-            self.check_open()
+            await self._no_wait()
             searched = 0
             while True:
                 found = self._buffer.find(delimiter, searched)
@@ -140,7 +136,7 @@ class BaseStream(BaseSocket):
         ClosedResourceError once closed, OSError (BrokenPipeError, ConnectionResetError, ...)
         from the connection. See send(2).
         """
-        view = view_of(data, "data")
+        view = byte_view(data, "data")
         with self._writer:
             return await self._send(view)
 
@@ -151,7 +147,7 @@ class BaseStream(BaseSocket):
         data. Nobody could go on from there, so every later write then raises
         BrokenPipeError, which says how much was sent. Otherwise as ``write``.
         """
-        view = view_of(data, "data")
+        view = byte_view(data, "data")
         sent = 0
         with self._writer:
             try:
@@ -165,11 +161,11 @@ class BaseStream(BaseSocket):
                 raise
 
     async def _send(self, view: memoryview) -> int:
+        self._check_open()
         if self._cut_off:
             raise BrokenPipeError(errno.EPIPE, f"{os.strerror(errno.EPIPE)}: {self._cut_off}")
         if not view:
-            await checkpoint()
-            self.check_open()
+            await self._no_wait()
             return 0
         # MSG_NOSIGNAL: a program may have given SIGPIPE its deadly meaning back.
         return await self._writing(partial(self._sock.send, view, socket.MSG_NOSIGNAL), len(view))
@@ -180,13 +176,17 @@ class BaseStream(BaseSocket):
         BusyResourceError while another task writes. Nothing happens if the connection is gone.
         """
         with self._writer:
-            await checkpoint()
-            self.check_open()
+            await self._no_wait()
             try:
                 self._sock.shutdown(socket.SHUT_WR)
             except OSError as error:
                 if error.errno != errno.ENOTCONN:
                     raise
+
+    async def _no_wait(self) -> None:
+        """What an operation awaits that may find all it needs without the kernel."""
+        await checkpoint()
+        self._check_open()
 
 
 class _Lines:

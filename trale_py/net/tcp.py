@@ -113,13 +113,12 @@ class TcpStream(BaseStream):
                 await Before(deadline, stream._writing(partial(_finish_connect, sock)))
             elif code != 0:
                 raise OSError(code, os.strerror(code))
-            if sock.getsockname() == sock.getpeername():
-                # Connecting to a free port of this machine, TCP may pick that very port.
+            if _is_its_own_peer(sock):
                 raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
         except OSError as error:
             stream.close()
-            if error.errno is None:
-                raise
+            if error.errno is None:  # the deadline's, not the kernel's
+                raise TimeoutError(f"{error}: {show(endpoint.address)}") from None
             raise OSError(error.errno, f"{error.strerror}: {show(endpoint.address)}") from None
         except BaseException:
             stream.close()
@@ -140,6 +139,14 @@ def _finish_connect(sock: socket.socket) -> None:
         sock.getpeername()
     except OSError:
         raise BlockingIOError from None
+
+
+def _is_its_own_peer(sock: socket.socket) -> bool:
+    """Connecting to a free port of this machine, TCP may pick that very port for this end."""
+    try:
+        return bool(sock.getsockname() == sock.getpeername())
+    except OSError:  # ENOTCONN: it was connected, and is reset already. The first read will tell.
+        return False
 
 
 class TcpListener(BaseSocket):

@@ -19,7 +19,7 @@ from .address import (
     to_bind,
     to_connect,
 )
-from .base import BaseSocket, view_of
+from .base import BaseSocket, byte_view
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -83,15 +83,16 @@ class UdpSocket(BaseSocket):
         Cancelled, it has sent nothing. ValueError and TypeError for a bad address at the
         call, OSError (EMSGSIZE, ENETUNREACH, ...) from sendto(2).
         """
-        return self._send_to(view_of(data, "data"), to_connect(addr))
+        return self._send_to(data, to_connect(addr))
 
-    async def _send_to(self, data: memoryview, target: HostPort) -> int:
+    async def _send_to(self, data: ReadableBuffer, target: HostPort) -> int:
+        view = byte_view(data, "data")
         endpoint = await self._find(target)
-        return await self._writing(partial(self._sock.sendto, data, endpoint.address))
+        return await self._writing(partial(self._sock.sendto, view, endpoint.address))
 
     async def send(self, data: ReadableBuffer) -> int:
         """As ``send_to``, to where the socket is connected; OSError (EDESTADDRREQ) if it is not."""
-        return await self._writing(partial(self._sock.send, view_of(data, "data")))
+        return await self._writing(partial(self._sock.send, byte_view(data, "data")))
 
     def connect(self, addr: Address) -> Coroutine[Any, Any, None]:
         """Send to ``addr`` from now on, and receive only from there. See connect(2).
