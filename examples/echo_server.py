@@ -36,9 +36,9 @@ async def serve(listener: TcpListener) -> None:
         spawn(echo(stream))
 
 
-listener = TcpListener.bind(("127.0.0.1", port))
-print("listening on {}:{}".format(*listener.local_addr), flush=True)
-try:
-    spawn(serve(listener)).join()
-except KeyboardInterrupt:
-    print("bye")
+with TcpListener.bind(("127.0.0.1", port)) as listener:
+    print("listening on {}:{}".format(*listener.local_addr), flush=True)
+    try:
+        spawn(serve(listener)).join()
+    except KeyboardInterrupt:
+        print("bye")

@@ -133,6 +133,44 @@ def test_echo_server_many_clients_and_ctrl_c() -> None:
     assert err == ""
 
 
+def test_timeout() -> None:
+    out, err = finish(start("timeout.py"))
+    assert err == ""
+    assert out == [
+        "the limit on one await: this did not end within 0.1 seconds",
+        out[1],
+        "the cleanup took the time it needed",
+        "the task was cancelled: the user has gone",
+    ]
+    assert out[1].startswith("the block was left after 0.")
+
+
+def test_group_in_a_script() -> None:
+    out, err = finish(start("group_in_a_script.py"))
+    assert err == ""
+    assert out == [
+        "the squares: [0, 1, 4, 9]",
+        "task 2 gives up",
+        "other tasks are cancelled",
+        "what failed: [ValueError('2 is not a good number')]",
+    ]
+
+
+def test_ctrl_c() -> None:
+    process = start("ctrl_c.py")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "press Ctrl-C\n"
+    process.send_signal(signal.SIGINT)
+    out, err = finish(process)
+    assert err == ""
+    assert out == [
+        "worker 0 cleans up",
+        "worker 1 cleans up",
+        "worker 2 cleans up",
+        "interrupted, and all workers have ended",
+    ]
+
+
 def test_demo() -> None:
     out, err = finish(start("demo.py"))
     assert err == ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from typing import Literal, TypeVar
+from typing import Literal
 
 from .durations import Duration, to_deadline, to_ns
 from .errors import ClosedResourceError
@@ -17,8 +17,6 @@ from .future import PENDING, Future, Pending, Ready, yield_now
 from .reactor import Reactor
 from .timer_heap import NEVER, TimerEntry
 from .waker import Context
-
-T = TypeVar("T")
 
 
 def now() -> float:
@@ -122,41 +120,17 @@ def sleep(duration: Duration) -> Future[None]:
 
 
 def sleep_until(deadline: float) -> Future[None]:
-    """``await sleep_until(t)``: sleep until the clock ``now()`` shows ``t``. ::
+    """``await sleep_until(t)``: sleep until the clock ``now()`` shows ``t``.
 
-    start = now()
-    await sleep_until(start + 1.5)
+    At once if that is past. ValueError for NaN, TypeError for what is no float. ::
+
+        start = now()
+        await sleep_until(start + 1.5)
     """
     if not isinstance(deadline, (int, float)):
         raise TypeError(f"deadline has to be a float, as now() returns, not {deadline!r}")
     # A time before the clock's zero is past, like any other.
     return Timer.at(to_ns(deadline if not deadline < 0 else 0.0, "deadline"))
-
-
-class Before(Future[T]):
-    """``future``, or TimeoutError if it is not ready by ``deadline`` (in nanoseconds).
-
-    Two futures polled as one: each keeps the same waker, and whichever wakes the task,
-    both are looked at. This is all that a combinator of futures has to do.
-    """
-
-    __slots__ = ("_future", "_timer")
-
-    def __init__(self, deadline: int, future: Future[T]) -> None:
-        self._future = future
-        self._timer = Timer.at(deadline)
-
-    def poll(self, cx: Context) -> Ready[T] | Pending:
-        step = self._future.poll(cx)
-        if isinstance(step, Ready):
-            self._timer.drop()
-        elif isinstance(self._timer.poll(cx), Ready):
-            raise TimeoutError("the time given for this is over")
-        return step
-
-    def drop(self) -> None:
-        self._future.drop()
-        self._timer.drop()
 
 
 class Interval:

@@ -13,8 +13,6 @@ from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from ..blocking import BlockingCall
-from ..timer import Before
-from ..timer_heap import NEVER
 
 Address: TypeAlias = str | tuple[str, int] | tuple[str, int, int, int]
 SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]  # as getsockname() has it
@@ -110,15 +108,15 @@ def to_bind(address: Address) -> Endpoint:
     return endpoint
 
 
-async def resolve(address: HostPort, deadline: int = NEVER) -> list[Endpoint]:
+async def resolve(address: HostPort) -> list[Endpoint]:
     """The endpoints of an address, at least one; names are looked up in another thread.
 
-    TimeoutError if that is not done by ``deadline`` (in nanoseconds), socket.gaierror.
+    socket.gaierror for an unknown one.
     """
     endpoint = address.literal()
     if endpoint is not None:
         return [endpoint]
-    return await Before(deadline, BlockingCall(partial(_look_up_all, address)))
+    return await BlockingCall(partial(_look_up_all, address))
 
 
 def to_connect(address: Address) -> HostPort:

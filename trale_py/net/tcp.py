@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator, Coroutine
 from functools import partial
 from typing import Any, Self
 
-from ..durations import Duration, to_deadline
+from ..combine import timeout
+from ..durations import Duration, to_ns
 from ..future import Future
 from ..report import report
-from ..timer import Before, sleep
-from ..timer_heap import NEVER
+from ..timer import sleep
 from .address import (
     Address,
     Endpoint,
@@ -83,22 +83,31 @@ class TcpStream(BaseStream):
         ValueError and TypeError for a bad address at the call. See connect(2).
         """
         target = to_connect(addr)
-        deadline = NEVER if timeout is None else to_deadline(timeout, "timeout")
-        return cls._connect(target, deadline)
+        if timeout is None:
+            return cls._connect(target)
+        to_ns(timeout, "timeout")
+        return cls._connect_in_time(target, timeout)
 
     @classmethod
-    async def _connect(cls, target: HostPort, deadline: int) -> Self:
-        *others, last = await resolve(target, deadline)
+    async def _connect_in_time(cls, target: HostPort, seconds: Duration) -> Self:
+        try:
+            return await timeout(seconds, cls._connect(target))
+        except TimeoutError as error:
+            if error.errno is not None:  # the kernel's own, with the address in it
+                raise
+            where = show((target.host, target.port))
+            raise TimeoutError(f"no connection within {seconds} seconds: {where}") from None
+
+    @classmethod
+    async def _connect(cls, target: HostPort) -> Self:
+        *others, last = await resolve(target)
         for endpoint in others:
-            try:
-                return await cls._connect_to(endpoint, deadline)
-            except OSError:
-                if time.monotonic_ns() >= deadline:
-                    raise
-        return await cls._connect_to(last, deadline)
+            with contextlib.suppress(OSError):
+                return await cls._connect_to(endpoint)
+        return await cls._connect_to(last)
 
     @classmethod
-    async def _connect_to(cls, endpoint: Endpoint, deadline: int) -> Self:
+    async def _connect_to(cls, endpoint: Endpoint) -> Self:
         sock = socket.socket(endpoint.family, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
@@ -110,15 +119,13 @@ class TcpStream(BaseStream):
             code = sock.connect_ex(endpoint.address)
             if code in (errno.EINPROGRESS, errno.EINTR):
                 # Registered only now: before connect() a socket reports OUT and HUP.
-                await Before(deadline, stream._writing(partial(_finish_connect, sock)))
+                await stream._writing(partial(_finish_connect, sock))
             elif code != 0:
                 raise OSError(code, os.strerror(code))
             if _is_its_own_peer(sock):
                 raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
         except OSError as error:
             stream.close()
-            if error.errno is None:  # the deadline's, not the kernel's
-                raise TimeoutError(f"{error}: {show(endpoint.address)}") from None
             raise OSError(error.errno, f"{error.strerror}: {show(endpoint.address)}") from None
         except BaseException:
             stream.close()
@@ -150,11 +157,13 @@ def _is_its_own_peer(sock: socket.socket) -> bool:
 
 
 class TcpListener(BaseSocket):
-    """A socket that accepts TCP connections. ::
+    """A socket that accepts TCP connections.
 
-    listener = TcpListener.bind("127.0.0.1:5000")
-    async for stream in listener:
-        spawn(serve(stream))
+    ::
+
+        listener = TcpListener.bind("127.0.0.1:5000")
+        async for stream in listener:
+            spawn(serve(stream))
     """
 
     KIND = socket.SOCK_STREAM

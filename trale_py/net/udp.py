@@ -28,11 +28,13 @@ _LARGEST = 65535  # no UDP datagram is longer
 
 
 class UdpSocket(BaseSocket):
-    """A UDP socket. Several tasks may receive and several may send. ::
+    """A UDP socket. Several tasks may receive and several may send.
 
-    sock = UdpSocket.bind("127.0.0.1:9998")
-    async for data, addr in sock:
-        await sock.send_to(data, addr)
+    ::
+
+        sock = UdpSocket.bind("127.0.0.1:9998")
+        async for data, addr in sock:
+            await sock.send_to(data, addr)
     """
 
     KIND = socket.SOCK_DGRAM
