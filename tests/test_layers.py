@@ -13,8 +13,8 @@ PACKAGE = Path(trale_py.__file__).parent
 LAYERS = [
     ["errors", "timer_heap", "current", "report"],
     ["waker", "source", "reactor_fds", "durations"],
-    ["future"],
-    ["latch", "blocking", "cancel"],
+    ["future", "registration"],
+    ["latch", "blocking", "cancel", "coroutine"],
     ["outcome"],
     ["task"],
     ["run_queue", "reactor", "join", "lifecycle"],

@@ -41,7 +41,8 @@ from .future import PENDING, Future, Pending, Ready, yield_now
 from .group import TaskGroup, TaskStatus
 from .join import JoinHandle
 from .net import TcpListener, TcpStream, UdpSocket
-from .reactor import Interest, Reactor, Registration
+from .reactor import Reactor
+from .registration import Interest, Registration
 from .runtime import Runtime as _Runtime  # noqa: F401  # makes the default one known
 from .sync import Event, Guard, Mutex, Notify
 from .task import Task, current_task, tasks

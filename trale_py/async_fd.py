@@ -7,7 +7,7 @@ from typing import Protocol
 
 from .errors import BusyResourceError, ClosedResourceError
 from .future import PENDING, Future, Pending, Ready
-from .reactor import Interest, Registration
+from .registration import Interest, Registration
 from .waker import Context
 
 

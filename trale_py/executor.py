@@ -114,7 +114,7 @@ class Executor:
     def stop(self, fault: BaseException | None = None) -> None:
         """End the loop after this batch, perhaps for a ``fault``. Executor's thread only."""
         self._stopping = True
-        self._fault = fault
+        self._fault = self._fault or fault
 
     def start_thread(self) -> None:
         """Start a thread that becomes the executor, unless there is one. Any thread.

@@ -58,7 +58,8 @@ def _at_exit() -> None:
 def _after_fork_in_child() -> None:
     current.thread.runtime = current.thread.context = None
     for runtime in list(_started):
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(runtime.run_queue))
+        kept = (runtime, runtime.run_queue)
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
         runtime.stay_behind()
     _started.clear()
 

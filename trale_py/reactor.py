@@ -34,7 +34,6 @@ Event for a number that was reused (R5)
 from __future__ import annotations
 
 import contextlib
-import enum
 import os
 import select
 import signal
@@ -47,6 +46,7 @@ from typing import TYPE_CHECKING
 from . import current
 from .errors import RuntimeClosed
 from .reactor_fds import Alarm, Bell
+from .registration import Interest, Registration
 from .source import Source
 from .timer_heap import NEVER, TimerEntry, TimerHeap, Wakeable
 
@@ -77,25 +77,18 @@ _CRASHES = {
 }
 
 
-class Interest(enum.Flag):
-    """What to wait for on a descriptor: READABLE, WRITABLE or, joined by ``|``, either."""
-
-    READABLE = enum.auto()
-    WRITABLE = enum.auto()
-
-
 class Reactor:
     """The reactor of a runtime. ``Reactor.get()`` is the default runtime's."""
 
     def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+        self.runtime = runtime
         self._sources: dict[int, Source] = {}
         self._recycled: set[int] = set()
         self._timers = TimerHeap()
         self._timer_inbox: SimpleQueue[TimerEntry] = SimpleQueue()
         self._armed = NEVER  # the deadline we will wake for; the reactor's thread writes it
         self._rung = False  # the bell rings, and the reactor has not come to look yet
-        self._stopping = False
+        self.stopping = False
         self._thread: threading.Thread | None = None
 
     @staticmethod
@@ -128,7 +121,7 @@ class Reactor:
         """End the thread, wake whoever still waits for a descriptor, close our own."""
         if self._thread is None:
             return
-        self._stopping = True
+        self.stopping = True
         self._bell.ring()
         self._thread.join()
         for source in list(self._sources.values()):
@@ -230,11 +223,11 @@ class Reactor:
         # Here and not at the wake: there it would end the reactor's thread.
         if not callable(getattr(waker, "wake", None)):
             raise TypeError(f"waker has to be a Waker, not {waker!r}")
-        if self._runtime.gone:
-            raise RuntimeClosed(self._runtime.gone)
+        if self.runtime.gone:
+            raise RuntimeClosed(self.runtime.gone)
         os.fstat(fd)
         registration = Registration(self, fd, waker, interest)
-        self._runtime.call_on_executor(registration.arm)
+        self.runtime.call_on_executor(registration.arm)
         return registration
 
     # -- timers: executor's thread ----------------------------------------------------------
@@ -266,10 +259,10 @@ class Reactor:
         # Signals are for the other threads, all but those about this thread's own deeds.
         signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - _CRASHES)
         try:
-            while not self._stopping:
+            while not self.stopping:
                 self._turn()
         except BaseException as error:  # nobody would wake anybody: the runtime has to end
-            self._runtime.publish(partial(self._runtime.executor.stop, error))
+            self.runtime.publish(partial(self.runtime.executor.stop, error))
 
     def _turn(self) -> None:
         self._fire_timers()
@@ -328,82 +321,3 @@ class Reactor:
             self._bell.clear()
         elif fd == self._alarm.fileno():
             self._alarm.clear()
-
-
-class Registration:
-    """A waker that waits for a descriptor: what ``register_waker`` returns."""
-
-    __slots__ = ("_fd", "_interest", "_reactor", "_source", "_waker", "error")
-
-    def __init__(self, reactor: Reactor, fd: int, waker: Wakeable, interest: Interest) -> None:
-        self._reactor = reactor
-        self._fd = fd
-        self._interest = interest
-        self._source: Source | None = None
-        self._waker = [waker]  # whoever pops it has it: the one that fires, or cancel()
-        self.error: OSError | None = None  # why the descriptor cannot be watched
-
-    @property
-    def fired(self) -> bool:
-        """Whether the wake is over, be it that it was called or that it was cancelled."""
-        return not self._waker
-
-    def arm(self) -> None:
-        """Executor's thread."""
-        if not self._waker:
-            return
-        if self._reactor._stopping:  # too late for stop() to wake it, so it is done here
-            self.wake()
-            return
-        try:
-            source = self._source = self._reactor.attach(self._fd)
-        except OSError as error:
-            self.error = error
-            self.wake()
-            return
-        if Interest.READABLE in self._interest:
-            source.read.waiters[self] = self
-        if Interest.WRITABLE in self._interest:
-            source.write.waiters[self] = self
-        # What came before we were among the waiters was reported to others. It may be that they
-        # take it before the reactor looks again: so ask now, and not by EPOLL_CTL_MOD.
-        if not source.pollable or self._is_ready():
-            self.wake()
-
-    def _is_ready(self) -> bool:
-        mask = 0
-        if Interest.READABLE in self._interest:
-            mask |= select.POLLIN | select.POLLRDHUP
-        if Interest.WRITABLE in self._interest:
-            mask |= select.POLLOUT
-        poll = select.poll()
-        poll.register(self._fd, mask)
-        return bool(poll.poll(0))
-
-    def wake(self) -> None:
-        """The descriptor is ready: as a waiter of its source, this is called by the reactor."""
-        waker = self._take()
-        if waker is not None:
-            waker.wake()
-
-    def cancel(self) -> None:
-        """Take the registration back: the waker will not be called any more. Any thread."""
-        self._take()
-
-    def _take(self) -> Wakeable | None:
-        try:
-            waker = self._waker.pop()
-        except IndexError:
-            return None
-        self._reactor._runtime.call_on_executor(self._disarm)
-        return waker
-
-    def _disarm(self) -> None:
-        source, self._source = self._source, None
-        if source is not None:
-            source.read.waiters.pop(self, None)
-            source.write.waiters.pop(self, None)
-            self._reactor.release(source)
-
-    def __repr__(self) -> str:
-        return f"<Registration fd={self._fd} {'fired' if self.fired else self._interest}>"

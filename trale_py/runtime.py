@@ -8,17 +8,16 @@ descriptor. The first spawn starts it.
 from __future__ import annotations
 
 import contextvars
-import inspect
 import itertools
 import sys
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from functools import partial
-from types import FrameType
 from typing import Any, TypeVar
 
 from . import current, lifecycle
 from .blocking import BlockingPool
+from .coroutine import as_coroutine, caller, name_of
 from .durations import Duration, to_timeout
 from .errors import RuntimeClosed, WouldDeadlock
 from .executor import Executor
@@ -38,8 +37,10 @@ class Runtime:
     """An executor and its reactor, their tasks, their beginning and their end.
 
     Invariants:
-      - A live task is in ``_tasks`` from before its push until its end.
-      - ``gone`` goes from "" to the reason, once; from then on no thread serves the queue.
+      - A live task is in ``_tasks`` from before its push until its end (not one whose spawn was
+        cut off by a Ctrl-C after the push: nobody has its handle).
+      - ``gone`` goes from "" to the reason, once. When ``_ended`` opens, no thread serves the
+        queue any more.
     """
 
     def __init__(self) -> None:
@@ -74,8 +75,8 @@ class Runtime:
         """
         if context is not None and not isinstance(context, contextvars.Context):
             raise TypeError(f"context has to be a contextvars.Context, not {context!r}")
-        name = name or _name_of(coro)
-        coro = _as_coroutine(coro)
+        name = name or name_of(coro)
+        coro = as_coroutine(coro)
         try:
             self.ensure_running()
         except BaseException:
@@ -91,7 +92,7 @@ class Runtime:
         adopt: Callable[[Task], None] | None = None,
     ) -> JoinHandle[T]:
         parent = self.executor.polling if current.thread.runtime is self else None
-        info = TaskInfo(self._next_id(), name, _caller())
+        info = TaskInfo(self._next_id(), name, caller())
         outcome: Outcome[T] = Outcome(info, self.unclaimed)
         task = Task(
             self,
@@ -209,7 +210,7 @@ class Runtime:
             return
         generators, self._generators = list(self._generators), weakref.WeakSet()
         for generator in generators:
-            self._spawn(_aclose(generator), _name_of(generator))
+            self._close_generator(generator)
         if not generators:
             self.executor.stop()
 
@@ -289,11 +290,10 @@ class Runtime:
 
     def _finalize_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
         """A generator was dropped half-way, in any thread, perhaps by the garbage collector."""
-        self.publish(partial(self._spawn_aclose, generator))
+        self.publish(partial(self._close_generator, generator))
 
-    def _spawn_aclose(self, generator: AsyncGenerator[Any, Any]) -> None:
-        if not self._closing:
-            self.spawn(_aclose(generator), name=f"aclose {generator!r}")
+    def _close_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
+        self._spawn(_aclose(generator), f"aclose {name_of(generator)}")
 
 
 async def _aclose(generator: AsyncGenerator[Any, Any]) -> None:
@@ -303,47 +303,9 @@ async def _aclose(generator: AsyncGenerator[Any, Any]) -> None:
         report("closing the async generator %r failed", generator, error=error)
 
 
-def _as_coroutine(coro: object) -> Coroutine[Any, Any, Any]:
-    """``coro`` as something that a task can run, or a TypeError that says what to do."""
-    if isinstance(coro, Coroutine):
-        return coro
-    if isinstance(coro, Future):
-        return _await(coro)
-    if inspect.isasyncgen(coro):
-        hint = "an async generator is iterated with async for"
-    elif inspect.isasyncgenfunction(coro):
-        hint = "this is an async generator function: iterate over what it returns with async for"
-    elif callable(coro):
-        hint = "did you forget to call it?"
-    elif inspect.isawaitable(coro):
-        hint = "write an async def that awaits it"
-    else:
-        hint = "call an async def to get one"
-    raise TypeError(f"spawn() takes a coroutine or a trale_py Future, not {coro!r}: {hint}")
-
-
-async def _await(future: Future[T]) -> T:
-    return await future
-
-
-def _name_of(coro: object) -> str:
-    name = getattr(coro, "__qualname__", None)
-    return name if isinstance(name, str) else type(coro).__qualname__
-
-
-def _caller() -> str:
-    """Where in the user's code the spawn stands, as file:line."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__", "").startswith(_PREFIX):
-        frame = frame.f_back
-    return "?" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
-
-
 # How long shutdown() waits for the executor to look up, once its time is over. If a task does
 # not give way for that long, it is taken to be stuck.
 _STUCK_SECONDS = 0.25
-
-_PREFIX = __name__.rpartition(".")[0] + "."
 
 # The default runtime, under the one key None. dict.setdefault() is one C call: of threads
 # that come at once, all get the one that was first.

@@ -9,13 +9,13 @@ Everything here is written by the executor's thread.
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import current
 from .cancel import ScopeTree
+from .coroutine import foreign, is_unstarted
 from .errors import Cancelled, TaskCancelled
 from .future import PENDING
 from .outcome import Outcome
@@ -130,7 +130,7 @@ class Task:
                 yielded = self._context.run(self.coro.throw, error)
             if yielded is not PENDING:
                 # Thrown in at the next turn, not now: a task may try this again and again.
-                self._throw = _foreign(yielded)
+                self._throw = foreign(yielded)
                 self.cx.waker.wake()
         except StopIteration as stop:
             self._ended, self._value = True, stop.value
@@ -217,7 +217,7 @@ class Task:
             self.root.deliver(reason)
 
     def _check_unstarted(self) -> None:
-        if not _is_unstarted(self.coro):
+        if not is_unstarted(self.coro):
             raise RuntimeError(
                 f"{self.name}: this coroutine has already been run, or another task runs it"
             )
@@ -225,27 +225,6 @@ class Task:
     def throw(self, error: BaseException) -> None:
         """Have the next poll raise ``error`` in the coroutine, or not begin if it has not begun."""
         self._throw = error
-
-
-def _is_unstarted(coro: Coroutine[Any, Any, Any]) -> bool:
-    frame = getattr(coro, "cr_frame", None)
-    suspended = getattr(coro, "cr_suspended", False)  # compiled coroutines may have neither
-    running = getattr(coro, "cr_running", False)
-    return not suspended and not running and (frame is not None or not hasattr(coro, "cr_frame"))
-
-
-def _foreign(yielded: object) -> RuntimeError:
-    """What to throw in where a task awaited something of another library."""
-    what = f"an object of {type(yielded).__module__}.{type(yielded).__qualname__}"
-    with contextlib.suppress(BaseException):  # whatever a repr may do
-        what = f"{yielded!r}, {what}"
-    if yielded is None:
-        what = "a bare yield (asyncio.sleep(0)? here it is yield_now())"
-    return RuntimeError(
-        f"a trale_py task awaited {what}, which is not trale_py's and which only its own "
-        "event loop can wake. Bridge: await it there, and have that loop call set() of a "
-        "trale_py Event, which this task awaits."
-    )
 
 
 def current_task() -> Task | None:

@@ -1,0 +1,74 @@
+"""Coroutines: what may be spawned, and what to say to whoever spawns or awaits something else."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import sys
+from collections.abc import Coroutine
+from types import FrameType
+from typing import Any, TypeVar
+
+from .future import Future
+
+T = TypeVar("T")
+
+_PREFIX = __name__.rpartition(".")[0] + "."
+
+
+def as_coroutine(coro: object) -> Coroutine[Any, Any, Any]:
+    """``coro`` as something that a task can run, or a TypeError that says what to do."""
+    if isinstance(coro, Coroutine):
+        return coro
+    if isinstance(coro, Future):
+        return _await(coro)
+    if inspect.isasyncgen(coro):
+        hint = "an async generator is iterated with async for"
+    elif inspect.isasyncgenfunction(coro):
+        hint = "this is an async generator function: iterate over what it returns with async for"
+    elif callable(coro):
+        hint = "did you forget to call it?"
+    elif inspect.isawaitable(coro):
+        hint = "write an async def that awaits it"
+    else:
+        hint = "call an async def to get one"
+    raise TypeError(f"spawn() takes a coroutine or a trale_py Future, not {coro!r}: {hint}")
+
+
+async def _await(future: Future[T]) -> T:
+    return await future
+
+
+def name_of(coro: object) -> str:
+    name = getattr(coro, "__qualname__", None)
+    return name if isinstance(name, str) else type(coro).__qualname__
+
+
+def caller() -> str:
+    """Where in the user's code the spawn stands, as file:line."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(_PREFIX):
+        frame = frame.f_back
+    return "?" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def is_unstarted(coro: Coroutine[Any, Any, Any]) -> bool:
+    """Whether its first step is still to come."""
+    frame = getattr(coro, "cr_frame", None)
+    suspended = getattr(coro, "cr_suspended", False)  # compiled coroutines may have neither
+    running = getattr(coro, "cr_running", False)
+    return not suspended and not running and (frame is not None or not hasattr(coro, "cr_frame"))
+
+
+def foreign(yielded: object) -> RuntimeError:
+    """What to throw in where a task awaited something of another library."""
+    what = f"an object of {type(yielded).__module__}.{type(yielded).__qualname__}"
+    with contextlib.suppress(BaseException):  # whatever a repr may do
+        what = f"{yielded!r}, {what}"
+    if yielded is None:
+        what = "a bare yield (asyncio.sleep(0)? here it is yield_now())"
+    return RuntimeError(
+        f"a trale_py task awaited {what}, which is not trale_py's and which only its own "
+        "event loop can wake. Bridge: await it there, and have that loop call set() of a "
+        "trale_py Event, which this task awaits."
+    )

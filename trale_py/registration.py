@@ -1,0 +1,99 @@
+"""Registration: a waker that waits for a descriptor which is not one of our sockets."""
+
+from __future__ import annotations
+
+import enum
+import select
+from typing import TYPE_CHECKING
+
+from .source import Source
+from .timer_heap import Wakeable
+
+if TYPE_CHECKING:
+    from .reactor import Reactor
+
+
+class Interest(enum.Flag):
+    """What to wait for on a descriptor: READABLE, WRITABLE or, joined by ``|``, either."""
+
+    READABLE = enum.auto()
+    WRITABLE = enum.auto()
+
+
+class Registration:
+    """A waker that waits for a descriptor: what ``register_waker`` returns."""
+
+    __slots__ = ("_fd", "_interest", "_reactor", "_source", "_waker", "error")
+
+    def __init__(self, reactor: Reactor, fd: int, waker: Wakeable, interest: Interest) -> None:
+        self._reactor = reactor
+        self._fd = fd
+        self._interest = interest
+        self._source: Source | None = None
+        self._waker = [waker]  # whoever pops it has it: the one that fires, or cancel()
+        self.error: OSError | None = None  # why the descriptor cannot be watched
+
+    @property
+    def fired(self) -> bool:
+        """Whether the wake is over, be it that it was called or that it was cancelled."""
+        return not self._waker
+
+    def arm(self) -> None:
+        """Executor's thread."""
+        if not self._waker:
+            return
+        if self._reactor.stopping:  # too late for stop() to wake it, so it is done here
+            self.wake()
+            return
+        try:
+            source = self._source = self._reactor.attach(self._fd)
+        except OSError as error:
+            self.error = error
+            self.wake()
+            return
+        if Interest.READABLE in self._interest:
+            source.read.waiters[self] = self
+        if Interest.WRITABLE in self._interest:
+            source.write.waiters[self] = self
+        # What came before we were among the waiters was reported to others. It may be that they
+        # take it before the reactor looks again: so ask now, and not by EPOLL_CTL_MOD.
+        if not source.pollable or self._is_ready():
+            self.wake()
+
+    def _is_ready(self) -> bool:
+        mask = 0
+        if Interest.READABLE in self._interest:
+            mask |= select.POLLIN | select.POLLRDHUP
+        if Interest.WRITABLE in self._interest:
+            mask |= select.POLLOUT
+        poll = select.poll()
+        poll.register(self._fd, mask)
+        return bool(poll.poll(0))
+
+    def wake(self) -> None:
+        """The descriptor is ready: as a waiter of its source, this is called by the reactor."""
+        waker = self._take()
+        if waker is not None:
+            waker.wake()
+
+    def cancel(self) -> None:
+        """Take the registration back: the waker will not be called any more. Any thread."""
+        self._take()
+
+    def _take(self) -> Wakeable | None:
+        try:
+            waker = self._waker.pop()
+        except IndexError:
+            return None
+        self._reactor.runtime.call_on_executor(self._disarm)
+        return waker
+
+    def _disarm(self) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            source.read.waiters.pop(self, None)
+            source.write.waiters.pop(self, None)
+            self._reactor.release(source)
+
+    def __repr__(self) -> str:
+        return f"<Registration fd={self._fd} {'fired' if self.fired else self._interest}>"
