@@ -11,7 +11,7 @@ PACKAGE = Path(trale_py.__file__).parent
 
 # From the bottom up. A module imports only what stands above its own line in this list.
 LAYERS = [
-    ["errors", "timer_heap", "current", "report"],
+    ["errors", "timer_heap", "current", "report", "scope_tree"],
     ["waker", "source", "reactor_fds", "durations"],
     ["future", "registration"],
     ["latch", "blocking", "cancel", "coroutine"],

@@ -52,7 +52,7 @@ def test_a_runtime_is_inert_until_the_first_spawn(run_script: Any) -> None:
     assert result.stdout == "ok\n", result.stderr
 
 
-def test_H18_first_use_from_a_hundred_threads_at_once(run_script: Any) -> None:
+def test_H18_R7_first_use_from_a_hundred_threads_at_once(run_script: Any) -> None:
     result = run_script(
         """
         import threading

@@ -126,7 +126,7 @@ def test_sleep_zero_gives_way() -> None:
     assert order == ["other", "main"]
 
 
-def test_E6_an_earlier_deadline_while_the_reactor_sleeps() -> None:
+def test_E6_R6_an_earlier_deadline_while_the_reactor_sleeps() -> None:
     async def main() -> None:
         late = spawn(sleep(0.5))
         await yield_now()

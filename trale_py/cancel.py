@@ -1,9 +1,4 @@
-"""Cancellation: scopes, and how a cancellation gets to the tasks inside.
-
-A scope is a stretch of a task's code that can be told to stop. Scopes nest, and the
-scopes of all tasks form one forest: a task's outermost scope stands alone, or under the
-scope of the group that spawned it. Cancelling a scope cancels all that is below it,
-except what is shielded.
+"""Cancel scopes: stretches of a task's code that can be told to stop.
 
 It is level-triggered. A cancelled scope raises Cancelled not once but at every
 checkpoint (every await of this library) until the scope is left. So whoever swallows it
@@ -12,8 +7,6 @@ by mistake meets it again.
 Cancelled is never raised by the operation itself. A task inside a cancelled scope that
 comes to a checkpoint does nothing and suspends, and the executor throws Cancelled into
 it at its next turn: a task that swallows it for ever takes its turn like everybody else.
-
-Executor's thread, but for ``cancel()`` and the deadline's setter, which publish.
 """
 
 from __future__ import annotations
@@ -27,95 +20,12 @@ from typing import TYPE_CHECKING, Literal
 from . import current
 from .durations import Duration, to_deadline, to_ns
 from .errors import Cancelled
+from .scope_tree import ScopeTree
 from .timer_heap import NEVER, TimerEntry
 
 if TYPE_CHECKING:
     from .runtime import Runtime
     from .task import Task
-
-
-class ScopeTree:
-    """A node of the forest: what follows for whom when something is cancelled.
-
-    Invariants, of a node that is linked:
-      - ``effective`` is: cancelled itself, or (not shielded and) its parent effective.
-      - ``task.cx.cancelled`` is the ``effective`` of the task's innermost node.
-    """
-
-    __slots__ = ("_called", "_children", "_parent", "_reason", "_shield", "effective", "task")
-
-    def __init__(self, *, shield: bool = False) -> None:
-        self._called = False
-        self._reason: object = None
-        self._shield = shield
-        self._parent: ScopeTree | None = None
-        self._children: dict[ScopeTree, None] = {}
-        self.effective = False
-        self.task: Task | None = None  # whose code this is; None for a group in a script
-
-    def link(self, parent: ScopeTree | None, task: Task | None) -> None:
-        """Stand under ``parent``, as the innermost of ``task``."""
-        self._parent = parent
-        self.task = task
-        if parent is not None:
-            parent._children[self] = None
-        if task is not None:
-            task.scope = self
-        self.effective = self._called or self._inherits()
-        if task is not None:
-            task.cx.cancelled = self.effective
-
-    def unlink(self) -> None:
-        """Leave the tree; the parent is the task's innermost again."""
-        if self._parent is not None:
-            self._parent._children.pop(self, None)
-        if self.task is not None and self.task.scope is self:
-            self.task.scope = self._parent
-            self.task.cx.cancelled = self._parent is not None and self._parent.effective
-
-    def move(self, parent: ScopeTree) -> None:
-        """Stand under another parent from now on."""
-        if self._parent is not None:
-            self._parent._children.pop(self, None)
-        self._parent = parent
-        parent._children[self] = None
-        self.update()
-
-    def mark(self, reason: object) -> None:
-        """Count as cancelled; the first one to say why is heard."""
-        if not self._called:
-            self._reason = reason
-            self._called = True
-
-    def deliver(self, reason: object) -> None:
-        """Cancel all that is below, and have the tasks that wait there polled."""
-        self.mark(reason)
-        self.update()
-
-    def update(self) -> None:
-        """Bring ``effective`` up to date, here and below. Not recursive: scopes nest deep."""
-        todo = [self]
-        while todo:
-            node = todo.pop()
-            effective = node._called or node._inherits()
-            if effective == node.effective:
-                continue
-            node.effective = effective
-            todo.extend(node._children)
-            if node.task is not None and node.task.scope is node:
-                node.task.cx.cancelled = effective
-                if effective:
-                    node.task.cx.waker.wake()
-
-    def why(self) -> object:
-        """The reason of the nearest cancelled scope, from here outwards."""
-        node: ScopeTree | None = self
-        while node is not None and not node._called:
-            node = node._parent
-        return None if node is None else node._reason
-
-    def _inherits(self) -> bool:
-        return not self._shield and self._parent is not None and self._parent.effective
 
 
 class CancelScope(ScopeTree):

@@ -14,11 +14,11 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import current
-from .cancel import ScopeTree
 from .coroutine import foreign, is_unstarted
 from .errors import Cancelled, TaskCancelled
 from .future import PENDING
 from .outcome import Outcome
+from .scope_tree import ScopeTree
 from .waker import Context, Waker
 
 if TYPE_CHECKING:

@@ -1,0 +1,334 @@
+"""The races of docs/races.md that can be tried at every single place (see interleave.py)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.interleave import everywhere
+from trale_py import (
+    PENDING,
+    ClosedResourceError,
+    Context,
+    Ready,
+    UdpSocket,
+    Waker,
+    latch,
+    outcome,
+    reactor,
+    source,
+)
+from trale_py.latch import Latch, LatchWait
+from trale_py.net import base
+from trale_py.outcome import Outcome, TaskInfo
+from trale_py.reactor import Reactor
+from trale_py.source import Direction, Source
+from trale_py.sync import permits
+from trale_py.sync.permits import Permits, PermitWait
+from trale_py.timer_heap import NEVER
+
+
+class CountingWaker(Waker):
+    """Counts its wakes; each belongs to a task of its own."""
+
+    def __init__(self) -> None:
+        self.wakes = 0
+
+    def wake(self) -> None:
+        self.wakes += 1
+
+
+class FakeContext(Context):
+    def __init__(self) -> None:
+        self.waker = self.counting = CountingWaker()
+        self.runtime: Any = None
+
+
+def pending_and_asleep(step: object, cx: FakeContext) -> bool:
+    return step is PENDING and cx.counting.wakes == 0
+
+
+class FakeSocket:
+    """Owner of a _Call: a socket that has data, or has none, and that may be closed."""
+
+    def __init__(self) -> None:
+        self.source = Source(None, 3)  # type: ignore[arg-type]
+        self.closed = False
+        self.data: list[bytes] = []
+
+    def _attach(self, runtime: object) -> Source:
+        self._check_open()
+        return self.source
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ConnectionAbortedError
+
+    def recv(self) -> bytes:
+        if not self.data:
+            raise BlockingIOError
+        data = b"".join(self.data)  # a stream's: all there is
+        self.data.clear()
+        return data
+
+    def arrive(self) -> None:
+        """The kernel has data, and the reactor's thread says so."""
+        self.data.append(b"x")
+        self.source.read.notify(False)
+
+    def close(self) -> None:
+        """As a __del__ on the executor's thread does it."""
+        self.closed = True
+        self.source.read.wake_all()
+
+
+def test_R3_R4_an_event_while_a_read_begins_to_wait() -> None:
+    def attempt(at: Any) -> None:
+        sock, cx = FakeSocket(), FakeContext()
+        call = base._Call(sock, sock.recv, 10, writing=False)  # type: ignore[arg-type]
+        interleaving = at(sock.arrive)
+        step = interleaving.run(lambda: call.poll(cx))
+        if interleaving.happened:
+            assert not pending_and_asleep(step, cx)
+            if step is PENDING:
+                step = call.poll(cx)
+            assert isinstance(step, Ready)
+            assert step.value == b"x"
+        assert sock.source.read.waiters.keys() <= {call}
+
+    assert everywhere(base, attempt) > 10
+
+
+def test_B1_R4_a_close_while_a_read_begins_to_wait() -> None:
+    def attempt(at: Any) -> None:
+        sock, cx = FakeSocket(), FakeContext()
+        call = base._Call(sock, sock.recv, 10, writing=False)  # type: ignore[arg-type]
+        interleaving = at(sock.close)
+        try:
+            step: object = interleaving.run(lambda: call.poll(cx))
+        except ConnectionAbortedError:
+            step = "closed"
+        if interleaving.happened:
+            assert not pending_and_asleep(step, cx)
+
+    assert everywhere(base, attempt) > 10
+
+
+def test_B8_R3_two_events_around_a_read() -> None:
+    """Data comes, is read, and more comes at any moment of that: it is not forgotten."""
+
+    def attempt(at: Any) -> None:
+        sock, cx = FakeSocket(), FakeContext()
+        sock.arrive()
+        call = base._Call(sock, sock.recv, 10, writing=False)  # type: ignore[arg-type]
+        interleaving = at(sock.arrive)
+        assert isinstance(interleaving.run(lambda: call.poll(cx)), Ready)
+        if sock.data:
+            again = base._Call(sock, sock.recv, 10, writing=False)  # type: ignore[arg-type]
+            assert isinstance(again.poll(FakeContext()), Ready)
+
+    assert everywhere(base, attempt) > 5
+
+
+def test_R4_a_waiter_that_comes_while_an_event_is_told() -> None:
+    def attempt(at: Any) -> None:
+        direction, cx = Direction(), FakeContext()
+        direction.seen = direction.events
+        slept = []
+
+        def wait() -> None:
+            direction.waiters["waiter"] = cx.waker
+            slept.append(not direction.ready)
+
+        at(wait).run(lambda: direction.notify(False))
+        if slept:
+            assert direction.ready
+            assert not slept[0] or cx.counting.wakes == 1
+
+    assert everywhere(source, attempt) > 3
+
+
+def test_R6_a_timer_that_comes_while_the_reactor_goes_to_sleep() -> None:
+    class Bell:
+        rung = False
+
+        def ring(self) -> None:
+            self.rung = True
+
+    class Alarm:
+        deadline = NEVER
+
+        def set(self, deadline: int, now: int) -> None:
+            self.deadline = deadline
+
+    def attempt(at: Any) -> None:
+        made = Reactor(None)  # type: ignore[arg-type]
+        bell, alarm = Bell(), Alarm()
+        made._bell, made._alarm = bell, alarm  # type: ignore[assignment]
+        made.add_timer(NEVER - 10, CountingWaker())
+        made._fire_timers()
+        made._set_alarm()
+        bell.rung = False
+
+        def turn() -> bool:
+            made._fire_timers()
+            return made._set_alarm()
+
+        interleaving = at(lambda: made.add_timer(NEVER - 100, CountingWaker()))
+        sleeps = interleaving.run(turn)
+        if interleaving.happened and sleeps:
+            assert bell.rung or alarm.deadline == NEVER - 100
+
+    assert everywhere(reactor, attempt) > 10
+
+
+def test_R6_a_second_timer_while_the_bell_still_rings() -> None:
+    """Two timers at any two moments of a turn: none is left in the inbox of a sleeper."""
+
+    class Silent:
+        rings = 0
+
+        def ring(self) -> None:
+            self.rings += 1
+
+        def set(self, deadline: int, now: int) -> None:
+            pass
+
+    def attempt(at: Any) -> None:
+        made = Reactor(None)  # type: ignore[arg-type]
+        bell = Silent()
+        made._bell = made._alarm = bell  # type: ignore[assignment]
+        made.add_timer(NEVER - 10, CountingWaker())  # rings; the reactor has not looked yet
+        bell.rings = 0
+
+        def turn() -> bool:
+            made._fire_timers()
+            return made._set_alarm()
+
+        interleaving = at(lambda: made.add_timer(NEVER - 100, CountingWaker()))
+        sleeps = interleaving.run(turn)
+        if interleaving.happened and sleeps and not made._timer_inbox.empty():
+            assert bell.rings == 1
+
+    assert everywhere(reactor, attempt) > 10
+
+
+def test_R8_an_opening_while_a_task_begins_to_wait() -> None:
+    def attempt(at: Any) -> None:
+        gate, cx = Latch(), FakeContext()
+        wait = LatchWait(gate)
+        interleaving = at(gate.open)
+        step = interleaving.run(lambda: wait.poll(cx))
+        if interleaving.happened:
+            assert not pending_and_asleep(step, cx)
+            assert gate.waiters == {}
+
+    assert everywhere(latch, attempt) > 2
+
+
+def test_R8_a_waiter_that_comes_while_a_latch_opens() -> None:
+    def attempt(at: Any) -> None:
+        gate, cx = Latch(), FakeContext()
+        steps: list[object] = []
+        at(lambda: steps.append(LatchWait(gate).poll(cx))).run(gate.open)
+        if steps:
+            assert not pending_and_asleep(steps[0], cx)
+            assert gate.waiters == {}
+
+    assert everywhere(latch, attempt) > 1
+
+
+def test_R9_the_last_handle_goes_while_the_task_fails(caplog: Any) -> None:
+    def attempt(at: Any) -> None:
+        caplog.clear()
+        unclaimed: dict[int, Any] = {}
+        made: Outcome[None] = Outcome(TaskInfo(1, "task", "file:1"), unclaimed)
+        asked: list[bool] = []
+        interleaving = at(lambda: asked.append(made.abandon()))
+        interleaving.run(lambda: made.fail(ValueError("nobody took me")))
+        if asked and asked[0]:
+            made.report_unclaimed()
+        assert len(caplog.records) == len(asked)
+        assert len(unclaimed) == 1 - len(asked)
+
+    assert everywhere(outcome, attempt) > 4
+
+
+def test_F1_F3_R12_a_permit_given_while_a_task_begins_to_wait() -> None:
+    def attempt(at: Any) -> None:
+        pile, cx = Permits(0), FakeContext()
+        wait = PermitWait(pile)
+        interleaving = at(pile._give)
+        step = interleaving.run(lambda: wait.poll(cx))
+        if interleaving.happened:
+            assert not pending_and_asleep(step, cx)
+            assert not (pile.pile and pile.waiting)
+            left = len(pile.pile) + (wait.handed or isinstance(step, Ready))
+            assert left == 1
+
+    assert everywhere(permits, attempt) > 5
+
+
+def test_F1_F3_R12_a_waiter_comes_or_goes_while_a_permit_is_given() -> None:
+    """One waits; while a permit is handed out, that one gives up, or a second comes."""
+
+    def second(at: Any) -> None:
+        pile, first_cx, second_cx = Permits(0), FakeContext(), FakeContext()
+        first, later = PermitWait(pile), PermitWait(pile)
+        first.poll(first_cx)
+        at(lambda: later.poll(second_cx)).run(pile._give)
+        assert first.handed
+        assert not later.handed
+        assert len(pile.pile) == 0
+
+    assert everywhere(permits, second) > 4
+    places = 0
+
+    def give_up(at: Any) -> None:
+        nonlocal places
+        pile, cx = Permits(0), FakeContext()
+        wait = PermitWait(pile)
+        wait.poll(cx)
+        interleaving = at(wait.drop)
+        interleaving.run(pile._give)
+        if interleaving.happened:
+            places += 1
+            # Whether it was in line still, or had been handed the permit: it is there again.
+            assert len(pile.pile) == 1
+            assert pile.waiting == {}
+
+    everywhere(permits, give_up)
+    assert places > 4
+
+
+def test_B4_R10_a_close_in_another_thread_while_the_first_operation_begins() -> None:
+    """Either the operation refuses, or the close goes to the runtime; never neither."""
+
+    class FakeRuntime:
+        gone = ""
+
+        def __init__(self) -> None:
+            self.published: list[object] = []
+            self.reactor = self
+
+        def attach(self, fd: int) -> str:
+            return "source"
+
+        def call_on_executor(self, function: object) -> None:
+            self.published.append(function)
+
+    def attempt(at: Any) -> None:
+        sock = UdpSocket.bind("127.0.0.1:0")
+        runtime = FakeRuntime()
+        interleaving = at(sock.close)
+        try:
+            attached = interleaving.run(lambda: sock._attach(runtime))  # type: ignore[arg-type]
+        except ClosedResourceError:
+            attached = None
+        if interleaving.happened:
+            closed_here = sock.socket.fileno() < 0
+            assert closed_here != bool(runtime.published)
+            assert not (closed_here and attached)
+        sock.socket.close()
+        sock._closed = True
+
+    assert everywhere(base, attempt) > 3
