@@ -24,7 +24,7 @@ from trale_py.reactor import Reactor
 from trale_py.source import Direction, Source
 from trale_py.sync import permits
 from trale_py.sync.permits import Permits, PermitWait
-from trale_py.timer_heap import NEVER
+from trale_py.timer_heap import NEVER, TimerEntry
 
 
 class CountingWaker(Waker):
@@ -177,6 +177,37 @@ def test_R6_a_timer_that_comes_while_the_reactor_goes_to_sleep() -> None:
         sleeps = interleaving.run(turn)
         if interleaving.happened and sleeps:
             assert bell.rung or alarm.deadline == NEVER - 100
+
+    assert everywhere(reactor, attempt) > 10
+
+
+def test_R6_a_later_timer_while_an_earlier_one_fires() -> None:
+    """It does not ring, as the reactor will wake before it; which is just what it is doing."""
+
+    class Still:
+        rung = False
+        deadline = NEVER
+
+        def ring(self) -> None:
+            self.rung = True
+
+        def set(self, deadline: int, now: int) -> None:
+            self.deadline = deadline
+
+    def attempt(at: Any) -> None:
+        made, still = Reactor(None), Still()  # type: ignore[arg-type]
+        made._bell = made._alarm = still  # type: ignore[assignment]
+        made._timers.push(TimerEntry(1, CountingWaker()))
+        made._armed = 1
+
+        def turn() -> bool:
+            made._fire_timers()
+            return made._set_alarm()
+
+        interleaving = at(lambda: made.add_timer(NEVER - 100, CountingWaker()))
+        sleeps = interleaving.run(turn)
+        if interleaving.happened and sleeps:
+            assert still.rung or still.deadline == NEVER - 100
 
     assert everywhere(reactor, attempt) > 10
 
