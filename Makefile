@@ -5,11 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # One interpreter of each version from 3.11 on, for "make check".
-PYTHONS := $(shell for minor in 11 12 13 14 15; do \
-	for python in $$(command -v python3.$$minor python3) $$HOME/.pyenv/versions/3.$$minor.*/bin/python; do \
-		"$$python" -c "import sys; sys.exit(sys.version_info[:2] != (3, $$minor))" 2>/dev/null \
-			&& { echo "$$python"; break; }; \
-	done; done)
+PYTHONS = $(shell .ci/pythons)
 
 .PHONY: help demo test check bench clean
 
@@ -30,7 +26,6 @@ check: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	@test -n "$(PYTHONS)"
 	@set -e; for python in $(PYTHONS); do \
 		version=$$("$$python" -c "import sys; print('%d.%d' % sys.version_info[:2])"); \
 		$(MAKE) --no-print-directory PYTHON="$$python" VENV=.venv-$$version check-one; \
