@@ -26,6 +26,7 @@ check: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	@test -n "$(PYTHONS)" || { echo "no Python from 3.11 on was found"; exit 1; }
 	@set -e; for python in $(PYTHONS); do \
 		version=$$("$$python" -c "import sys; print('%d.%d' % sys.version_info[:2])"); \
 		$(MAKE) --no-print-directory PYTHON="$$python" VENV=.venv-$$version check-one; \
