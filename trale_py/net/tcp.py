@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Self
 
 from ..durations import Duration, to_deadline
-from ..future import Future
+from ..future import Future, checkpoint
 from ..report import report
 from ..timer import Before, sleep
 from ..timer_heap import NEVER
@@ -88,6 +88,7 @@ class TcpStream(BaseStream):
 
     @classmethod
     async def _connect(cls, target: HostPort, deadline: int) -> Self:
+        await checkpoint()  # before connect(2): cancelled, it does not knock at the peer's door
         *others, last = await resolve(target, deadline)
         for endpoint in others:
             try:
