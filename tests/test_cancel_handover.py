@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -74,7 +75,7 @@ class Racers:
     def at_once(self, one: Callable[[], Any], other: Callable[[], Any], round_: int) -> None:
         """Which of them comes first, and by how much, differs from round to round."""
         barrier = threading.Barrier(2, timeout=TIMEOUT)
-        spins = (round_ // 2) % 60 * 5
+        spins = (round_ // 2) % 60 * 30
         early, late = (one, other) if round_ % 2 else (other, one)
 
         def here() -> None:
@@ -94,8 +95,11 @@ class Racers:
 
 @pytest.fixture
 def racers() -> Iterator[Racers]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
     with ThreadPoolExecutor(1) as pool:
         yield Racers(pool)
+    sys.setswitchinterval(before)
 
 
 # -- sources of which each thing goes to one waiter ---------------------------------------------
