@@ -466,7 +466,7 @@ def test_E5_a_sleep_cancelled_in_the_turn_in_which_it_fires(make: Callable[[floa
             pass
         reactor_turn()  # it has fired, and the sleeper is to be woken
         if not cancel_first:
-            assert victim.cancel()
+            victim.cancel()
 
     for i in range(40):
         tells = Tells()

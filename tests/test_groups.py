@@ -594,6 +594,8 @@ class TestInAScript:
         ended = []
 
         async def child() -> None:
+            while not group._ending:  # until the script waits at the end of its block
+                await yield_now()
             os.kill(os.getpid(), signal.SIGINT)
             try:
                 await forever()
@@ -611,6 +613,8 @@ class TestInAScript:
         gate = Event()
 
         async def child() -> None:
+            while not group._ending:  # until the script waits at the end of its block
+                await yield_now()
             os.kill(os.getpid(), signal.SIGINT)
             try:
                 await forever()
