@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 from . import current
 from .cancel import CancelScope, move_on_after
 from .durations import Duration, to_ns
-from .future import PENDING, Future, Pending, Ready
+from .future import PENDING, Future, Pending, Ready, checkpoint
 from .join import JoinHandle
 from .latch import LatchWait
 from .report import report
@@ -32,7 +32,7 @@ async def gather(*aws: Source[Any]) -> list[Any]:
 
         a, b = await gather(fetch("a"), fetch("b"))
     """
-    handles = _spawn_all(aws)
+    handles = await _spawn_all(aws)
     try:
         ended = _Ended(handles)
         for _ in handles:
@@ -53,7 +53,7 @@ async def race(*aws: Source[T]) -> T:
     """
     if not aws:
         raise ValueError("race() needs at least one awaitable")
-    handles = _spawn_all(aws)
+    handles = await _spawn_all(aws)
     first = None
     try:
         first = await _Ended(handles).next()
@@ -73,7 +73,7 @@ async def as_completed(aws: Iterable[Source[T]]) -> AsyncGenerator[JoinHandle[T]
         async for handle in as_completed([fetch("a"), fetch("b")]):
             print(handle.name, handle.result())
     """
-    handles = _spawn_all(aws)
+    handles = await _spawn_all(aws)
     try:
         ended = _Ended(handles)
         for _ in handles:
@@ -103,6 +103,7 @@ async def _timeout(seconds: Duration, awaitable: Source[T]) -> T:
     with move_on_after(seconds) as scope:
         if not isinstance(awaitable, JoinHandle):
             return await awaitable
+        awaitable.check_awaitable()
         try:
             await LatchWait(awaitable._outcome.latch)
         finally:
@@ -143,11 +144,19 @@ class _NextEnded(Future[JoinHandle[Any]]):
         return Ready(self._ended.ready.popleft()) if self._ended.ready else PENDING
 
 
-def _spawn_all(aws: Iterable[Source[Any]]) -> list[JoinHandle[Any]]:
-    """Handles of all of them; if one is refused, the others do not begin."""
+async def _spawn_all(aws: Iterable[Source[Any]]) -> list[JoinHandle[Any]]:
+    """Handles of all of them; if one is refused, the others do not begin.
+
+    A checkpoint first: cancelled already, nothing is spawned. Otherwise the tasks would have
+    their first turn before this one hears of it.
+    """
     rest = list(aws)
     handles: list[JoinHandle[Any]] = []
     try:
+        await checkpoint()
+        for source in rest:
+            if isinstance(source, JoinHandle):
+                source.check_awaitable()
         while rest:
             source = rest[0]
             if isinstance(source, JoinHandle):
@@ -156,11 +165,12 @@ def _spawn_all(aws: Iterable[Source[Any]]) -> list[JoinHandle[Any]]:
                 handles.append(current.runtime().spawn(source))
             del rest[0]
     except BaseException:
-        for handle in handles:
-            handle.cancel("a sibling could not be spawned")
         for source in rest:
             if isinstance(source, Coroutine):
                 source.close()
+            elif isinstance(source, JoinHandle) and not source.is_own():
+                handles.append(source)
+        await _end(handles)
         raise
     return handles
 

@@ -50,8 +50,9 @@ class TaskGroup:
         # The executor's thread writes these. Children are spawned by publishing them to it.
         self._children: dict[Task, None] = {}
         self._errors: list[BaseException] = []
+        self._ending = False  # the body has ended: the last child's end is the group's
         self._closed = False  # no child is adopted any more
-        self._done = Latch()  # closed, and all have ended
+        self._done = Latch()  # closed, for those who wait
         self._runtime: Runtime | None = None
 
     def spawn(
@@ -59,8 +60,8 @@ class TaskGroup:
     ) -> JoinHandle[T]:
         """As ``trale_py.spawn``, in the group: under its cancel scope, and waited for.
 
-        From any thread, and from children. Before the block and after its end RuntimeError; the
-        coroutine is closed then.
+        From any thread, and from children, also while the block waits for them. Before it and
+        after its end RuntimeError; the coroutine is closed then.
         """
         if self._runtime is None or self._closed:
             if isinstance(coro, Coroutine):
@@ -80,12 +81,17 @@ class TaskGroup:
         """
         if self._runtime is None or self._closed:
             raise RuntimeError("this TaskGroup is not open")
+        starting = TaskGroup()
+        status: TaskStatus[Any] = TaskStatus(starting, self)
         try:
-            async with TaskGroup() as starting:
-                status: TaskStatus[Any] = TaskStatus(starting, self)
+            async with starting:
                 handle = starting.spawn(fn(*args, task_status=status), name=name)
                 handle.add_done_callback(status._ended)
                 await LatchWait(status._latch)
+        except Cancelled:
+            if status._started:  # and is the other group's by now
+                handle.cancel("start() was cancelled")
+            raise
         except BaseExceptionGroup as errors:
             if len(errors.exceptions) == 1:
                 raise errors.exceptions[0] from None
@@ -207,12 +213,13 @@ class TaskGroup:
         self._check_done()
 
     def close(self) -> None:
-        """Adopt nobody any more; when all have ended, it is over."""
-        self._closed = True
+        """The body has ended: when all children have, it is over."""
+        self._ending = True
         self._check_done()
 
     def _check_done(self) -> None:
-        if self._closed and not self._children:
+        if self._ending and not self._children:
+            self._closed = True
             if self.cancel_scope.task is None:
                 self.cancel_scope.leave()  # a script's; a task leaves its own
             self._done.open()
@@ -253,6 +260,8 @@ class TaskStatus(Generic[T]):
             raise RuntimeError("the TaskGroup was closed before the task was ready")
         self._value = value
         self._started = True
+        if self._starting.cancel_scope.effective:
+            return  # too late: start() is cancelled, and the task with it, wherever it is
         for task in list(self._starting._children):  # there is one
             self._starting.hand_over(task, self._group)
         self._latch.open()

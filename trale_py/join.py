@@ -96,10 +96,7 @@ class JoinHandle(Generic[T]):
 
         A task that awaits its own handle gets RuntimeError.
         """
-        cx = current.thread.context
-        if cx is not None and cx.waker == Waker(self._runtime.run_queue, self.id):
-            raise RuntimeError(f"task {self.name!r} awaits its own handle: that would never end")
-        self._check_reachable()
+        self.check_awaitable()
         yield from LatchWait(self._outcome.latch).__await__()
         try:
             return self.result()
@@ -127,6 +124,17 @@ class JoinHandle(Generic[T]):
         future: concurrent.futures.Future[T] = _TaskFuture(self)
         self.add_done_callback(partial(_settle, future))
         return future
+
+    def check_awaitable(self) -> None:
+        """RuntimeError if waiting for it in this task could never end."""
+        if self.is_own():
+            raise RuntimeError(f"task {self.name!r} awaits its own handle: that would never end")
+        self._check_reachable()
+
+    def is_own(self) -> bool:
+        """Whether it is the handle of the task that asks."""
+        cx = current.thread.context
+        return cx is not None and cx.waker == Waker(self._runtime.run_queue, self.id)
 
     def _check_reachable(self) -> None:
         if not self.done() and self._runtime.gone:

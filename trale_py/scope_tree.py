@@ -54,6 +54,10 @@ class ScopeTree:
             self.task.scope = self._parent
             self.task.cx.cancelled = self._parent is not None and self._parent.effective
 
+    def leave(self) -> None:
+        """The code is left."""
+        self.unlink()
+
     def move(self, parent: ScopeTree) -> None:
         """Stand under another parent from now on."""
         if self._parent is not None:

@@ -191,6 +191,8 @@ class Task:
         outcome, self.outcome = self.outcome, None
         assert outcome is not None, "a task ends once"
         if self.root is not None:
+            while self._ended and self.scope is not None and self.scope is not self.root:
+                self.scope.leave()  # it was entered and never left; its deadline's timer must go
             self.root.unlink()
             self.root = self.scope = None
         return outcome
@@ -206,8 +208,11 @@ class Task:
 
     def stand_under(self, parent: ScopeTree | None) -> None:
         """Give the task its outermost scope, below ``parent``."""
-        self.root = ScopeTree()
-        self.root.link(parent, self)
+        if self.root is None:
+            self.root = ScopeTree()
+            self.root.link(parent, self)
+        elif parent is not None:  # cancelled before its group adopted it: that must not be lost
+            self.root.move(parent)
 
     def cancel(self, reason: object) -> None:
         """Cancel the task's outermost scope. Executor's thread only."""

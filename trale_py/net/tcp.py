@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from ..combine import timeout
 from ..durations import Duration, to_ns
-from ..future import Future
+from ..future import Future, checkpoint
 from ..report import report
 from ..timer import sleep
 from .address import (
@@ -100,6 +100,7 @@ class TcpStream(BaseStream):
 
     @classmethod
     async def _connect(cls, target: HostPort) -> Self:
+        await checkpoint()  # before connect(2): cancelled, it does not knock at the peer's door
         *others, last = await resolve(target)
         for endpoint in others:
             with contextlib.suppress(OSError):
