@@ -530,6 +530,14 @@ class TestInATask:
             gc.enable()
 
 
+async def ctrl_c_until(event: Event) -> None:
+    """Press Ctrl-C, and again after a while: a thread that is just about to wait misses one."""
+    while not event.is_set():
+        os.kill(os.getpid(), signal.SIGINT)
+        with move_on_after(1):
+            await event.wait()
+
+
 # -- TaskGroup in a script ----------------------------------------------------------------------
 
 
@@ -596,9 +604,8 @@ class TestInAScript:
         async def child() -> None:
             while not group._ending:  # until the script waits at the end of its block
                 await yield_now()
-            os.kill(os.getpid(), signal.SIGINT)
             try:
-                await forever()
+                await ctrl_c_until(Event())
             finally:
                 with CancelScope(shield=True):
                     await sleep(0.005)
@@ -613,15 +620,13 @@ class TestInAScript:
         gate = Event()
 
         async def child() -> None:
-            while not group._ending:  # until the script waits at the end of its block
+            while not group._ending:
                 await yield_now()
-            os.kill(os.getpid(), signal.SIGINT)
             try:
-                await forever()
+                await ctrl_c_until(Event())
             finally:
-                os.kill(os.getpid(), signal.SIGINT)
                 with CancelScope(shield=True):
-                    await gate.wait()
+                    await ctrl_c_until(gate)
 
         with pytest.raises(KeyboardInterrupt), TaskGroup() as group:
             handle = group.spawn(child())
