@@ -322,3 +322,36 @@ def test_repr() -> None:
 
 async def sleep_a_little() -> None:
     await sleep(0)
+
+
+def test_H4_R13_a_signal_that_came_just_before_the_wait_is_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The wait itself is made deaf: what remains is that the main thread comes up by itself."""
+    gate = Gate()
+    entered = threading.Event()
+
+    class Deaf:
+        """A lock whose acquire() hears of no signal; the first one finds it just before."""
+
+        def __init__(self) -> None:
+            self._lock = lock()
+            self.release = self._lock.release
+
+        def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+            if blocking and self._lock.locked() and not entered.is_set():
+                entered.set()
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                return self._lock.acquire(blocking, timeout)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    lock = threading.Lock
+    monkeypatch.setattr("trale_py.latch.threading.Lock", Deaf)
+    with pytest.raises(KeyboardInterrupt):
+        gate.handle.join(20)
+    monkeypatch.undo()
+    with pytest.raises(TaskCancelled):
+        gate.handle.join(10)

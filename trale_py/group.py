@@ -155,8 +155,10 @@ class TaskGroup:
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> Literal[False]:
-        interrupt = exc if isinstance(exc, (KeyboardInterrupt, SystemExit)) else None
+        interrupt: BaseException | None = None
         try:
+            if isinstance(exc, (KeyboardInterrupt, SystemExit)):
+                interrupt = exc
             if exc is not None:
                 self._tell(partial(self._fail, None if interrupt else exc))
             # It comes after all that was spawned in the block, which goes the same way.

@@ -10,7 +10,9 @@ its waker. Either is a key with something to call.
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Hashable
 
 from .future import PENDING, Future, Pending, Ready
@@ -60,9 +62,32 @@ class Latch:
         try:
             if not self.call_when_open(lock, lock.release):
                 return True
-            return lock.acquire(timeout=timeout)
+            return _acquire(lock, timeout)
         finally:
             self.waiters.pop(lock, None)
+
+
+# Within this time a Ctrl-C is heard, whenever it comes.
+_SIGNAL_SECONDS = 0.1
+
+
+def _acquire(lock: threading.Lock, timeout: float) -> bool:
+    """Acquire ``lock``; in the main thread, so that no Ctrl-C is overlooked.
+
+    R13: Python runs signal handlers between bytecodes, and when a signal interrupts the wait.
+    One that comes after the last bytecode and before the wait has begun does neither: its
+    handler would run when the wait is over, which may be never. So the main thread, which
+    alone runs handlers, comes up now and then.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return lock.acquire(timeout=timeout)
+    deadline = math.inf if timeout < 0 else time.monotonic() + timeout
+    while True:
+        left = deadline - time.monotonic()
+        if lock.acquire(timeout=max(0.0, min(left, _SIGNAL_SECONDS))):
+            return True
+        if left <= 0:
+            return False
 
 
 class LatchWait(Future[None]):
