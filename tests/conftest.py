@@ -8,13 +8,15 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from trale_py import block_on, current, tasks
+from trale_py import Waker, block_on, current, tasks
 from trale_py.runtime import Runtime
+from trale_py.seam import TimerEntry
 
 ROOT = Path(__file__).parent.parent
 
@@ -24,18 +26,18 @@ async def nothing() -> None:
 
 
 def settle_reactor(runtime: Runtime) -> None:
-    """Return when the reactor has seen to all timers that were handed to it before."""
+    """Return when the reactor has seen to all timers that were handed to it before.
 
-    class Done:
-        def __init__(self) -> None:
-            self.event = threading.Event()
-
-        def wake(self) -> None:
-            self.event.set()
-
-    done = Done()
-    runtime.call_on_executor(lambda: runtime.reactor.add_timer(1, done))
-    assert done.event.wait(20), "the reactor does not answer"
+    Also in a task, which keeps the executor meanwhile.
+    """
+    entries: list[TimerEntry] = []
+    nobody = Waker(runtime.run_queue, 0)
+    runtime.call_on_executor(lambda: entries.append(runtime.reactor.add_timer(1, nobody)))
+    pause, deadline = threading.Event(), time.monotonic() + 20
+    while not entries or entries[0].waker is not None:
+        assert time.monotonic() < deadline, "the reactor does not answer"
+        pause.wait(0.0005)
+    assert runtime.reactor.poller.timers >= 0  # takes the lock, if there is one: the turn is over
 
 
 def assert_tables_empty(runtime: Runtime) -> None:
@@ -44,10 +46,10 @@ def assert_tables_empty(runtime: Runtime) -> None:
     settle_reactor(runtime)
     runtime.spawn(nothing()).join(20)
     assert runtime.tasks() == []
-    assert runtime.run_queue.waiting == {}
+    assert runtime.run_queue.live() == []
     assert runtime.unclaimed == {}
-    assert runtime.reactor._sources == {}
-    assert len(runtime.reactor._timers) == 0
+    assert runtime.reactor.poller.sources == {}
+    assert runtime.reactor.poller.timers == 0
 
 
 def open_fds() -> set[str]:

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
@@ -55,8 +56,8 @@ class CutOff(Future[T]):
     What a cancellation does to the coroutine, by the means of the poll protocol.
     """
 
-    def __init__(self, coro: Coroutine[Any, Any, T]) -> None:
-        self._coro = coro
+    def __init__(self, awaitable: Coroutine[Any, Any, T] | Future[T]) -> None:
+        self._coro = awaiting(awaitable) if isinstance(awaitable, Future) else awaitable
         self._cut = False
         self._waker: Flag | Any = Flag()
 
@@ -118,22 +119,23 @@ def stream_and_peer() -> Iterator[tuple[TcpStream, socket.socket]]:
         yield stream, peer
 
 
-@contextlib.contextmanager
-def dispatched(fd: int, mask: int) -> Iterator[threading.Event]:
-    """An event that is set when the reactor has called the wakers for ``mask`` on ``fd``."""
-    reactor = Reactor.get()
-    really_dispatch, event = reactor._dispatch, threading.Event()
+class Events:
+    """Counts what the default runtime's reactor has taken from epoll, whatever it was about."""
 
-    def dispatch(number: int, got: int) -> None:
-        really_dispatch(number, got)
-        if number == fd and got & mask:
-            event.set()
+    def __init__(self) -> None:
+        self._before = self._count()
 
-    reactor._dispatch = dispatch  # type: ignore[method-assign]
-    try:
-        yield event
-    finally:
-        del reactor._dispatch  # type: ignore[method-assign]
+    @staticmethod
+    def _count() -> int:
+        return Reactor.get().poller.counts()["events"]
+
+    def wait(self) -> None:
+        """Return when there was one since this was made, or since the last wait."""
+        pause, deadline = threading.Event(), time.monotonic() + TIMEOUT
+        while self._count() == self._before:
+            assert time.monotonic() < deadline, "no event"
+            pause.wait(0.0005)
+        self._before = self._count()
 
 
 def reset(sock: socket.socket) -> None:

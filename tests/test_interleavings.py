@@ -8,23 +8,24 @@ from tests.interleave import everywhere
 from trale_py import (
     PENDING,
     ClosedResourceError,
-    Context,
     Ready,
     UdpSocket,
-    Waker,
     latch,
     outcome,
-    reactor,
+    poller,
     source,
 )
 from trale_py.latch import Latch, LatchWait
-from trale_py.net import base
+from trale_py.net import base, plain_io
+from trale_py.net.plain_io import Io, Operation
 from trale_py.outcome import Outcome, TaskInfo
-from trale_py.reactor import Reactor
+from trale_py.poller import Poller
+from trale_py.run_queue import RunQueue
 from trale_py.source import Direction, Source
 from trale_py.sync import permits
 from trale_py.sync.permits import Permits, PermitWait
 from trale_py.timer_heap import NEVER, TimerEntry
+from trale_py.waker import Context, Waker
 
 
 class CountingWaker(Waker):
@@ -48,11 +49,11 @@ def pending_and_asleep(step: object, cx: FakeContext) -> bool:
 
 
 class FakeSocket:
-    """Owner of a _Call: a socket that has data, or has none, and that may be closed."""
+    """Owner of an Operation: a socket that has data, or has none, and that may be closed."""
 
     def __init__(self) -> None:
-        self.source = Source(None, 3)  # type: ignore[arg-type]
-        self.closed = False
+        self.source = Source(3)
+        self._io = Io(3)
         self.data: list[bytes] = []
 
     def _attach(self, runtime: object) -> Source:
@@ -60,7 +61,7 @@ class FakeSocket:
         return self.source
 
     def _check_open(self) -> None:
-        if self.closed:
+        if self._io.closed:
             raise ConnectionAbortedError
 
     def recv(self) -> bytes:
@@ -77,14 +78,14 @@ class FakeSocket:
 
     def close(self) -> None:
         """As a __del__ on the executor's thread does it."""
-        self.closed = True
+        self._io.closed = True
         self.source.read.wake_all()
 
 
 def test_R3_R4_an_event_while_a_read_begins_to_wait() -> None:
     def attempt(at: Any) -> None:
         sock, cx = FakeSocket(), FakeContext()
-        call = base._Call(sock, sock.recv, 10, writing=False)  # type: ignore[arg-type]
+        call = Operation(sock._io, sock, sock.recv, 10, writing=False)  # type: ignore[arg-type]
         interleaving = at(sock.arrive)
         step = interleaving.run(lambda: call.poll(cx))
         if interleaving.happened:
@@ -95,13 +96,13 @@ def test_R3_R4_an_event_while_a_read_begins_to_wait() -> None:
             assert step.value == b"x"
         assert sock.source.read.waiters.keys() <= {call}
 
-    assert everywhere(base, attempt) > 10
+    assert everywhere(plain_io, attempt) > 10
 
 
 def test_B1_R4_a_close_while_a_read_begins_to_wait() -> None:
     def attempt(at: Any) -> None:
         sock, cx = FakeSocket(), FakeContext()
-        call = base._Call(sock, sock.recv, 10, writing=False)  # type: ignore[arg-type]
+        call = Operation(sock._io, sock, sock.recv, 10, writing=False)  # type: ignore[arg-type]
         interleaving = at(sock.close)
         try:
             step: object = interleaving.run(lambda: call.poll(cx))
@@ -110,7 +111,7 @@ def test_B1_R4_a_close_while_a_read_begins_to_wait() -> None:
         if interleaving.happened:
             assert not pending_and_asleep(step, cx)
 
-    assert everywhere(base, attempt) > 10
+    assert everywhere(plain_io, attempt) > 10
 
 
 def test_B8_R3_two_events_around_a_read() -> None:
@@ -119,14 +120,14 @@ def test_B8_R3_two_events_around_a_read() -> None:
     def attempt(at: Any) -> None:
         sock, cx = FakeSocket(), FakeContext()
         sock.arrive()
-        call = base._Call(sock, sock.recv, 10, writing=False)  # type: ignore[arg-type]
+        call = Operation(sock._io, sock, sock.recv, 10, writing=False)  # type: ignore[arg-type]
         interleaving = at(sock.arrive)
         assert isinstance(interleaving.run(lambda: call.poll(cx)), Ready)
         if sock.data:
-            again = base._Call(sock, sock.recv, 10, writing=False)  # type: ignore[arg-type]
+            again = Operation(sock._io, sock, sock.recv, 10, writing=False)  # type: ignore[arg-type]
             assert isinstance(again.poll(FakeContext()), Ready)
 
-    assert everywhere(base, attempt) > 5
+    assert everywhere(plain_io, attempt) > 5
 
 
 def test_R4_a_waiter_that_comes_while_an_event_is_told() -> None:
@@ -161,7 +162,7 @@ def test_R6_a_timer_that_comes_while_the_reactor_goes_to_sleep() -> None:
             self.deadline = deadline
 
     def attempt(at: Any) -> None:
-        made = Reactor(None)  # type: ignore[arg-type]
+        made = Poller(RunQueue())  # type: ignore[arg-type]
         bell, alarm = Bell(), Alarm()
         made._bell, made._alarm = bell, alarm  # type: ignore[assignment]
         made.add_timer(NEVER - 10, CountingWaker())
@@ -178,7 +179,7 @@ def test_R6_a_timer_that_comes_while_the_reactor_goes_to_sleep() -> None:
         if interleaving.happened and sleeps:
             assert bell.rung or alarm.deadline == NEVER - 100
 
-    assert everywhere(reactor, attempt) > 10
+    assert everywhere(poller, attempt) > 10
 
 
 def test_R6_a_later_timer_while_an_earlier_one_fires() -> None:
@@ -195,7 +196,7 @@ def test_R6_a_later_timer_while_an_earlier_one_fires() -> None:
             self.deadline = deadline
 
     def attempt(at: Any) -> None:
-        made, still = Reactor(None), Still()  # type: ignore[arg-type]
+        made, still = Poller(RunQueue()), Still()
         made._bell = made._alarm = still  # type: ignore[assignment]
         made._timers.push(TimerEntry(1, CountingWaker()))
         made._armed = 1
@@ -209,7 +210,7 @@ def test_R6_a_later_timer_while_an_earlier_one_fires() -> None:
         if interleaving.happened and sleeps:
             assert still.rung or still.deadline == NEVER - 100
 
-    assert everywhere(reactor, attempt) > 10
+    assert everywhere(poller, attempt) > 10
 
 
 def test_R6_a_second_timer_while_the_bell_still_rings() -> None:
@@ -225,7 +226,7 @@ def test_R6_a_second_timer_while_the_bell_still_rings() -> None:
             pass
 
     def attempt(at: Any) -> None:
-        made = Reactor(None)  # type: ignore[arg-type]
+        made = Poller(RunQueue())  # type: ignore[arg-type]
         bell = Silent()
         made._bell = made._alarm = bell  # type: ignore[assignment]
         made.add_timer(NEVER - 10, CountingWaker())  # rings; the reactor has not looked yet
@@ -240,7 +241,7 @@ def test_R6_a_second_timer_while_the_bell_still_rings() -> None:
         if interleaving.happened and sleeps and not made._timer_inbox.empty():
             assert bell.rings == 1
 
-    assert everywhere(reactor, attempt) > 10
+    assert everywhere(poller, attempt) > 10
 
 
 def test_R8_an_opening_while_a_task_begins_to_wait() -> None:
@@ -349,6 +350,7 @@ def test_B4_R10_a_close_in_another_thread_while_the_first_operation_begins() -> 
 
     def attempt(at: Any) -> None:
         sock = UdpSocket.bind("127.0.0.1:0")
+        sock._io = Io(sock.socket.fileno())
         runtime = FakeRuntime()
         interleaving = at(sock.close)
         try:
@@ -360,6 +362,6 @@ def test_B4_R10_a_close_in_another_thread_while_the_first_operation_begins() -> 
             assert closed_here != bool(runtime.published)
             assert not (closed_here and attached)
         sock.socket.close()
-        sock._closed = True
+        sock._io.closed = True
 
     assert everywhere(base, attempt) > 3

@@ -11,19 +11,24 @@ PACKAGE = Path(trale_py.__file__).parent
 
 # From the bottom up. A module imports only what stands above its own line in this list.
 LAYERS = [
-    ["errors", "timer_heap", "current", "report", "scope_tree"],
+    ["errors", "timer_heap", "report", "scope_tree", "thread_state"],
     ["waker", "source", "reactor_fds", "durations"],
+    ["run_queue", "poller"],
+    ["_native"],
+    ["seam"],
+    ["current"],
     ["future", "registration"],
     ["latch", "blocking", "cancel", "coroutine"],
     ["outcome"],
     ["task"],
-    ["run_queue", "reactor", "join", "lifecycle"],
+    ["reactor", "join", "lifecycle"],
     ["executor", "timer", "async_fd", "group", "combine"],
     ["runtime"],
     ["sync.permits"],
     ["sync.event", "sync.notify", "sync.mutex"],
     ["sync"],
-    ["net.address"],
+    ["net.address", "net.plain_io"],
+    ["net.io"],
     ["net.base"],
     ["net.stream", "net.udp"],
     ["net.tcp"],
@@ -61,7 +66,7 @@ def imports(path: Path) -> set[str]:
 def test_imports_go_down_only() -> None:
     height = {name: n for n, layer in enumerate(LAYERS) for name in layer}
     modules = {module_name(path): path for path in PACKAGE.rglob("*.py")}
-    assert set(modules) == set(height)
+    assert set(modules) | {"_native"} == set(height)
     wrong = [
         f"{name} imports {other}"
         for name, path in modules.items()

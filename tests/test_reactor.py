@@ -30,12 +30,15 @@ from trale_py import (
     RuntimeClosed,
     block_on,
     spawn,
+    yield_now,
 )
+from trale_py.poller import Poller
+from trale_py.run_queue import RunQueue
 from trale_py.runtime import Runtime
 from trale_py.source import Direction
 
 from .conftest import ROOT, settle_reactor
-from .net_helpers import TIMEOUT, Flag, dispatched, executor_turn, parked, settle, stream_and_peer
+from .net_helpers import TIMEOUT, Events, Flag, executor_turn, parked, settle, stream_and_peer
 
 Script = Callable[..., "subprocess.CompletedProcess[str]"]
 READABLE, WRITABLE = Interest.READABLE, Interest.WRITABLE
@@ -242,13 +245,13 @@ def test_a_descriptor_is_forgotten_when_its_last_waker_is(
     reactor = Reactor.get()
     registrations = [reactor.register_waker(ours.fileno(), Flag(), READABLE) for _ in range(2)]
     executor_turn()
-    assert list(reactor._sources) == [ours.fileno()]
+    assert list(reactor.poller.sources) == [ours.fileno()]
     registrations[0].cancel()
     executor_turn()
-    assert list(reactor._sources) == [ours.fileno()]
+    assert list(reactor.poller.sources) == [ours.fileno()]
     registrations[1].cancel()
     executor_turn()
-    assert reactor._sources == {}
+    assert reactor.poller.sources == {}
 
 
 def test_register_on_a_runtime_that_is_gone(
@@ -375,88 +378,88 @@ def test_B8_data_comes_between_would_block_and_its_note() -> None:
                     if not self.sent:
                         self.sent = True
                         peer.send(b"late")
-                        assert event.wait(TIMEOUT)
+                        events.wait()
                     raise
 
         late = LateData()
-        with dispatched(stream.socket.fileno(), select.EPOLLIN) as event:
-            call: Future[bytes] = stream._reading(lambda: late.recv(10))
-            assert spawn(call).join(TIMEOUT) == b"late"
+        events = Events()
+        call: Future[bytes] = stream._reading(lambda: late.recv(10))
+        assert spawn(call).join(TIMEOUT) == b"late"
 
 
 # -- the number of a descriptor that is gone ---------------------------------------------
 
 
 @pytest.fixture
-def still_reactor(runtime: Runtime) -> Iterator[Reactor]:
-    """A reactor without a thread, to be driven by hand."""
-    reactor = Reactor(runtime)
-    with select.epoll() as reactor._epoll:
-        yield reactor
+def still_poller() -> Iterator[Poller]:
+    """The Python poller without a thread, to be driven by hand."""
+    poller = Poller(RunQueue())
+    poller.open()
+    yield poller
+    poller.close()
 
 
 def reopened_as(number: int, sock: socket.socket) -> None:
     os.dup2(sock.fileno(), number)
 
 
-def test_R5_event_of_a_number_that_was_reused(still_reactor: Reactor) -> None:
-    """epoll_wait returns; the executor closes, reopens, registers; the event is dispatched."""
-    reactor = still_reactor
+def test_R5_event_of_a_number_that_was_reused(still_poller: Poller) -> None:
+    """epoll_wait returns; the executor closes, reopens, registers; the event is Events."""
+    poller = still_poller
     (old, old_peer), (new, new_peer) = socket.socketpair(), socket.socketpair()
     with old_peer, new, new_peer:
         number = old.detach()
-        old_source = reactor.attach(number)
-        reactor._recycled.clear()
+        old_source = poller.watch(number)
+        poller._recycled.clear()
         old_peer.send(b"x")
-        ((fd, mask),) = reactor._epoll.poll(0)
+        ((fd, mask),) = poller._epoll.poll(0)
         assert fd == number
-        reactor.detach(old_source)
+        poller.unwatch(old_source)
         reopened_as(number, new)
-        new_source = reactor.attach(number)
+        new_source = poller.watch(number)
         for direction in (new_source.read, new_source.write):
             direction.seen = direction.events
 
-        reactor._dispatch(fd, mask)
+        poller._dispatch(fd, mask)
         assert not new_source.read.ready
         assert not new_source.write.ready
         assert not old_source.read.waiters
-        reactor.release(new_source)
+        poller.unwatch(new_source)
         os.close(number)
 
 
-def test_R5_event_of_the_new_file_is_not_believed_but_not_lost(still_reactor: Reactor) -> None:
+def test_R5_event_of_the_new_file_is_not_believed_but_not_lost(still_poller: Poller) -> None:
     """The batch may hold the new file's event as well: the kernel has to tell it again."""
-    reactor = still_reactor
+    poller = still_poller
     (old, old_peer), (new, new_peer) = socket.socketpair(), socket.socketpair()
     with old_peer, new, new_peer:
         number = old.detach()
-        reactor.release(reactor.attach(number))
+        poller.unwatch(poller.watch(number))
         reopened_as(number, new)
-        source = reactor.attach(number)
+        source = poller.watch(number)
         source.read.seen = source.read.events
         new_peer.send(b"x")
-        ((fd, mask),) = reactor._epoll.poll(0)
-        reactor._dispatch(fd, mask)
+        ((fd, mask),) = poller._epoll.poll(0)
+        poller._dispatch(fd, mask)
         assert not source.read.ready
 
-        reactor._recycled.clear()
-        ((fd, mask),) = reactor._epoll.poll(0)
-        reactor._dispatch(fd, mask)
+        poller._recycled.clear()
+        ((fd, mask),) = poller._epoll.poll(0)
+        poller._dispatch(fd, mask)
         assert source.read.ready
-        reactor.release(source)
+        poller.unwatch(source)
         os.close(number)
 
 
-def test_R5_event_of_a_number_that_nobody_watches(still_reactor: Reactor) -> None:
-    reactor = still_reactor
-    reactor._bell = reactor._alarm = AsyncFd(10**6)  # type: ignore[assignment]
+def test_R5_event_of_a_number_that_nobody_watches(still_poller: Poller) -> None:
+    poller = still_poller
     ours, peer = socket.socketpair()
     with ours, peer:
-        reactor.release(reactor.attach(ours.fileno()))
-        reactor._dispatch(ours.fileno(), select.EPOLLIN)
-        reactor._recycled.clear()
-        reactor._dispatch(ours.fileno(), select.EPOLLIN)
-        assert reactor._sources == {}
+        poller.unwatch(poller.watch(ours.fileno()))
+        poller._dispatch(ours.fileno(), select.EPOLLIN)
+        poller._recycled.clear()
+        poller._dispatch(ours.fileno(), select.EPOLLIN)
+        assert poller.sources == {}
 
 
 def test_T7_cancel_close_reopen_the_same_number() -> None:
@@ -472,7 +475,8 @@ def test_T7_cancel_close_reopen_the_same_number() -> None:
             reactor.register_waker(ours.fileno(), gone, WRITABLE)
             registration = reactor.register_waker(ours.fileno(), flag, READABLE)
             peer.send(b"x")
-            flag.wait()
+            while not flag.count:
+                await yield_now()
             registration.cancel()
 
     for _ in range(1000):
@@ -504,36 +508,20 @@ def test_T7_a_waker_that_nobody_took_back_before_the_close() -> None:
 # -- no cause, no return of epoll_wait ---------------------------------------------------
 
 
-class CountingEpoll:
-    """An epoll object that counts how often poll() has returned."""
-
-    def __init__(self, epoll: select.epoll) -> None:
-        self._epoll = epoll
-        self.returns = 0
-
-    def poll(self, timeout: float, maxevents: int) -> list[tuple[int, int]]:
-        events = self._epoll.poll(timeout, maxevents)
-        self.returns += 1
-        return events
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._epoll, name)
-
-
 @pytest.fixture
 def assert_idle(runtime: Runtime) -> Callable[[], None]:
     """Assert that the runtime of the test does nothing at all while it has nothing to do."""
     runtime.ensure_running()
-    epoll = CountingEpoll(runtime.reactor._epoll)
-    runtime.reactor._epoll = epoll  # type: ignore[assignment]
-    settle_reactor(runtime)
+
+    def epoll_returns() -> int:
+        return runtime.reactor.poller.counts()["epoll_returns"]
 
     def check() -> None:
         settle_reactor(runtime)
         settle_reactor(runtime)  # twice: what the first has stirred up has come by then
-        returns, cpu = epoll.returns, time.process_time()
+        returns, cpu = epoll_returns(), time.process_time()
         time.sleep(0.15)  # not to synchronise: this is the idle window
-        assert epoll.returns - returns <= 1
+        assert epoll_returns() - returns <= 1
         assert time.process_time() - cpu < 0.05
 
     return check

@@ -8,7 +8,6 @@ import contextlib
 import errno
 import itertools
 import os
-import select
 import socket
 import subprocess
 import threading
@@ -37,8 +36,9 @@ from trale_py.runtime import Runtime
 from .net_helpers import (
     TIMEOUT,
     CutOff,
+    Events,
     GaveUp,
-    dispatched,
+    awaiting,
     executor_turn,
     parked,
     raw_tcp_pair,
@@ -623,7 +623,7 @@ def test_C16_endless_input_meets_the_limit(pair: Pair) -> None:
     thread = in_thread(send_for_ever)
     with pytest.raises(DelimiterNotFound):
         run(stream.read_until(b"\n", limit=200_000))
-    assert len(stream._buffer) <= 200_000 + 65536
+    assert len(stream._io.buffer) <= 200_000 + 65536
     stream.close()
     thread.join(TIMEOUT)
 
@@ -1046,9 +1046,9 @@ def test_B4_the_number_is_reused_between_the_wake_and_the_read(pair: Pair) -> No
     others: list[socket.socket] = []
 
     async def main() -> None:
-        with dispatched(number, select.EPOLLIN) as event:
-            peer.send(b"wake up")
-            assert event.wait(TIMEOUT)
+        events = Events()
+        peer.send(b"wake up")
+        events.wait()
         stream.close()
         others.extend(socket.socketpair())
         others[1].send(b"for somebody else")
@@ -1140,7 +1140,7 @@ def test_a_dropped_stream_is_closed_also_if_warnings_are_errors(run_script: Scri
                     assert await server.read() == b""
 
         block_on(main())
-        assert current.default_runtime().reactor._sources == {}
+        assert current.default_runtime().reactor.poller.sources == {}
         print("closed")
         """
     )
@@ -1197,7 +1197,7 @@ def test_a_socket_that_is_not_connected_is_no_stream() -> None:
 def test_awaited_by_asyncio(pair: Pair) -> None:
     stream, peer = pair
     with pytest.raises(RuntimeError, match="trale_py"):
-        asyncio.run(stream.read())
+        asyncio.run(awaiting(stream.read()))
     peer.send(b"unharmed")
     assert run(stream.read()) == b"unharmed"
 

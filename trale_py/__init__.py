@@ -44,10 +44,10 @@ from .net import TcpListener, TcpStream, UdpSocket
 from .reactor import Reactor
 from .registration import Interest, Registration
 from .runtime import Runtime as _Runtime  # noqa: F401  # makes the default one known
+from .seam import Context, Waker
 from .sync import Event, Guard, Mutex, Notify
 from .task import Task, current_task, tasks
 from .timer import Interval, Timer, interval, now, sleep, sleep_until
-from .waker import Context, Waker
 
 __version__ = "0.1.0"
 

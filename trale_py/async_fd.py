@@ -8,7 +8,7 @@ from typing import Protocol
 from .errors import BusyResourceError, ClosedResourceError
 from .future import PENDING, Future, Pending, Ready
 from .registration import Interest, Registration
-from .waker import Context
+from .seam import Context
 
 
 class HasFileno(Protocol):

@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar, cast
 
 from .future import PENDING, Future, Pending, Ready
-from .waker import Context, Waker
+from .seam import Context, Waker
 
 T = TypeVar("T")
 

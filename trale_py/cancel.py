@@ -21,7 +21,8 @@ from . import current
 from .durations import Duration, to_deadline, to_ns
 from .errors import Cancelled
 from .scope_tree import ScopeTree
-from .timer_heap import NEVER, TimerEntry
+from .seam import TimerEntry
+from .timer_heap import NEVER
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -195,7 +196,7 @@ class _Alarm:
 
     def wake(self) -> None:
         if self._scope._runtime is not None:
-            self._scope._runtime.publish(self._scope._set_timer)
+            self._scope._runtime.call_on_executor(self._scope._set_timer)
 
 
 class _FailScope(CancelScope):

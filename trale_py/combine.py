@@ -17,7 +17,7 @@ from .future import PENDING, Future, Pending, Ready, checkpoint
 from .join import JoinHandle
 from .latch import LatchWait
 from .report import report
-from .waker import Context
+from .seam import Context
 
 T = TypeVar("T")
 

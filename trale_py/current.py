@@ -5,29 +5,19 @@ per-thread part is asked for wherever "may I wait here?" or "who do I wake?" is
 decided. It is never derived from a thread's ident or name: a child forked inside a
 task inherits both from the executor, and is not one.
 
-This module imports nothing of the package. ``runtime`` puts ``default_runtime`` here
-when it is imported, so that the lower layers can reach it without knowing how one is built.
+``runtime`` puts ``default_runtime`` here when it is imported, so that the lower layers can
+reach it without knowing how one is built.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from .seam import thread as thread
+
 if TYPE_CHECKING:
     from .runtime import Runtime
-    from .waker import Context
-
-
-class _Thread(threading.local):
-    """What a thread is doing for a runtime. Only the thread itself writes it."""
-
-    runtime: Runtime | None = None  # set on an executor's thread, for as long as it runs
-    context: Context | None = None  # set while that thread is polling a task
-
-
-thread = _Thread()
 
 default_runtime: Callable[[], Runtime]
 

@@ -109,7 +109,7 @@ class Executor:
         current.runtime().shutdown(timeout)
 
     def __repr__(self) -> str:
-        return f"<Executor polling={self.polling!r} waiting={len(self._runtime.run_queue.waiting)}>"
+        return f"<Executor polling={self.polling!r} tasks={len(self._runtime.tasks())}>"
 
     def stop(self, fault: BaseException | None = None) -> None:
         """End the loop after this batch, perhaps for a ``fault``. Executor's thread only."""
@@ -156,16 +156,16 @@ class Executor:
 
     def _loop(self) -> None:
         while not self._stopping:
-            batch = self._runtime.run_queue.next_batch()
-            while batch:
-                self._poll(batch.popleft())
+            for task in self._runtime.run_queue.next_batch():
+                self._poll(task)
+                del task  # or it would be kept until the next one comes
 
     def _poll(self, task: Task) -> None:
-        waiting = self._runtime.run_queue.waiting
+        run_queue = self._runtime.run_queue
         # It looks odd to put a task to sleep that is about to run (R2). But while it runs, it
         # gives its waker to others, and they may call it before poll() is back here: a wake
         # that does not find the task in the wait-queue is dropped, and nobody would wake again.
-        waiting[task.id] = task
+        run_queue.put_to_wait(task)
         current.thread.context = task.cx
         self.polling = task
         try:
@@ -175,7 +175,7 @@ class Executor:
         if self._runtime.forked:
             self._end_child(task, ended)
         if ended:
-            del waiting[task.id]
+            run_queue.remove(task)
             self._runtime.forget(task)
             task.settle()
 

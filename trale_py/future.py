@@ -13,7 +13,7 @@ from collections.abc import Generator
 from typing import Final, Generic, TypeVar, final
 
 from . import current
-from .waker import Context
+from .seam import Context
 
 T_co = TypeVar("T_co", covariant=True)
 

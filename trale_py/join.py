@@ -14,7 +14,6 @@ from .future import Pending
 from .latch import LatchWait
 from .outcome import Outcome
 from .report import report
-from .waker import Waker
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -133,8 +132,10 @@ class JoinHandle(Generic[T]):
 
     def is_own(self) -> bool:
         """Whether it is the handle of the task that asks."""
-        cx = current.thread.context
-        return cx is not None and cx.waker == Waker(self._runtime.run_queue, self.id)
+        if current.thread.runtime is not self._runtime:
+            return False
+        task = self._runtime.executor.polling
+        return task is not None and task.id == self.id
 
     def _check_reachable(self) -> None:
         if not self.done() and self._runtime.gone:

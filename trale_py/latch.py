@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Hashable
 
 from .future import PENDING, Future, Pending, Ready
-from .waker import Context
+from .seam import Context
 
 
 class Latch:

@@ -6,7 +6,7 @@ import enum
 import select
 from typing import TYPE_CHECKING
 
-from .source import Source
+from .seam import Source
 from .timer_heap import Wakeable
 
 if TYPE_CHECKING:
@@ -51,10 +51,9 @@ class Registration:
             self.error = error
             self.wake()
             return
-        if Interest.READABLE in self._interest:
-            source.read.waiters[self] = self
-        if Interest.WRITABLE in self._interest:
-            source.write.waiters[self] = self
+        source.add(
+            self, self, Interest.READABLE in self._interest, Interest.WRITABLE in self._interest
+        )
         # What came before we were among the waiters was reported to others. It may be that they
         # take it before the reactor looks again: so ask now, and not by EPOLL_CTL_MOD.
         if not source.pollable or self._is_ready():
@@ -91,8 +90,7 @@ class Registration:
     def _disarm(self) -> None:
         source, self._source = self._source, None
         if source is not None:
-            source.read.waiters.pop(self, None)
-            source.write.waiters.pop(self, None)
+            source.discard(self)
             self._reactor.release(source)
 
     def __repr__(self) -> str:

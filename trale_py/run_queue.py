@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -70,26 +70,48 @@ class RunQueue:
         """Have ``function`` called on the executor's thread. Any thread, any time."""
         self._inbox.put(function)
 
-    def next_batch(self) -> deque[Task]:
-        """Wait until something is in the queue; return the tasks that are ready, in order.
+    def next_batch(self) -> Iterator[Task]:
+        """Wait until something is in the queue; then the tasks that are ready, in order.
 
-        Executor's thread only. The batch is what was ready when it was taken: a task that
+        Executor's thread only. The batch is what was in the queue when it began: a task that
         wakes itself comes into the next one, behind everybody who was waiting meanwhile.
         It is empty if all there was to do were calls, or wakes that came too late.
         """
-        batch: deque[Task] = deque()
+        batch: deque[Task | Callable[[], object]] = deque()
         # Nobody else takes from the queue, so what qsize() counts will be there.
         for _ in range(self._inbox.qsize() or 1):
             item = self._inbox.get()
-            if isinstance(item, int):
-                task = self.waiting.pop(item, None)
-                if task is not None:
-                    batch.append(task)
-            elif callable(item):
-                self._make(item)
-            else:
+            if not isinstance(item, int):
                 batch.append(item)
-        return batch
+            elif (task := self.waiting.pop(item, None)) is not None:
+                batch.append(task)
+        while batch:
+            following = batch.popleft()
+            if callable(following):
+                make_call(following)
+            else:
+                yield following
+            del following  # or it would be kept until the next one comes
+
+    def put_to_wait(self, task: Task) -> None:
+        """From now on a wake queues the task. Executor's thread only."""
+        self.waiting[task.id] = task
+
+    def remove(self, task: Task) -> None:
+        """The task has ended: from now on a wake does nothing. Executor's thread only."""
+        self.waiting.pop(task.id, None)
+
+    def is_waiting(self, task: Task) -> bool:
+        """Whether a wake would queue the task. Any thread."""
+        return task.id in self.waiting
+
+    def live(self) -> list[Task]:
+        """The tasks that wait, and perhaps others that were pushed and have not ended."""
+        return list(self.waiting.values())
+
+    def clear(self) -> None:
+        """When no executor is left: no task waits any more."""
+        self.waiting.clear()
 
     def drain(self) -> list[Task]:
         """When no executor is left: make the calls that are still due, return the new tasks.
@@ -103,14 +125,15 @@ class RunQueue:
                 if isinstance(item, int):
                     continue
                 if callable(item):
-                    self._make(item)
+                    make_call(item)
                 else:
                     tasks.append(item)
         return tasks
 
-    @staticmethod
-    def _make(call: Callable[[], object]) -> None:
-        try:
-            call()
-        except BaseException as error:  # one that goes wrong must not end the executor
-            report("%r, called on the executor's thread, failed", call, error=error)
+
+def make_call(call: Callable[[], object]) -> None:
+    """Call it; what goes wrong is reported and does not end the executor."""
+    try:
+        call()
+    except BaseException as error:
+        report("%r, called on the executor's thread, failed", call, error=error)

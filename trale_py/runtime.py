@@ -27,7 +27,7 @@ from .latch import Latch
 from .outcome import Outcome, TaskInfo
 from .reactor import Reactor
 from .report import report
-from .run_queue import RunQueue
+from .seam import RunQueue
 from .task import Task
 
 T = TypeVar("T")
@@ -232,7 +232,7 @@ class Runtime:
         sys.set_asyncgen_hooks(None, None)
         self._closing = True
         self._fault = fault
-        live = [*{*self._tasks.values(), *self.run_queue.waiting.values()}]
+        live = [*{*self._tasks.values(), *self.run_queue.live()}]
         self.reactor.stop()
         self.pool.close()
         # Before anybody hears from a handle that it is gone: so that their next spawn finds
@@ -244,7 +244,7 @@ class Runtime:
             report("the runtime has failed", error=fault)
         for task in live:
             self._abandon(task)
-        self.run_queue.waiting.clear()
+        self.run_queue.clear()
         for outcome in list(self.unclaimed.values()):
             outcome.report_unclaimed()
         self.executor.kept = [task for task in live if task.started]

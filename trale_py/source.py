@@ -25,12 +25,8 @@ Waiting without a lost wake (R4)
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING
 
 from .timer_heap import Wakeable
-
-if TYPE_CHECKING:
-    from .reactor import Reactor
 
 
 class Direction:
@@ -82,15 +78,26 @@ class Source:
     share one.
     """
 
-    __slots__ = ("fd", "pollable", "reactor", "read", "users", "write")
+    __slots__ = ("fd", "pollable", "read", "users", "write")
 
-    def __init__(self, reactor: Reactor, fd: int) -> None:
-        self.reactor = reactor
+    def __init__(self, fd: int) -> None:
         self.fd = fd
         self.users = 0
         self.pollable = True  # false for what epoll refuses: a regular file is always ready
         self.read = Direction()
         self.write = Direction()
+
+    def add(self, key: Hashable, waker: Wakeable, read: bool, write: bool) -> None:
+        """Have ``waker`` woken by the next event, in one direction or in either."""
+        if read:
+            self.read.waiters[key] = waker
+        if write:
+            self.write.waiters[key] = waker
+
+    def discard(self, key: Hashable) -> None:
+        """Take back what was added under ``key``."""
+        self.read.waiters.pop(key, None)
+        self.write.waiters.pop(key, None)
 
     def __repr__(self) -> str:
         return f"<Source fd={self.fd} users={self.users}>"

@@ -19,7 +19,7 @@ from .errors import Cancelled, TaskCancelled
 from .future import PENDING
 from .outcome import Outcome
 from .scope_tree import ScopeTree
-from .waker import Context, Waker
+from .seam import Context, Waker
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -100,7 +100,7 @@ class Task:
             return "finished"
         if self.runtime.executor.polling is self:
             return "running"
-        return "waiting" if self.id in self.runtime.run_queue.waiting else "queued"
+        return "waiting" if self.runtime.run_queue.is_waiting(self) else "queued"
 
     def __repr__(self) -> str:
         return f"<Task {self.id} {self.name!r} {self.state}>"

@@ -15,8 +15,8 @@ from .durations import Duration, to_deadline, to_ns
 from .errors import ClosedResourceError
 from .future import PENDING, Future, Pending, Ready, yield_now
 from .reactor import Reactor
-from .timer_heap import NEVER, TimerEntry
-from .waker import Context
+from .seam import Context, TimerEntry
+from .timer_heap import NEVER
 
 
 def now() -> float:

@@ -8,15 +8,14 @@ they lose nothing, and the next read finds it there.
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from collections.abc import AsyncIterator, Coroutine
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DelimiterNotFound, IncompleteRead
-from ..future import checkpoint
-from .base import BaseSocket, Claim, byte_view
+from ..future import Future, checkpoint
+from .base import BaseSocket, byte_view
+from .io import Io
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -31,14 +30,12 @@ class BaseStream(BaseSocket):
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
-        self._buffer = bytearray()  # read from the socket, not yet by the user
-        self._reader = Claim("reading from")
-        self._writer = Claim("writing to")
-        self._cut_off = ""  # how an earlier write_all ended, if not well
+        self._reader = Claim(self._io, writing=False)
+        self._writer = Claim(self._io, writing=True)
 
     # -- reading -----------------------------------------------------------------------------
 
-    async def read(self, n: int = _CHUNK) -> bytes:
+    def read(self, n: int = _CHUNK) -> Future[bytes]:
         """Wait until there is something to read; return 1 to ``n`` bytes, ``b""`` at the end.
 
         Cancelled, it has read nothing. ValueError for ``n`` less than 1, BusyResourceError
@@ -46,25 +43,15 @@ class BaseStream(BaseSocket):
         (ConnectionResetError, ...) from the connection. See recv(2).
         """
         _check_count(n)
-        with self._reader:
-            if self._buffer:
-                await self._no_wait()
-                return self._take(n)
-            return await self._reading(partial(self._sock.recv, n), n)
+        return self._io.recv(self, n)
 
-    async def readinto(self, buf: WriteableBuffer) -> int:
+    def readinto(self, buf: WriteableBuffer) -> Future[int]:
         """As ``read``, into ``buf``, a writable bytes-like object; returns how many bytes."""
         view = byte_view(buf, "buf")
         if view.readonly:
             raise TypeError("buf has to be writable")
         _check_count(len(view))
-        with self._reader:
-            if self._buffer:
-                await self._no_wait()
-                data = self._take(len(view))
-                view[: len(data)] = data
-                return len(data)
-            return await self._reading(partial(self._sock.recv_into, view), len(view))
+        return self._io.recv_into(self, view)
 
     async def read_exact(self, n: int) -> bytes:
         """Wait for exactly ``n`` bytes. IncompleteRead, with what came, if the stream ends first.
@@ -75,10 +62,10 @@ class BaseStream(BaseSocket):
         _check_count(n)
         with self._reader:
             await self._no_wait()
-            while len(self._buffer) < n:
+            while len(self._io.buffer) < n:
                 if not await self._fill():
-                    raise IncompleteRead(self._take(n), n)
-            return self._take(n)
+                    raise IncompleteRead(self._io.take(n), n)
+            return self._io.take(n)
 
     async def read_until(self, sep: ReadableBuffer, *, limit: int = _CHUNK) -> bytes:
         """Read up to and including ``sep``; at the end of the stream, what there is left.
@@ -97,15 +84,15 @@ class BaseStream(BaseSocket):
             await self._no_wait()
             searched = 0
             while True:
-                found = self._buffer.find(delimiter, searched)
-                size = len(self._buffer) if found < 0 else found + len(delimiter)
+                found = self._io.buffer.find(delimiter, searched)
+                size = len(self._io.buffer) if found < 0 else found + len(delimiter)
                 if size > limit:
                     raise DelimiterNotFound(f"no {delimiter!r} within {limit} bytes")
                 if found >= 0:
-                    return self._take(size)
-                searched = max(0, len(self._buffer) - len(delimiter) + 1)
+                    return self._io.take(size)
+                searched = max(0, len(self._io.buffer) - len(delimiter) + 1)
                 if not await self._fill():
-                    return self._take(size)
+                    return self._io.take(size)
 
     def lines(self, *, limit: int = _CHUNK) -> AsyncIterator[bytes]:
         """``async for line in stream.lines()``: until the end, without the line ends.
@@ -118,57 +105,29 @@ class BaseStream(BaseSocket):
 
     async def _fill(self) -> bool:
         """Add to the buffer what comes next. False: the stream has ended."""
-        data = await self._reading(partial(self._sock.recv, _CHUNK), _CHUNK)
-        self._buffer += data
+        data = await self._io.fill(self, _CHUNK)
+        self._io.buffer.extend(data)
         return bool(data)
-
-    def _take(self, n: int) -> bytes:
-        data = bytes(memoryview(self._buffer)[:n])
-        del self._buffer[:n]
-        return data
 
     # -- writing -------------------------------------------------------------------------------
 
-    async def write(self, data: ReadableBuffer) -> int:
+    def write(self, data: ReadableBuffer) -> Future[int]:
         """Wait for room, and write as much of ``data`` as there is room for; returns how much.
 
         Cancelled, it has written nothing. BusyResourceError while another task writes,
         ClosedResourceError once closed, OSError (BrokenPipeError, ConnectionResetError, ...)
         from the connection. See send(2).
         """
-        view = byte_view(data, "data")
-        with self._writer:
-            return await self._send(view)
+        return self._io.send(self, byte_view(data, "data"))
 
-    async def write_all(self, data: ReadableBuffer) -> None:
+    def write_all(self, data: ReadableBuffer) -> Future[None]:
         """Write all of ``data``, waiting for room as often as it takes.
 
         Cut off half-way (cancelled, or by an error), it leaves the peer with a part of the
         data. Nobody could go on from there, so every later write then raises
         BrokenPipeError, which says how much was sent. Otherwise as ``write``.
         """
-        view = byte_view(data, "data")
-        sent = 0
-        with self._writer:
-            try:
-                while True:
-                    sent += await self._send(view[sent:])
-                    if sent == len(view):
-                        return
-            except BaseException:
-                if sent > 0:
-                    self._cut_off = f"an earlier write_all sent {sent} of {len(view)} bytes"
-                raise
-
-    async def _send(self, view: memoryview) -> int:
-        self._check_open()
-        if self._cut_off:
-            raise BrokenPipeError(errno.EPIPE, f"{os.strerror(errno.EPIPE)}: {self._cut_off}")
-        if not view:
-            await self._no_wait()
-            return 0
-        # MSG_NOSIGNAL: a program may have given SIGPIPE its deadly meaning back.
-        return await self._writing(partial(self._sock.send, view, socket.MSG_NOSIGNAL), len(view))
+        return self._io.send_all(self, byte_view(data, "data"))
 
     async def shutdown(self) -> None:
         """Half-close: the peer reads to the end; this end may still read. See shutdown(2).
@@ -187,6 +146,22 @@ class BaseStream(BaseSocket):
         """What an operation awaits that may find all it needs without the kernel."""
         await checkpoint()
         self._check_open()
+
+
+class Claim:
+    """``with claim:`` for an operation of several parts: nobody else comes between."""
+
+    __slots__ = ("_io", "_writing")
+
+    def __init__(self, io: Io, *, writing: bool) -> None:
+        self._io = io
+        self._writing = writing
+
+    def __enter__(self) -> None:
+        self._io.claim(self._writing)
+
+    def __exit__(self, *exc: object) -> None:
+        self._io.release(self._writing)
 
 
 class _Lines:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..future import Future, Pending, Ready
 from ..latch import Latch, LatchWait
-from ..waker import Context
+from ..seam import Context
 from .permits import Home
 
 

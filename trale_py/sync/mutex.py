@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from .. import current
 from ..future import Pending, Ready
-from ..waker import Context
+from ..seam import Context
 from .permits import Permits, PermitWait
 
 T = TypeVar("T")

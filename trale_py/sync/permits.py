@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from .. import current
 from ..future import PENDING, Future, Pending, Ready
-from ..waker import Context, Waker
+from ..seam import Context, Waker
 
 if TYPE_CHECKING:
     from ..runtime import Runtime

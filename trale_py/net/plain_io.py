@@ -1,0 +1,253 @@
+"""Io and its operations, in Python: what a socket does again and again.
+
+An operation is a future: one non-blocking system call, tried whenever its direction is
+ready, until it is done.
+
+When a direction stops being ready
+    A call that says "would block" shows it. So does one that got fewer bytes than it asked
+    for: there are no more just now, and the next call need not find that out by an EAGAIN.
+    Only if no end and no error was reported, though: those come as one event together with
+    the last bytes, and not again. Nor if there was urgent data: a read stops short in front
+    of its mark, and what follows is no new event.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..errors import BusyResourceError
+from ..future import PENDING, Future, Pending, Ready
+from ..seam import Context
+from ..source import Direction, Source
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+    from .base import BaseSocket
+
+T = TypeVar("T")
+
+
+class Io:
+    """What a socket is to its operations.
+
+    ``closed`` is raised by any thread; all else is the executor's. ``buffer`` is what was
+    read from the socket and not yet by the user. ``cut_off`` says how an earlier send_all
+    ended, if not well.
+    """
+
+    __slots__ = ("buffer", "busy", "closed", "cut_off", "source")
+
+    def __init__(self, fd: int) -> None:
+        self.source: Source | None = None
+        self.closed = False
+        self.buffer = bytearray()
+        self.cut_off = ""
+        self.busy = {False: False, True: False}  # is somebody reading, is somebody writing?
+
+    def recv(self, owner: BaseSocket, n: int) -> Future[bytes]:
+        """1 to ``n`` bytes of the buffer, or else of the socket; ``b""`` at the end."""
+        return _Recv(self, owner, partial(owner.socket.recv, n), n)
+
+    def recv_into(self, owner: BaseSocket, view: WriteableBuffer) -> Future[int]:
+        return _RecvInto(self, owner, view)
+
+    def fill(self, owner: BaseSocket, n: int) -> Future[bytes]:
+        """As ``recv``, but past the buffer, and for who has claimed the reading already."""
+        return Operation(self, owner, partial(owner.socket.recv, n), n, writing=False)
+
+    def send(self, owner: BaseSocket, data: ReadableBuffer) -> Future[int]:
+        return _Send(self, owner, data)
+
+    def send_all(self, owner: BaseSocket, data: ReadableBuffer) -> Future[None]:
+        return _SendAll(self, owner, data)
+
+    def call(
+        self, owner: BaseSocket, function: Callable[[], T], want: int, writing: bool
+    ) -> Future[T]:
+        """Whatever else the socket can do. ``want`` bytes, 0 if it is not about bytes."""
+        return Operation(self, owner, function, want, writing=writing)
+
+    def take(self, n: int) -> bytes:
+        """At most ``n`` bytes out of the buffer."""
+        data = bytes(memoryview(self.buffer)[:n])
+        del self.buffer[:n]
+        return data
+
+    def check_whole(self) -> None:
+        """BrokenPipeError if nobody could go on writing, as a part of something was sent."""
+        if self.cut_off:
+            raise BrokenPipeError(errno.EPIPE, f"{os.strerror(errno.EPIPE)}: {self.cut_off}")
+
+    def claim(self, writing: bool) -> None:
+        """One side of a stream is used by one task at a time."""
+        if self.busy[writing]:
+            what = "writing to" if writing else "reading from"
+            raise BusyResourceError(f"another task is already {what} this stream")
+        self.busy[writing] = True
+
+    def release(self, writing: bool) -> None:
+        self.busy[writing] = False
+
+
+class Operation(Future[T]):
+    """One call, with nothing before and nothing after."""
+
+    __slots__ = ("_begun", "_call", "_claimed", "_direction", "_io", "_owner", "_want", "_writing")
+
+    def __init__(
+        self, io: Io, owner: BaseSocket, call: Callable[[], T] | None, want: int, *, writing: bool
+    ) -> None:
+        self._io = io
+        self._owner = owner
+        self._call = call
+        self._want = want
+        self._writing = writing
+        self._direction: Direction | None = None
+        self._claimed = False
+        self._begun = False
+
+    def poll(self, cx: Context) -> Ready[T] | Pending:
+        try:
+            if not self._begun:
+                self._begun = True
+                found = self._begin()
+                if found is not None:
+                    self.drop()
+                    return found
+            return self._try(cx)
+        except BaseException:
+            self.drop()
+            raise
+
+    def _begin(self) -> Ready[T] | None:
+        """Before the first try. A result: there is nothing to try."""
+        return None
+
+    def _try_once(self) -> T:
+        assert self._call is not None, "who has none overrides this"
+        return self._call()
+
+    def _done(self, result: T) -> Ready[Any] | None:
+        """After a call. None: go on."""
+        return Ready(result)
+
+    def _try(self, cx: Context) -> Ready[T] | Pending:
+        owner = self._owner
+        source = owner._attach(cx.runtime)
+        direction = self._direction = source.write if self._writing else source.read
+        while True:
+            owner._check_open()
+            tick = direction.events
+            if tick == direction.seen:
+                direction.waiters[self] = cx.waker
+                # The last look (R4). Also at "closed": a __del__ may close it at any point here.
+                if not direction.ready and not self._io.closed:
+                    return PENDING
+                continue
+            want = self._want
+            try:
+                result = self._try_once()
+            except BlockingIOError:
+                direction.seen = tick
+                continue
+            except OSError:
+                owner._check_open()  # EBADF, as it was closed between two lines
+                raise
+            if want and _size(result) < want and not direction.more:
+                direction.seen = tick
+            ready = self._done(result)
+            if ready is not None:
+                self.drop()
+                return ready
+
+    def drop(self) -> None:
+        if self._direction is not None:
+            self._direction.waiters.pop(self, None)
+        if self._claimed:
+            self._io.release(self._writing)
+        self._claimed = self._begun = False
+
+    def _claim(self) -> None:
+        self._io.claim(self._writing)
+        self._claimed = True
+        self._owner._check_open()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._owner!r}>"
+
+
+class _Recv(Operation[bytes]):
+    __slots__ = ()
+
+    def __init__(self, io: Io, owner: BaseSocket, call: Callable[[], bytes], want: int) -> None:
+        super().__init__(io, owner, call, want, writing=False)
+
+    def _begin(self) -> Ready[bytes] | None:
+        self._claim()
+        return Ready(self._io.take(self._want)) if self._io.buffer else None
+
+
+class _RecvInto(Operation[int]):
+    __slots__ = ("_view",)
+
+    def __init__(self, io: Io, owner: BaseSocket, view: WriteableBuffer) -> None:
+        self._view = memoryview(view)
+        call = partial(owner.socket.recv_into, self._view)
+        super().__init__(io, owner, call, len(self._view), writing=False)
+
+    def _begin(self) -> Ready[int] | None:
+        self._claim()
+        if not self._io.buffer:
+            return None
+        data = self._io.take(self._want)
+        self._view[: len(data)] = data
+        return Ready(len(data))
+
+
+class _Send(Operation[Any]):
+    __slots__ = ("_sent", "_view")
+
+    def __init__(self, io: Io, owner: BaseSocket, data: ReadableBuffer) -> None:
+        self._view = memoryview(data)
+        self._sent = 0
+        super().__init__(io, owner, None, len(self._view), writing=True)
+
+    def _begin(self) -> Ready[Any] | None:
+        self._claim()
+        self._io.check_whole()
+        return None if len(self._view) else Ready(self._all_sent())
+
+    def _try_once(self) -> int:
+        # MSG_NOSIGNAL: a program may have given SIGPIPE its deadly meaning back.
+        return self._owner.socket.send(self._view[self._sent :], socket.MSG_NOSIGNAL)
+
+    def _all_sent(self) -> int | None:
+        return 0
+
+
+class _SendAll(_Send):
+    __slots__ = ()
+
+    def _done(self, result: int) -> Ready[Any] | None:
+        self._sent += result
+        self._want -= result
+        return Ready(None) if self._want == 0 else None
+
+    def _all_sent(self) -> None:
+        return None
+
+    def drop(self) -> None:
+        if 0 < self._sent < len(self._view):
+            self._io.cut_off = f"an earlier write_all sent {self._sent} of {len(self._view)} bytes"
+        self._sent, self._want = 0, len(self._view)
+        super().drop()
+
+
+def _size(result: object) -> int:
+    return result if isinstance(result, int) else len(result)  # type: ignore[arg-type]

@@ -1,0 +1,246 @@
+"""Poller: what the reactor's thread does. It waits for the kernel and calls wakers.
+
+It sleeps in epoll_wait, on every registered descriptor, on one timerfd armed for the
+earliest deadline, and on one eventfd by which the executor interrupts it. Whatever
+comes out of epoll, it only ever wakes tasks; they find out for themselves what happened.
+
+Who writes what
+    executor's thread: which descriptors are watched (``sources`` and the epoll set)
+    reactor's thread: the timer heap, the timerfd, the event counts of the sources
+
+    Timers cross over by ``_timer_inbox``, in the manner of the run-queue: the executor
+    puts an entry in, to be added or (its waker gone) to be forgotten, and the reactor
+    sorts it out when it is next awake.
+
+epoll, as far as it is relied on here
+    - Edge-triggered registration reports what is ready at that moment, then each change.
+      EPOLL_CTL_MOD with the same mask reports anew what is ready now.
+    - ERR and HUP come unasked and concern both directions. RDHUP (the peer will send no
+      more) and HUP on the read end of a pipe come without IN: both mean "read, and see".
+    - A registration belongs to the open file, not to the number: if the descriptor was
+      duplicated, close() does not end it. So EPOLL_CTL_DEL always comes before close().
+    - ENOENT at MOD: this file is not registered (the number was closed behind our back
+      and means another file now). EEXIST at ADD: it is, still. EPERM: not pollable.
+    - EINTR (a SIGSTOP and SIGCONT suffice) is retried by Python.
+
+Event for a number that was reused (R5)
+    Python's epoll reports the descriptor's number. Between epoll_wait's return and our
+    looking it up, the executor may close that descriptor and register another that got
+    the same number. Hence ``_recycled``: the numbers unregistered since the current
+    epoll_wait began. An event for one of them may be for the old file. It is not
+    believed, and the kernel is asked anew with EPOLL_CTL_MOD.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import time
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from .reactor_fds import Alarm, Bell
+from .source import Source
+from .timer_heap import NEVER, TimerEntry, TimerHeap, Wakeable
+
+if TYPE_CHECKING:
+    from .run_queue import RunQueue
+
+_READABLE = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+_WRITABLE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
+# A read may come out short although there is more: the end, an error, what follows urgent data.
+_NOT_DRAINED = select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+_MASK = select.EPOLLIN | select.EPOLLPRI | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+
+# What one round of the loop takes at most, so that timers and events both get their turn.
+_BATCH = 256
+
+# How many timers may wait for the reactor to wake of its own accord. Those that are not
+# the next to fire need no haste, but they must not pile up without end.
+_TIMER_INBOX_LIMIT = 1024
+
+
+class Poller:
+    """The epoll set of a runtime and its timers. The reactor's thread is in ``run``.
+
+    All the rest is for the executor's thread, if nothing else is said.
+    """
+
+    def __init__(self, run_queue: RunQueue) -> None:
+        # The native one shares its lock. This one has none, and wakes by wakers only.
+        self.sources: dict[int, Source] = {}
+        self._recycled: set[int] = set()
+        self._timers = TimerHeap()
+        self._timer_inbox: SimpleQueue[TimerEntry] = SimpleQueue()
+        self._armed = NEVER  # the deadline we will wake for; the reactor's thread writes it
+        self._rung = False  # the bell rings, and the reactor has not come to look yet
+        self._stopping = False
+        self._epoll_returns = 0
+        self._events = 0
+
+    # -- life ---------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open the descriptors. OSError: nothing is left behind."""
+        with contextlib.ExitStack() as undo:
+            self._epoll = undo.enter_context(select.epoll())
+            self._bell = undo.enter_context(contextlib.closing(Bell()))
+            self._alarm = undo.enter_context(contextlib.closing(Alarm()))
+            # Level-triggered: should a round miss one of them, the next does not.
+            self._epoll.register(self._bell.fileno(), select.EPOLLIN)
+            self._epoll.register(self._alarm.fileno(), select.EPOLLIN)
+            undo.pop_all()
+
+    def stop(self) -> None:
+        """Have ``run`` return. Any thread."""
+        self._stopping = True
+        self._bell.ring()
+
+    def close(self) -> None:
+        """Close the descriptors; ``run`` has returned."""
+        self._epoll.close()
+        self._bell.close()
+        self._alarm.close()
+
+    def stay_behind(self) -> None:
+        """In a forked child: close our descriptors, and touch nothing that is the parent's."""
+        self.close()
+
+    # -- sources --------------------------------------------------------------------------
+
+    def watch(self, fd: int) -> Source:
+        """A new source for ``fd``. What is ready now is reported. OSError: the kernel refuses."""
+        # In the table before epoll can report it: the event would find nobody.
+        source = self.sources[fd] = Source(fd)
+        try:
+            self._epoll.register(fd, _MASK)
+        except PermissionError:
+            source.pollable = False
+        except FileExistsError:  # the number was closed, but the file lives on in a duplicate
+            self.rearm(source)
+        except BaseException:
+            self.unwatch(source)
+            raise
+        return source
+
+    def rearm(self, source: Source) -> bool:
+        """Have what is ready now reported anew. False: this file is not watched (any more)."""
+        try:
+            self._epoll.modify(source.fd, _MASK)
+        except OSError:
+            return False
+        return True
+
+    def unwatch(self, source: Source) -> None:
+        """Stop watching, if it is watched, and wake whoever waits. Call it before close()."""
+        if self.sources.get(source.fd) is source:
+            del self.sources[source.fd]
+            # ENOENT, EBADF: it was closed behind our back, which ended the watching too.
+            with contextlib.suppress(OSError):
+                self._epoll.unregister(source.fd)
+            # After the DEL, before the number can be used anew (R5).
+            self._recycled.add(source.fd)
+        source.read.wake_all()
+        source.write.wake_all()
+
+    # -- timers -------------------------------------------------------------------------------
+
+    @property
+    def timers(self) -> int:
+        """How many are set. Those count that the reactor has seen."""
+        return len(self._timers)
+
+    def add_timer(self, deadline: int, waker: Wakeable) -> TimerEntry:
+        """Call ``waker.wake()`` when the clock has reached ``deadline`` (in nanoseconds).
+
+        The entry is for the caller to keep: one that is dropped need not fire.
+        """
+        entry = TimerEntry(deadline, waker)
+        if deadline < NEVER:
+            self._timer_inbox.put(entry)
+            # The entry is put first, and these are looked at last (R6).
+            if deadline < self._armed or self._timer_inbox.qsize() > _TIMER_INBOX_LIMIT:
+                self._ring()
+        return entry
+
+    def cancel_timer(self, entry: TimerEntry) -> None:
+        """Forget a timer; a wake that is already on its way still comes. Any thread."""
+        if entry.waker is not None and entry.deadline < NEVER:
+            entry.waker = None
+            self._timer_inbox.put(entry)
+
+    def _ring(self) -> None:
+        if not self._rung:
+            self._rung = True
+            self._bell.ring()
+
+    def counts(self) -> dict[str, int]:
+        """What the reactor has done: returns of epoll_wait, events of sources in them."""
+        return {"epoll_returns": self._epoll_returns, "events": self._events}
+
+    # -- the loop: reactor's thread -----------------------------------------------------------
+
+    def run(self) -> None:
+        """Wait for the kernel and call wakers, until ``stop``."""
+        while not self._stopping:
+            self._turn()
+
+    def _turn(self) -> None:
+        self._fire_timers()
+        may_sleep = self._set_alarm()
+        self._recycled.clear()
+        for fd, mask in self._epoll.poll(-1 if may_sleep else 0, _BATCH):
+            self._dispatch(fd, mask)
+        self._epoll_returns += 1
+
+    def _fire_timers(self) -> None:
+        self._rung = False  # from here on an entry may have come too late for this look (R6)
+        for _ in range(self._timer_inbox.qsize()):
+            entry = self._timer_inbox.get()
+            if entry.waker is not None:
+                self._timers.push(entry)
+            else:
+                self._timers.discard(entry)
+        for entry in self._timers.pop_due(time.monotonic_ns(), _BATCH):
+            # Cancelled at this very moment? Then this is a wake too many, which is harmless.
+            waker, entry.waker = entry.waker, None
+            if waker is not None:
+                waker.wake()
+
+    def _set_alarm(self) -> bool:
+        """Set the alarm for the next deadline. False: there is no time to sleep.
+
+        R6: an entry that is due no earlier than ``_armed``, or that finds ``_rung`` set, is
+        left in the inbox without ringing: we will come and look. So ``_armed`` is published
+        first and the inbox looked at last; ``_rung`` is cleared first and the inbox emptied
+        last. add_timer() puts first, and looks at them last: whoever is second sees the other.
+        """
+        deadline = self._timers.next_deadline()
+        self._armed = NEVER if deadline is None else deadline
+        if not self._timer_inbox.empty():
+            return False
+        if deadline is not None:
+            now = time.monotonic_ns()
+            if deadline <= now:
+                return False
+            self._alarm.set(deadline, now)
+        return True
+
+    def _dispatch(self, fd: int, mask: int) -> None:
+        source = self.sources.get(fd)
+        if fd in self._recycled:
+            # R5. The source was looked up first: if it is the new file's, then the number was
+            # in _recycled before that file could get it.
+            if source is not None:
+                with contextlib.suppress(OSError):
+                    self._epoll.modify(fd, _MASK)
+        elif source is not None:
+            if mask & _READABLE:
+                source.read.notify(bool(mask & _NOT_DRAINED))
+            if mask & _WRITABLE:
+                source.write.notify(bool(mask & _NOT_DRAINED))
+            self._events += 1
+        elif fd == self._bell.fileno():
+            self._bell.clear()
+        elif fd == self._alarm.fileno():
+            self._alarm.clear()

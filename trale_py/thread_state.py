@@ -1,0 +1,20 @@
+"""What a thread is doing for a runtime: see current.py."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .runtime import Runtime
+    from .waker import Context
+
+
+class ThreadState(threading.local):
+    """One for all threads, each of which sees its own. Only the thread itself writes it."""
+
+    runtime: Runtime | None = None  # set on an executor's thread, for as long as it runs
+    context: Context | None = None  # set while that thread is polling a task
+
+
+thread = ThreadState()
