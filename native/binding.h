@@ -1,0 +1,91 @@
+/* The binding: the engine's objects as Python sees them. Thin, on the stable ABI.
+ *
+ * The GIL is kept in every call but RunQueue.next_batch when it has to wait, and Poller.run. What is
+ * kept takes less than a microsecond and never waits; a thread that drops the GIL may get it back
+ * only after the switch interval of 5 ms, if another one computes. The order is: GIL, then the
+ * engine's lock; nobody takes the GIL while it holds the lock.
+ *
+ * Cells and who owns what they stand for
+ *     KIND_TASK  the cell belongs to a Waker and its copies; its owner is the task, with a reference
+ *                from the push to the end.
+ *     KIND_CALL  the owner is something to call, with a reference.
+ *     KIND_WAKE  the owner is an object with a wake(), with a reference: somebody's own waker.
+ * In the latter two, whoever takes the cell out of the queue, the heap or a list of waiters has the
+ * reference. All owners are written with the GIL held.
+ */
+#ifndef TRALE_BINDING_H
+#define TRALE_BINDING_H
+
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030B0000
+#include <Python.h>
+#include <structmember.h>
+
+#include "engine.h"
+
+/* From 3.11 on the stable ABI's own do not cast. */
+#define INCREF(object) Py_INCREF((PyObject *)(object))
+#define DECREF(object) Py_DECREF((PyObject *)(object))
+#define XDECREF(object) Py_XDECREF((PyObject *)(object))
+#define NEWREF(type, object) ((type *)Py_NewRef((PyObject *)(object)))
+
+enum { KIND_TASK, KIND_CALL, KIND_WAKE };
+
+typedef struct {
+    PyObject_HEAD
+    trale_engine *engine;
+    struct Waker *live;  /* a ring of the wakers whose tasks were pushed and have not ended */
+} RunQueue;
+
+typedef struct Waker {
+    PyObject_HEAD
+    RunQueue *run_queue;
+    trale_cell *cell;
+    struct Waker *next, *prev;  /* in the ring of live tasks; NULL while the task is not live */
+    PyObject *task_id;          /* for people */
+} Waker;
+
+typedef struct {
+    PyObject_HEAD
+    Waker *waker;
+    PyObject *runtime;
+    int budget;      /* operations left to the task in this turn */
+    char cancelled;  /* the task is inside a cancelled scope */
+} Context;
+
+typedef struct {
+    PyObject_HEAD
+    RunQueue *run_queue;
+    trale_source *source;   /* NULL once it is not watched any more */
+    struct Entry *entries;  /* the wakers that no socket of ours has put there */
+    int fd;
+    int users;
+    char pollable;
+} Source;
+
+extern PyTypeObject *trale_RunQueue, *trale_Waker, *trale_Context, *trale_Source;
+
+/* The context that this thread is polling with, or NULL. Borrowed. */
+Context *trale_polling(void);
+
+/* A cell that wakes `wakeable`: a Waker's own, or one of KIND_WAKE, waiting, with a reference to it.
+ * A new reference; NULL with an exception set. */
+trale_cell *trale_cell_for(PyObject *wakeable);
+
+/* Give up a cell of trale_cell_for that was taken back before it was woken. */
+void trale_release_cell(trale_cell *cell);
+
+/* A new type, added to `module`; a borrowed reference, the module keeps it. */
+PyTypeObject *trale_add_type(PyObject *module, PyType_Spec *spec, PyObject *base);
+
+int trale_add_run_queue(PyObject *module);
+int trale_add_poller(PyObject *module);
+int trale_add_io(PyObject *module);
+PyObject *trale_set_up_io(PyObject *module, PyObject *args);
+
+/* Free an object of a type of ours, and give back its reference to the type. */
+void trale_free_object(void *self);
+
+PyObject *trale_raise(int error);  /* OSError for an errno or its negative; NULL */
+
+#endif

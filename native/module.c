@@ -1,0 +1,56 @@
+#include "binding.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+PyTypeObject *trale_add_type(PyObject *module, PyType_Spec *spec, PyObject *base)
+{
+    PyObject *type = PyType_FromSpecWithBases(spec, base);
+    if (type == NULL)
+        return NULL;
+    if (PyModule_AddType(module, (PyTypeObject *)type) < 0) {
+        Py_DECREF(type);
+        return NULL;
+    }
+    return (PyTypeObject *)type;
+}
+
+void trale_free_object(void *self)
+{
+    PyTypeObject *type = Py_TYPE((PyObject *)self);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(self);
+    Py_DECREF((PyObject *)type);
+}
+
+PyObject *trale_raise(int error)
+{
+    errno = abs(error);
+    return PyErr_SetFromErrno(PyExc_OSError);
+}
+
+static PyMethodDef functions[] = {
+    {"set_up_io", trale_set_up_io, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "trale_py._native",
+    .m_doc = "The run-queue, the poller and the socket operations, in C. See native/binding.h.",
+    .m_size = -1,
+    .m_methods = functions,
+};
+
+PyMODINIT_FUNC PyInit__native(void)
+{
+    PyObject *module = PyModule_Create(&definition);
+    if (module == NULL)
+        return NULL;
+    if (trale_add_run_queue(module) < 0 || trale_add_poller(module) < 0
+        || trale_add_io(module) < 0) {
+        Py_DECREF(module);
+        return NULL;
+    }
+    return module;
+}

@@ -1,0 +1,408 @@
+/* Poller, Source, TimerEntry: see poller.py, source.py, timer_heap.py. */
+
+#include "binding.h"
+
+#include <errno.h>
+
+PyTypeObject *trale_Source;
+static PyTypeObject *TimerEntry_type;
+
+/* ---- Source ---------------------------------------------------------------------------------- */
+
+/* A waker that no socket of ours has put there, see Registration. */
+typedef struct Entry {
+    trale_waiter waiter;
+    PyObject *key;  /* by which the entry is found again; compared only, no reference */
+    struct Entry *next;
+} Entry;
+
+static void discard(Source *self, PyObject *key)
+{
+    for (Entry **place = &self->entries, *entry; (entry = *place) != NULL;) {
+        if (key != NULL && entry->key != key) {
+            place = &entry->next;
+            continue;
+        }
+        *place = entry->next;
+        trale_cell *cell = entry->waiter.cell;
+        if (trale_stop_waiting(self->run_queue->engine, &entry->waiter))
+            trale_release_cell(cell);
+        PyMem_Free(entry);
+    }
+}
+
+static int add(Source *self, PyObject *key, PyObject *wakeable, int direction)
+{
+    trale_cell *cell = trale_cell_for(wakeable);
+    if (cell == NULL)
+        return -1;
+    Entry *entry = PyMem_Calloc(1, sizeof *entry);
+    if (entry == NULL) {
+        trale_release_cell(cell);
+        PyErr_NoMemory();
+        return -1;
+    }
+    entry->key = key;
+    entry->next = self->entries;
+    self->entries = entry;
+    trale_add_waiter(self->run_queue->engine, &self->source->direction[direction], &entry->waiter,
+                     cell);
+    trale_cell_unref(cell);
+    return 0;
+}
+
+static PyObject *Source_add(Source *self, PyObject *args)
+{
+    PyObject *key, *wakeable;
+    int read, write;
+    if (!PyArg_ParseTuple(args, "OOpp:add", &key, &wakeable, &read, &write))
+        return NULL;
+    if (self->source == NULL) {
+        PyErr_SetString(PyExc_ValueError, "this source is not watched any more");
+        return NULL;
+    }
+    if ((read && add(self, key, wakeable, TRALE_READ) < 0)
+        || (write && add(self, key, wakeable, TRALE_WRITE) < 0)) {
+        discard(self, key);
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *Source_discard(Source *self, PyObject *key)
+{
+    discard(self, key);
+    Py_RETURN_NONE;
+}
+
+static void Source_dealloc(Source *self)
+{
+    discard(self, NULL);
+    XDECREF(self->run_queue);
+    trale_free_object(self);
+}
+
+static PyObject *Source_repr(Source *self)
+{
+    return PyUnicode_FromFormat("<Source fd=%d users=%d>", self->fd, self->users);
+}
+
+static PyMethodDef Source_methods[] = {
+    {"add", (PyCFunction)Source_add, METH_VARARGS, NULL},
+    {"discard", (PyCFunction)Source_discard, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef Source_members[] = {
+    {"fd", T_INT, offsetof(Source, fd), READONLY, NULL},
+    {"users", T_INT, offsetof(Source, users), 0, NULL},
+    {"pollable", T_BOOL, offsetof(Source, pollable), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot Source_slots[] = {
+    {Py_tp_dealloc, Source_dealloc},
+    {Py_tp_methods, Source_methods},
+    {Py_tp_members, Source_members},
+    {Py_tp_repr, Source_repr},
+    {0, NULL},
+};
+
+static PyType_Spec Source_spec = {
+    .name = "trale_py._native.Source",
+    .basicsize = sizeof(Source),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = Source_slots,
+};
+
+/* ---- TimerEntry -------------------------------------------------------------------------------- */
+
+typedef struct {
+    PyObject_HEAD
+    RunQueue *run_queue;
+    trale_timer timer;
+    PyObject *wakeable;
+} TimerEntry;
+
+static void clear_timer(TimerEntry *self)
+{
+    trale_cell *cell = self->timer.cell;
+    if (trale_clear_timer(self->run_queue->engine, &self->timer))
+        trale_release_cell(cell);
+}
+
+static void TimerEntry_dealloc(TimerEntry *self)
+{
+    clear_timer(self);
+    XDECREF(self->run_queue);
+    XDECREF(self->wakeable);
+    trale_free_object(self);
+}
+
+static PyObject *TimerEntry_waker(TimerEntry *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self->timer.place == 0 ? Py_None : self->wakeable);
+}
+
+static PyMemberDef TimerEntry_members[] = {
+    {"deadline", T_LONGLONG, offsetof(TimerEntry, timer.deadline), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef TimerEntry_getset[] = {
+    {"waker", (getter)TimerEntry_waker, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot TimerEntry_slots[] = {
+    {Py_tp_dealloc, TimerEntry_dealloc},
+    {Py_tp_members, TimerEntry_members},
+    {Py_tp_getset, TimerEntry_getset},
+    {0, NULL},
+};
+
+static PyType_Spec TimerEntry_spec = {
+    .name = "trale_py._native.TimerEntry",
+    .basicsize = sizeof(TimerEntry),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = TimerEntry_slots,
+};
+
+/* ---- Poller -------------------------------------------------------------------------------------- */
+
+typedef struct {
+    PyObject_HEAD
+    RunQueue *run_queue;
+    PyObject *sources;  /* a dict, of what is watched, by descriptor */
+} Poller;
+
+static PyObject *Poller_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"run_queue", NULL};
+    PyObject *run_queue;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!:Poller", names, trale_RunQueue, &run_queue))
+        return NULL;
+    Poller *self = (Poller *)PyType_GenericAlloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    self->run_queue = NEWREF(RunQueue, run_queue);
+    self->sources = PyDict_New();
+    if (self->sources == NULL)
+        Py_CLEAR(self);
+    return (PyObject *)self;
+}
+
+static void Poller_dealloc(Poller *self)
+{
+    XDECREF(self->run_queue);
+    XDECREF(self->sources);
+    trale_free_object(self);
+}
+
+static PyObject *result_of(int error)
+{
+    if (error != 0)
+        return trale_raise(error);
+    Py_RETURN_NONE;
+}
+
+static PyObject *Poller_open(Poller *self, PyObject *Py_UNUSED(ignored))
+{
+    return result_of(trale_open(self->run_queue->engine));
+}
+
+static PyObject *Poller_close(Poller *self, PyObject *Py_UNUSED(ignored))
+{
+    trale_close(self->run_queue->engine);
+    Py_RETURN_NONE;
+}
+
+static PyObject *Poller_stay_behind(Poller *self, PyObject *Py_UNUSED(ignored))
+{
+    trale_stay_behind(self->run_queue->engine);
+    Py_RETURN_NONE;
+}
+
+static PyObject *Poller_run(Poller *self, PyObject *Py_UNUSED(ignored))
+{
+    int error;
+    Py_BEGIN_ALLOW_THREADS
+    error = trale_run_reactor(self->run_queue->engine);
+    Py_END_ALLOW_THREADS
+    return result_of(error);
+}
+
+static PyObject *Poller_stop(Poller *self, PyObject *Py_UNUSED(ignored))
+{
+    trale_stop_reactor(self->run_queue->engine);
+    Py_RETURN_NONE;
+}
+
+/* Stop to watch, if it is watched still. */
+static int unwatch(Poller *self, Source *source)
+{
+    trale_source *s = source->source;
+    if (s == NULL)
+        return 0;
+    source->source = NULL;
+    trale_unwatch(self->run_queue->engine, s);
+    PyObject *key = PyLong_FromLong(source->fd);
+    if (key == NULL)
+        return -1;
+    int error = 0;
+    if (PyDict_GetItemWithError(self->sources, key) == (PyObject *)source)
+        error = PyDict_DelItem(self->sources, key);
+    DECREF(key);
+    return error;
+}
+
+static PyObject *Poller_watch(Poller *self, PyObject *number)
+{
+    int fd = (int)PyLong_AsLong(number);
+    if (fd == -1 && PyErr_Occurred())
+        return NULL;
+    Source *source = (Source *)PyType_GenericAlloc(trale_Source, 0);
+    if (source == NULL)
+        return NULL;
+    source->run_queue = NEWREF(RunQueue, self->run_queue);
+    source->fd = fd;
+    source->pollable = 1;
+    int error = trale_watch(self->run_queue->engine, fd, &source->source);
+    if (error == -EPERM) {
+        source->pollable = 0;
+        error = 0;
+    } else if (error == -EEXIST) {  /* the number was closed, but the file lives on in a duplicate */
+        error = trale_rearm(self->run_queue->engine, source->source);
+    }
+    if (error != 0)
+        trale_raise(error);
+    if (error != 0 || PyDict_SetItem(self->sources, number, (PyObject *)source) < 0) {
+        PyObject *type, *value, *traceback;
+        PyErr_Fetch(&type, &value, &traceback);
+        unwatch(self, source);
+        PyErr_Restore(type, value, traceback);
+        Py_CLEAR(source);
+    }
+    return (PyObject *)source;
+}
+
+static int check_source(PyObject *source)
+{
+    if (PyObject_TypeCheck(source, trale_Source))
+        return 1;
+    PyErr_Format(PyExc_TypeError, "source has to be a Source, not %R", source);
+    return 0;
+}
+
+static PyObject *Poller_rearm(Poller *self, PyObject *source)
+{
+    if (!check_source(source))
+        return NULL;
+    trale_source *s = ((Source *)source)->source;
+    return PyBool_FromLong(s != NULL && trale_rearm(self->run_queue->engine, s) == 0);
+}
+
+static PyObject *Poller_unwatch(Poller *self, PyObject *source)
+{
+    if (!check_source(source) || unwatch(self, (Source *)source) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *Poller_add_timer(Poller *self, PyObject *args)
+{
+    long long deadline;
+    PyObject *wakeable;
+    if (!PyArg_ParseTuple(args, "LO:add_timer", &deadline, &wakeable))
+        return NULL;
+    TimerEntry *entry = (TimerEntry *)PyType_GenericAlloc(TimerEntry_type, 0);
+    if (entry == NULL)
+        return NULL;
+    entry->run_queue = NEWREF(RunQueue, self->run_queue);
+    entry->wakeable = Py_NewRef(wakeable);
+    trale_cell *cell = trale_cell_for(wakeable);
+    if (cell != NULL
+        && trale_set_timer(self->run_queue->engine, &entry->timer, deadline, cell) != 0) {
+        trale_release_cell(cell);
+        cell = NULL;
+        PyErr_NoMemory();
+    }
+    if (cell == NULL)
+        Py_CLEAR(entry);
+    else
+        trale_cell_unref(cell);
+    return (PyObject *)entry;
+}
+
+static PyObject *Poller_cancel_timer(Poller *Py_UNUSED(self), PyObject *entry)
+{
+    if (!PyObject_TypeCheck(entry, TimerEntry_type)) {
+        PyErr_Format(PyExc_TypeError, "entry has to be a TimerEntry, not %R", entry);
+        return NULL;
+    }
+    clear_timer((TimerEntry *)entry);
+    Py_RETURN_NONE;
+}
+
+static PyObject *Poller_timers(Poller *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromSize_t(trale_timers(self->run_queue->engine));
+}
+
+static PyObject *Poller_counts(Poller *self, PyObject *Py_UNUSED(ignored))
+{
+    trale_counts c;
+    trale_count(self->run_queue->engine, &c);
+    return Py_BuildValue("{sKsKsKsKsK}", "epoll_returns", c.epoll_returns, "events", c.events,
+                         "stale", c.stale, "collected", c.collected, "parks", c.parks);
+}
+
+static PyMethodDef Poller_methods[] = {
+    {"open", (PyCFunction)Poller_open, METH_NOARGS, NULL},
+    {"close", (PyCFunction)Poller_close, METH_NOARGS, NULL},
+    {"stay_behind", (PyCFunction)Poller_stay_behind, METH_NOARGS, NULL},
+    {"run", (PyCFunction)Poller_run, METH_NOARGS, NULL},
+    {"stop", (PyCFunction)Poller_stop, METH_NOARGS, NULL},
+    {"watch", (PyCFunction)Poller_watch, METH_O, NULL},
+    {"rearm", (PyCFunction)Poller_rearm, METH_O, NULL},
+    {"unwatch", (PyCFunction)Poller_unwatch, METH_O, NULL},
+    {"add_timer", (PyCFunction)Poller_add_timer, METH_VARARGS, NULL},
+    {"cancel_timer", (PyCFunction)Poller_cancel_timer, METH_O, NULL},
+    {"counts", (PyCFunction)Poller_counts, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef Poller_members[] = {
+    {"sources", T_OBJECT_EX, offsetof(Poller, sources), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef Poller_getset[] = {
+    {"timers", (getter)Poller_timers, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot Poller_slots[] = {
+    {Py_tp_new, Poller_new},
+    {Py_tp_dealloc, Poller_dealloc},
+    {Py_tp_methods, Poller_methods},
+    {Py_tp_members, Poller_members},
+    {Py_tp_getset, Poller_getset},
+    {0, NULL},
+};
+
+static PyType_Spec Poller_spec = {
+    .name = "trale_py._native.Poller",
+    .basicsize = sizeof(Poller),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = Poller_slots,
+};
+
+int trale_add_poller(PyObject *module)
+{
+    if ((trale_Source = trale_add_type(module, &Source_spec, NULL)) == NULL
+        || (TimerEntry_type = trale_add_type(module, &TimerEntry_spec, NULL)) == NULL
+        || trale_add_type(module, &Poller_spec, NULL) == NULL)
+        return -1;
+    return 0;
+}

@@ -1,0 +1,51 @@
+/* Every lock, wait, clock and ring of the engine, by these names and no others, so that a test can
+ * put its own in their place. */
+#ifndef TRALE_SYNC_H
+#define TRALE_SYNC_H
+
+#include <pthread.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TRALE_NS 1000000000LL
+
+static inline int64_t trale_clock(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * TRALE_NS + t.tv_nsec;
+}
+
+static inline struct timespec trale_timespec(int64_t ns)
+{
+    return (struct timespec){.tv_sec = ns / TRALE_NS, .tv_nsec = ns % TRALE_NS};
+}
+
+/* The condition variable has to be of CLOCK_MONOTONIC. */
+static inline void trale_wait_until(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t ns)
+{
+    struct timespec t = trale_timespec(ns);
+    pthread_cond_timedwait(condition, lock, &t);
+}
+
+/* Adds to an eventfd. EAGAIN: its counter is full, so it rings already. */
+static inline void trale_ring(int fd)
+{
+    uint64_t one = 1;
+    if (write(fd, &one, sizeof one) < 0) {
+        /* EAGAIN, or EBADF because somebody closed it: then epoll says so to the reactor. */
+    }
+}
+
+#define TRALE_LOCK(lock) pthread_mutex_lock(lock)
+#define TRALE_UNLOCK(lock) pthread_mutex_unlock(lock)
+#define TRALE_WAIT(condition, lock) pthread_cond_wait(condition, lock)
+#define TRALE_WAIT_UNTIL(condition, lock, ns) trale_wait_until(condition, lock, ns)
+#define TRALE_SIGNAL(condition) pthread_cond_signal(condition)
+#define TRALE_EPOLL_WAIT(fd, events, n, ms) epoll_wait(fd, events, n, ms)
+#define TRALE_CLOCK() trale_clock()
+#define TRALE_RING(fd) trale_ring(fd)
+
+#endif
