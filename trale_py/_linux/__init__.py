@@ -65,8 +65,9 @@ _spaces: list[_Space] = []  # not in use just now: as many as were in use at the
 def recv_many(fd: int, count: int) -> list[tuple[bytes, SocketAddress]]:
     """What is there, at most ``count`` (1 to 64) datagrams and who sent them. Never waits.
 
-    Fewer than ``count``: there were no more, or the next call raises an error that the
-    network has reported. BlockingIOError if there is none; OSError from recvmmsg(2).
+    Fewer than ``count``: there were no more, or the next call raises an error.
+    BlockingIOError if there is none; OSError from recvmmsg(2). MemoryError if there is no
+    room for the copies: what was received is lost then.
     """
     ffi, lib = _loaded or _load()
     try:

@@ -162,8 +162,8 @@ class BaseSocket:
 class _Call(Future[T]):
     """One non-blocking system call, tried whenever its direction is ready, until it is done.
 
-    ``want`` is how many bytes (or datagrams) it asks for, if it is known that getting fewer
-    means there are no more just now. Then the direction is not ready any longer, and the next call
+    ``want`` is how many bytes it asks for, if it is known that getting fewer means there
+    are no more just now. Then the direction is not ready any longer, and the next call
     need not find that out by an EAGAIN. Only if no end and no error was reported, though:
     those come as one event together with the last bytes, and not again. Nor if there was
     urgent data: a read stops short in front of its mark, and what follows is no new event.

@@ -112,16 +112,18 @@ class UdpSocket(BaseSocket):
                     count(data)
 
         Cancelled, it has received nothing. Errors are those of ``recv_from``; one that the
-        network reports after the first datagram is raised by the next call. See recvmmsg(2).
+        network reports after the first datagram is raised by the next call. ImportError if the
+        package's compiled part is missing. See recvmmsg(2).
         """
         if not isinstance(max, int):
             raise TypeError(f"max has to be an int, not {max!r}")
         if max < 1:
             raise ValueError(f"max is {max}; it has to be 1 or more")
         count = min(max, _linux.BATCH)
-        # Fewer than asked for: the queue was empty then. Or an error ended the batch; but what
-        # the network reports is an event of its own, and says that there is "more".
-        return await self._reading(lambda: _linux.recv_many(self._sock.fileno(), count), count)
+        # A batch that is short has emptied the queue, and could end readiness as a short read of
+        # a stream does. It does not: the next try mostly finds what came while this batch was
+        # worked on, and in a flood the way over the reactor is long enough to lose datagrams.
+        return await self._reading(lambda: _linux.recv_many(self._sock.fileno(), count))
 
     def send_many(
         self, pairs: Sequence[tuple[ReadableBuffer, Address | None]]
