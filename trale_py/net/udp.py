@@ -105,7 +105,7 @@ class UdpSocket(BaseSocket):
 
         That is 1 to ``max`` datagrams in the order they came, and at most 64: a larger ``max``
         counts as 64. Each is whole, and comes with its sender as from ``recv_from``. Worth it
-        where many come at a time: a datagram costs a third of what it costs one by one. ::
+        where many come at a time: a datagram costs about a third then. ::
 
             while True:
                 for data, addr in await sock.recv_many(64):
