@@ -415,7 +415,7 @@ def test_a_batch_is_sent_in_part(
     assert [int(peer.recv(10)) for _ in range(20)] == list(range(20))
 
 
-def test_interrupted_calls_and_too_large_counts_in_c() -> None:
+def test_the_c_functions_return_minus_errno() -> None:
     ffi, lib = _linux._loaded or _linux._load()
     space = _linux._Space(ffi)
     assert lib.trale_recv_many(-1, space.slots, space.names, space.lengths, 64) == -errno.EBADF
