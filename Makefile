@@ -4,6 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# What is compiled, and how: a change here builds it anew.
+BUILD = pyproject.toml setup.py $(wildcard native/*.[ch] trale_py/_linux/*.[ch]) trale_py/_linux/build.py
+export TRALE_WERROR = 1
+
 # One interpreter of each version from 3.11 on, for "make check".
 PYTHONS = $(shell .ci/pythons)
 
@@ -35,15 +39,16 @@ check: $(VENV)/ready
 .PHONY: check-one
 check-one: $(VENV)/ready
 	TRALE_PURE=1 $(BIN)/python -m pytest
+	$(BIN)/python -m pytest
 
 # A virtual environment with the package and what its tests need.
-$(VENV)/ready: pyproject.toml
+$(VENV)/ready: $(BUILD)
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" \
 		|| { echo "trale_py needs Python 3.11 or newer: make PYTHON=python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV) \
 		|| { echo "no venv module; on Debian: apt install python3-venv python3-dev gcc"; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]" \
-		|| { echo "linuxfd is built from source; on Debian: apt install gcc python3-dev"; exit 1; }
+		|| { echo "parts of it are compiled; on Debian: apt install gcc python3-dev"; exit 1; }
 	touch $@
 
 bench: $(VENV)/ready
@@ -51,5 +56,6 @@ bench: $(VENV)/ready
 	$(BIN)/python benchmarks/compare.py
 
 clean:
+	rm -f trale_py/*.so trale_py/*/*.so
 	rm -rf .venv .venv-* build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

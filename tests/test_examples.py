@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -82,6 +83,13 @@ def test_udp() -> None:
     assert received.startswith("Received 20 bytes from 127.0.0.1:")
     assert sent == "Sent 20 bytes"
     assert out[3:] == ["Hello B!", "Hello C!"]
+
+
+def test_udp_flood() -> None:
+    out, err = finish(start("udp_flood.py", "--count", "5000"))
+    assert err == ""
+    assert out[0] == "5000 datagrams there and back"
+    assert re.fullmatch(r"[\d,]+ each second, \d+\.\d received in one system call", out[1])
 
 
 def test_tcp_client() -> None:

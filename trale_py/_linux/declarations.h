@@ -1,0 +1,40 @@
+/* What the C in this folder gives to Python.
+ *
+ * The compiler and cffi both read this file, so it has plain declarations only: no #include,
+ * and no macro but numbers. The functions know nothing of Python; cffi drops the GIL around
+ * each call. They return what they did, or -errno.
+ */
+
+/* Datagrams in one system call: the call's own price is a few percent of the whole then. */
+#define TRALE_BATCH 64
+
+/* Bytes from one received datagram to the next. None is longer than 65,535: UDP has 16 bits
+ * for the length, IPv6 and its jumbograms included. So none is ever cut. */
+#define TRALE_SLOT 65536
+
+/* Bytes from one address to the next: a struct sockaddr_in6 (ipv6(7)) fits, and with it a
+ * struct sockaddr_in (ip(7)). All zeros: no address. */
+#define TRALE_NAME 28
+
+/* recvmmsg(2), never waiting. Returns how many datagrams came, at most `count`.
+ *
+ * space    count * TRALE_SLOT bytes; datagram n is at n * TRALE_SLOT
+ * names    count * TRALE_NAME bytes; where datagram n came from
+ * lengths  count numbers; how long datagram n is, 0 included
+ *
+ * -EAGAIN if there is none. An error that comes after the first datagram is kept by the
+ * kernel for the next call.
+ */
+int trale_recv_many(int fd, char *space, char *names, unsigned int *lengths, unsigned int count);
+
+/* sendmmsg(2), never waiting. Returns how many of the `count` datagrams were sent.
+ *
+ * data     the datagrams one behind the other, with nothing in between
+ * names    count * TRALE_NAME bytes; where datagram n goes, zeros for a connected socket
+ * lengths  count numbers; how long datagram n is
+ *
+ * -errno is about the first datagram. A later one that fails ends the batch, and what it
+ * failed with is not told: see BUGS in sendmmsg(2).
+ */
+int trale_send_many(int fd, const char *data, const char *names, const unsigned int *lengths,
+                    unsigned int count);
