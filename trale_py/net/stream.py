@@ -46,7 +46,7 @@ class BaseStream(BaseSocket):
         (ConnectionResetError, ...) from the connection. See recv(2).
         """
         _check_count(n)
-        with self._reader:
+        with self._side(self._reader):
             if self._buffer:
                 await self._no_wait()
                 return self._take(n)
@@ -58,7 +58,7 @@ class BaseStream(BaseSocket):
         if view.readonly:
             raise TypeError("buf has to be writable")
         _check_count(len(view))
-        with self._reader:
+        with self._side(self._reader):
             if self._buffer:
                 await self._no_wait()
                 data = self._take(len(view))
@@ -73,7 +73,7 @@ class BaseStream(BaseSocket):
         Otherwise as ``read``.
         """
         _check_count(n)
-        with self._reader:
+        with self._side(self._reader):
             await self._no_wait()
             while len(self._buffer) < n:
                 if not await self._fill():
@@ -93,7 +93,7 @@ class BaseStream(BaseSocket):
         if not delimiter:
             raise ValueError("sep is empty; it has to have at least one byte")
         _check_count(limit)
-        with self._reader:
+        with self._side(self._reader):
             await self._no_wait()
             searched = 0
             while True:
@@ -137,7 +137,7 @@ class BaseStream(BaseSocket):
         from the connection. See send(2).
         """
         view = byte_view(data, "data")
-        with self._writer:
+        with self._side(self._writer):
             return await self._send(view)
 
     async def write_all(self, data: ReadableBuffer) -> None:
@@ -149,7 +149,7 @@ class BaseStream(BaseSocket):
         """
         view = byte_view(data, "data")
         sent = 0
-        with self._writer:
+        with self._side(self._writer):
             try:
                 while True:
                     sent += await self._send(view[sent:])
@@ -175,13 +175,17 @@ class BaseStream(BaseSocket):
 
         BusyResourceError while another task writes. Nothing happens if the connection is gone.
         """
-        with self._writer:
+        with self._side(self._writer):
             await self._no_wait()
             try:
                 self._sock.shutdown(socket.SHUT_WR)
             except OSError as error:
                 if error.errno != errno.ENOTCONN:
                     raise
+
+    def _side(self, claim: Claim) -> Claim:
+        self._check_runtime()
+        return claim
 
     async def _no_wait(self) -> None:
         """What an operation awaits that may find all it needs without the kernel."""
