@@ -29,6 +29,9 @@ class _Thread(threading.local):
 
 thread = _Thread()
 
+# The interpreter's exit has begun to close the runtime.
+exiting = False
+
 default_runtime: Callable[[], Runtime]
 
 
