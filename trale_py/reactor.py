@@ -41,7 +41,7 @@ import threading
 import time
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from . import current
 from .errors import RuntimeClosed
@@ -52,6 +52,8 @@ from .timer_heap import NEVER, TimerEntry, TimerHeap, Wakeable
 
 if TYPE_CHECKING:
     from .runtime import Runtime
+
+D = TypeVar("D", select.epoll, Bell, Alarm)
 
 _READABLE = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _WRITABLE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
@@ -89,6 +91,7 @@ class Reactor:
         self._armed = NEVER  # the deadline we will wake for; the reactor's thread writes it
         self._rung = False  # the bell rings, and the reactor has not come to look yet
         self.stopping = False
+        self._descriptors: list[select.epoll | Bell | Alarm] = []  # those that are open
         self._thread: threading.Thread | None = None
 
     @staticmethod
@@ -106,9 +109,10 @@ class Reactor:
     def start(self) -> None:
         """Open the descriptors and start the thread. OSError: nothing is left behind."""
         with contextlib.ExitStack() as undo:
-            self._epoll = undo.enter_context(select.epoll())
-            self._bell = undo.enter_context(contextlib.closing(Bell()))
-            self._alarm = undo.enter_context(contextlib.closing(Alarm()))
+            undo.callback(self._close_descriptors)
+            self._epoll = self._opened(select.epoll())
+            self._bell = self._opened(Bell())
+            self._alarm = self._opened(Alarm())
             # Level-triggered: should a round miss one of them, the next does not.
             self._epoll.register(self._bell.fileno(), select.EPOLLIN)
             self._epoll.register(self._alarm.fileno(), select.EPOLLIN)
@@ -133,10 +137,13 @@ class Reactor:
         self._sources.clear()
         self._close_descriptors()
 
+    def _opened(self, descriptor: D) -> D:
+        self._descriptors.append(descriptor)
+        return descriptor
+
     def _close_descriptors(self) -> None:
-        self._epoll.close()
-        self._bell.close()
-        self._alarm.close()
+        while self._descriptors:
+            self._descriptors.pop().close()
 
     # -- sources: executor's thread -------------------------------------------------------
 

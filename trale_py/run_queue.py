@@ -44,12 +44,13 @@ class RunQueue:
       - Ids are never used twice, so a waker that outlived its task finds nothing.
     """
 
-    __slots__ = ("_inbox", "waiting")
+    __slots__ = ("_inbox", "left_behind", "waiting")
 
     def __init__(self) -> None:
         # An int is a wake for the task of that id, a Task is new, all else is to be called.
         self._inbox: SimpleQueue[int | Task | Callable[[], object]] = SimpleQueue()
         self.waiting: dict[int, Task] = {}
+        self.left_behind = False  # this process is a fork, and what is in here is the parent's
 
     def push(self, task: Task) -> None:
         """Hand over a new task. Any thread, any time."""
@@ -87,6 +88,8 @@ class RunQueue:
                     batch.append(task)
             elif callable(item):
                 self._make(item)
+                if self.left_behind:
+                    return deque()
             else:
                 batch.append(item)
         return batch

@@ -49,12 +49,12 @@ class Task:
         "_error",
         "_started",
         "_throw",
+        "_unsettled",
         "_value",
         "coro",
         "cx",
         "group",
         "info",
-        "outcome",
         "parent_id",
         "root",
         "runtime",
@@ -72,7 +72,7 @@ class Task:
         self.runtime = runtime
         self.coro = coro
         self.info = outcome.task
-        self.outcome: Outcome[Any] | None = outcome  # None once it is settled
+        self._unsettled: list[Outcome[Any]] = [outcome]  # who pops it settles the task
         self.parent_id = parent_id
         self.cx = Context(Waker(runtime.run_queue, outcome.task.id), runtime)
         self.scope: ScopeTree | None = None  # the innermost, where the task is now
@@ -96,7 +96,7 @@ class Task:
     @property
     def state(self) -> str:
         """``"queued"``, ``"running"``, ``"waiting"`` or ``"finished"``, as of this moment."""
-        if self.outcome is None:
+        if not self._unsettled:
             return "finished"
         if self.runtime.executor.polling is self:
             return "running"
@@ -145,6 +145,10 @@ class Task:
         return self._started
 
     @property
+    def ended(self) -> bool:
+        return self._ended
+
+    @property
     def error(self) -> BaseException | None:
         """What the last poll raised, until settle()."""
         return self._error
@@ -158,14 +162,15 @@ class Task:
         """
         value, self._value = self._value, None
         error, self._error = self._error, None
-        if self.outcome is None:  # given up meanwhile, see Runtime.shutdown
+        outcome = self._take_outcome()
+        if outcome is None:  # given up meanwhile, see Runtime.shutdown
             return
         if error is None:
-            self._end().succeed(value)
+            outcome.succeed(value)
         elif isinstance(error, Cancelled):
             cancelled = TaskCancelled(error.reason)
             cancelled.__cause__ = error
-            self._end().cancel(cancelled)
+            outcome.cancel(cancelled)
         else:
             if error.__traceback__ is not None:
                 error.__traceback__ = error.__traceback__.tb_next  # without the frame of poll()
@@ -173,13 +178,14 @@ class Task:
                 self.coro.close()
             if self.group is not None:
                 self.group.child_failed(error)
-            self._end().fail(error, report=self.group is None)
+            outcome.fail(error, report=self.group is None)
         self._leave_group()
 
     def abandon(self, error: BaseException) -> None:
-        """The runtime ends, and the task has not."""
-        if self.outcome is not None:
-            self._end().fail(error, report=False)
+        """The runtime ends, and the task has not. Any thread, if the executor is stuck."""
+        outcome = self._take_outcome()
+        if outcome is not None:
+            outcome.fail(error, report=False)
             self._leave_group()
 
     def _leave_group(self) -> None:
@@ -187,15 +193,21 @@ class Task:
         if group is not None:
             group.child_ended(self)
 
-    def _end(self) -> Outcome[Any]:
-        outcome, self.outcome = self.outcome, None
-        assert outcome is not None, "a task ends once"
-        if self.root is not None:
-            while self._ended and self.scope is not None and self.scope is not self.root:
+    def _take_outcome(self) -> Outcome[Any] | None:
+        """What is to be settled. None: somebody else has taken it.
+
+        R15: a task that did not give way may end at the very moment when a shutdown gives it up,
+        in another thread. Both come here; it goes to who pops it, and its error to nobody else.
+        """
+        if self._ended and self.root is not None:
+            while self.scope is not None and self.scope is not self.root:
                 self.scope.leave()  # it was entered and never left; its deadline's timer must go
             self.root.unlink()
             self.root = self.scope = None
-        return outcome
+        try:
+            return self._unsettled.pop()
+        except IndexError:
+            return None
 
     # -- cancellation ---------------------------------------------------------------------------
 
@@ -216,7 +228,7 @@ class Task:
 
     def cancel(self, reason: object) -> None:
         """Cancel the task's outermost scope. Executor's thread only."""
-        if self.outcome is not None:
+        if self._unsettled:
             self.innermost()
             assert self.root is not None
             self.root.deliver(reason)
