@@ -60,13 +60,11 @@ class Latch:
 
         Ctrl-C ends the wait in the main thread, by KeyboardInterrupt.
         """
-        if self.opened:
-            return True
         process = os.getpid()
         lock = threading.Lock()
         lock.acquire()
         try:
-            if not self.call_when_open(lock, lock.release):
+            if self.opened or not self.call_when_open(lock, lock.release):
                 return True
             return _acquire(lock, timeout, process)
         finally:

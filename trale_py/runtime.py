@@ -280,7 +280,7 @@ class Runtime:
 
     def close_for_good(self, why: str) -> None:
         """Be the default runtime from now on, and refuse."""
-        self._leave(why)
+        self.gone = why
         self._closing = True
         _default[None] = self
 
