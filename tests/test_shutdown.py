@@ -274,7 +274,7 @@ def test_two_shutdowns_the_shorter_limit_counts(runtime: Runtime) -> None:
     begun(runtime)
     patient = threading.Thread(target=runtime.shutdown)
     patient.start()
-    while not runtime._closing:
+    while not runtime.closing:
         time.sleep(0)
     runtime.shutdown(0.01)
     patient.join(10)
@@ -330,7 +330,7 @@ def test_R11_a_shutdown_while_the_runtime_begins(monkeypatch: pytest.MonkeyPatch
     assert beginning.wait(10)
     ender = threading.Thread(target=own.shutdown)
     ender.start()
-    while not own._closing:
+    while not own.closing:
         time.sleep(0)
     go.set()
     ender.join(10)

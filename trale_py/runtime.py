@@ -55,7 +55,7 @@ class Runtime:
         self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
         self._started = Latch()
         self._ended = Latch()
-        self._closing = False
+        self.closing = False
         self._given_up: list[Task] = []  # see shutdown()
         self._fault: BaseException | None = None  # what kept it from starting, or ended it
         self.forked = False
@@ -135,7 +135,7 @@ class Runtime:
     def forget(self, task: Task) -> None:
         """The task has ended. Executor's thread only."""
         self._tasks.pop(task.id, None)
-        if self._closing:
+        if self.closing:
             self._go_on_ending()
 
     # -- reaching the executor: any thread ---------------------------------------------------
@@ -161,7 +161,7 @@ class Runtime:
         Raises RuntimeClosed if the runtime is about to end, and the OSError or RuntimeError
         that keeps it from starting.
         """
-        if self._closing:
+        if self.closing:
             raise RuntimeClosed(self.gone or "the runtime is being shut down")
         if not self._started.opened and current.thread.runtime is not self:
             lifecycle.runtime_begins(self)
@@ -190,7 +190,7 @@ class Runtime:
             raise WouldDeadlock("shutdown() on the executor's thread would wait for itself")
         if not self.executor.claimed:
             return
-        self._closing = True
+        self.closing = True
         self.publish(self._begin_ending)
         if not self._ended.wait_blocking(seconds):
             self.executor.stop()  # in the midst of a batch; and the next line, if it sleeps
@@ -235,7 +235,7 @@ class Runtime:
         open that and then empty the queue. Whoever is second finds the other's work.
         """
         sys.set_asyncgen_hooks(None, None)
-        self._closing = True
+        self.closing = True
         self._fault = fault
         live = {*self._tasks.values(), *self.run_queue.waiting.values()}
         self.reactor.stop()
@@ -281,14 +281,14 @@ class Runtime:
     def close_for_good(self, why: str) -> None:
         """Be the default runtime from now on, and refuse."""
         self.gone = why
-        self._closing = True
+        self.closing = True
         _default[None] = self
 
     def stay_behind(self) -> None:
         """This process is a fork, and the threads are in the parent. See lifecycle.py."""
         self.forked = True
         self.gone = "it stayed behind in the parent when this process was forked"
-        self._closing = True
+        self.closing = True
         # Who waits for these are other threads, or this one, if a signal handler forked.
         self._started.open()
         self._ended.open()

@@ -18,6 +18,7 @@ from .coroutine import foreign, is_unstarted
 from .errors import Cancelled, TaskCancelled
 from .future import PENDING
 from .outcome import Outcome
+from .report import report
 from .scope_tree import ScopeTree
 from .waker import Context, Waker
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 # always ready would otherwise never give way. The figure is Tokio's, and not critical:
 # large enough that giving way costs nothing by comparison, small enough to be short.
 BUDGET = 128
+
+# How often a task is thrown the same cancellation before it is said. Cleaning up may well take
+# several awaits that are cancelled each; a hundred are a loop.
+SWALLOWED = 100
 
 
 class Group(Protocol):
@@ -49,6 +54,8 @@ class Task:
         "_error",
         "_started",
         "_throw",
+        "_thrown_in",
+        "_throws",
         "_unsettled",
         "_value",
         "coro",
@@ -83,6 +90,8 @@ class Task:
         self._ended = False
         self._value: object = None
         self._error: BaseException | None = None
+        self._thrown_in: ScopeTree | None = None  # the scope that Cancelled was last thrown for,
+        self._throws = 0  # and how often
         self._throw: BaseException | None = None  # at the next poll, instead of resuming
 
     @property
@@ -116,7 +125,9 @@ class Task:
             if self.cx.cancelled:
                 # It is at a checkpoint: a task is nowhere else between two polls. What it waits
                 # for may be ready by now; that is not asked any more, its drop() gives it back.
-                self._throw = Cancelled.because(self.innermost().why())
+                scope = self.innermost()
+                self._throw = Cancelled.because(scope.why())
+                self._count_throws(scope)
             error, self._throw = self._throw, None
             if not self._started:
                 self._check_unstarted()
@@ -139,6 +150,19 @@ class Task:
         finally:
             error = yielded = None
         return self._ended
+
+    def _count_throws(self, scope: ScopeTree) -> None:
+        if scope is not self._thrown_in:
+            self._thrown_in, self._throws = scope, 0
+        self._throws += 1
+        # At the end of the runtime nobody is there to mend it, and the task is left in any case.
+        if self._throws == SWALLOWED and not self.runtime.closing:
+            report(
+                "task %d (%s), spawned at %s, seems to swallow its cancellation: "
+                "it was cancelled %d times in the same scope, and goes on",
+                *self.info,
+                SWALLOWED,
+            )
 
     @property
     def started(self) -> bool:
@@ -203,7 +227,7 @@ class Task:
             while self.scope is not None and self.scope is not self.root:
                 self.scope.leave()  # it was entered and never left; its deadline's timer must go
             self.root.unlink()
-            self.root = self.scope = None
+            self.root = self.scope = self._thrown_in = None
         try:
             return self._unsettled.pop()
         except IndexError:
