@@ -1,7 +1,7 @@
 """The compiled parts of the package; all the rest is in pyproject.toml."""
 
 import os
-from glob import glob
+from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -29,8 +29,8 @@ setup(
     ext_modules=[
         Extension(
             "trale_py._native",
-            sources=sorted(glob("native/*.c")),
-            depends=sorted(glob("native/*.h")),
+            sources=sorted(map(str, Path("native").glob("*.c"))),
+            depends=sorted(map(str, Path("native").glob("*.h"))),
             define_macros=[("_GNU_SOURCE", None)],
             extra_compile_args=["-std=c11", "-Wall", "-Wextra", "-fvisibility=hidden", *STRICT],
             py_limited_api=True,

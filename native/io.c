@@ -316,43 +316,40 @@ static enum step try_it(Operation *self, Context *cx, Source *source, PyObject *
     }
 }
 
-static enum step step(Operation *self, Context *cx, PyObject **result)
-{
-    Source *source = attach(self, cx);
-    if (source == NULL)
-        return FAILED;
-    if (self->run_queue != cx->waker->run_queue) {
-        XDECREF(self->run_queue);
-        self->run_queue = NEWREF(RunQueue, cx->waker->run_queue);
-    }
-    INCREF(source);  /* a CALL may close the socket */
-    enum step now = try_it(self, cx, source, result);
-    DECREF(source);
-    return now;
-}
-
-static enum step advance(Operation *self, Context *cx, PyObject **result)
+static enum step step(Operation *self, Context *cx, Source *source, PyObject **result)
 {
     enum step now = AGAIN;
-    *result = NULL;
     if (!self->begun) {
         self->begun = 1;
         now = begin(self, result);
     }
-    if (now == AGAIN)
-        now = step(self, cx, result);
-    if (now == WAIT)
-        return WAIT;
+    if (self->run_queue != cx->waker->run_queue) {
+        XDECREF(self->run_queue);
+        self->run_queue = NEWREF(RunQueue, cx->waker->run_queue);
+    }
+    return now == AGAIN ? try_it(self, cx, source, result) : now;
+}
+
+static enum step advance(Operation *self, Context *cx, PyObject **result)
+{
+    enum step now = FAILED;
+    *result = NULL;
+    Source *source = attach(self, cx);
+    if (source != NULL) {
+        INCREF(source);  /* a CALL may close the socket */
+        now = step(self, cx, source, result);
+        DECREF(source);
+    }
     if (now == DONE) {
         self->sent = 0;
         drop(self);
-        return DONE;
+    } else if (now == FAILED) {
+        PyObject *type, *value, *traceback;
+        PyErr_Fetch(&type, &value, &traceback);
+        drop(self);
+        PyErr_Restore(type, value, traceback);
     }
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    drop(self);
-    PyErr_Restore(type, value, traceback);
-    return FAILED;
+    return now;
 }
 
 /* ---- Operation: a future ------------------------------------------------------------------------- */

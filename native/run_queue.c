@@ -425,16 +425,6 @@ static PyObject *RunQueue_live(RunQueue *self, PyObject *Py_UNUSED(ignored))
     return tasks;
 }
 
-/* When the executor is gone: no task is live any more, whatever the queue still refers to. */
-static PyObject *RunQueue_clear(RunQueue *self, PyObject *Py_UNUSED(ignored))
-{
-    while (self->live != NULL) {
-        trale_end(self->engine, self->live->cell);
-        unlink_task(self->live);
-    }
-    Py_RETURN_NONE;
-}
-
 static void make(PyObject *call)
 {
     PyObject *result = PyObject_CallFunctionObjArgs(make_call, call, NULL);
@@ -455,6 +445,12 @@ static void make_owner(PyObject *owner, uint8_t kind)
     DECREF(owner);
 }
 
+static PyObject *RunQueue_stay_behind(RunQueue *self, PyObject *Py_UNUSED(ignored))
+{
+    trale_stay_behind(self->engine);
+    Py_RETURN_NONE;
+}
+
 static PyObject *RunQueue_drain(RunQueue *self, PyObject *Py_UNUSED(ignored))
 {
     PyObject *tasks = PyList_New(0);
@@ -469,7 +465,12 @@ static PyObject *RunQueue_drain(RunQueue *self, PyObject *Py_UNUSED(ignored))
             make_owner(owner, kind);
             continue;
         }
-        int error = PyList_Append(tasks, owner);
+        Waker *waker = waker_of(owner);
+        if (waker != NULL) {
+            trale_end(self->engine, waker->cell);
+            unlink_task(waker);
+        }
+        int error = waker == NULL ? -1 : PyList_Append(tasks, owner);
         DECREF(owner);
         if (error < 0) {
             DECREF(tasks);
@@ -504,7 +505,7 @@ static PyMethodDef RunQueue_methods[] = {
     {"remove", (PyCFunction)RunQueue_remove, METH_O, NULL},
     {"is_waiting", (PyCFunction)RunQueue_is_waiting, METH_O, NULL},
     {"live", (PyCFunction)RunQueue_live, METH_NOARGS, NULL},
-    {"clear", (PyCFunction)RunQueue_clear, METH_NOARGS, NULL},
+    {"stay_behind", (PyCFunction)RunQueue_stay_behind, METH_NOARGS, NULL},
     {"drain", (PyCFunction)RunQueue_drain, METH_NOARGS, NULL},
     {"next_batch", (PyCFunction)RunQueue_next_batch, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},

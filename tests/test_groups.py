@@ -1338,3 +1338,47 @@ class TestTimeout:
             return seen
 
         assert spawn(main()).join(TIMEOUT) <= {"value", "late"}
+
+
+# -- closed from outside --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["gather", "race", "timeout"])
+@pytest.mark.parametrize("where", ["outside", "in its task"])
+def test_G8_closing_a_half_done_combination_cancels_and_does_not_wait(how: str, where: str) -> None:
+    ends = Ends()
+    handles = [spawn(ends.run("a")), spawn(ends.run("b"))]
+
+    def combination() -> Coroutine[Any, Any, Any]:
+        if how == "timeout":
+            handles[1].cancel("not in this one")
+            return timeout(1000, handles[0])
+        return gather(*handles) if how == "gather" else race(*handles)
+
+    async def main() -> Coroutine[Any, Any, Any]:
+        coro = combination()
+        coro.send(None)
+        if where == "in its task":
+            coro.close()
+        return coro
+
+    block_on(main()).close()
+    for handle in handles:
+        with pytest.raises(TaskCancelled):
+            handle.join(TIMEOUT)
+    assert len(ends.ended) == 2
+
+
+@pytest.mark.parametrize("how", ["gather", "race"])
+def test_G7_a_task_that_raises_generator_exit_does_not_close_its_combination(how: str) -> None:
+    """The others are cancelled, and have ended when it comes out."""
+    ends = Ends()
+
+    async def main() -> list[str]:
+        with pytest.raises(GeneratorExit):
+            await (gather if how == "gather" else race)(
+                ends.swallow(1), ends.run("b"), fail_after_turns(2, GeneratorExit())
+            )
+        return list(ends.ended)
+
+    assert len(block_on(main())) == 1

@@ -44,7 +44,7 @@ from .net import TcpListener, TcpStream, UdpSocket
 from .reactor import Reactor
 from .registration import Interest, Registration
 from .runtime import Runtime as _Runtime  # noqa: F401  # makes the default one known
-from .seam import Context, Waker
+from .seam import Context, Waker, engine
 from .sync import Event, Guard, Mutex, Notify
 from .task import Task, current_task, tasks
 from .timer import Interval, Timer, interval, now, sleep, sleep_until
@@ -90,6 +90,7 @@ __all__ = [
     "block_on",
     "current_effective_deadline",
     "current_task",
+    "engine",
     "fail_after",
     "gather",
     "interval",

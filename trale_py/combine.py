@@ -6,6 +6,7 @@ one. A join handle stands for its task: if the rest is cancelled, it is cancelle
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Coroutine, Iterable
 from typing import Any, TypeAlias, TypeVar
@@ -33,13 +34,13 @@ async def gather(*aws: Source[Any]) -> list[Any]:
         a, b = await gather(fetch("a"), fetch("b"))
     """
     handles = await _spawn_all(aws)
+    ended = _Ended(handles)
     try:
-        ended = _Ended(handles)
         for _ in handles:
             (await ended.next()).result()
         return [handle.result() for handle in handles]
     finally:
-        await _end(handles)
+        await _end(handles, closed=ended.closed)
         del handles, ended  # a traceback that led to them would lead to itself
 
 
@@ -54,14 +55,15 @@ async def race(*aws: Source[T]) -> T:
     if not aws:
         raise ValueError("race() needs at least one awaitable")
     handles = await _spawn_all(aws)
+    ended = _Ended(handles)
     first = None
     try:
-        first = await _Ended(handles).next()
+        first = await ended.next()
         value: T = first.result()
         return value
     finally:
-        await _end(handles, but=first)
-        del handles, first  # as in gather()
+        await _end(handles, but=first, closed=ended.closed)
+        del handles, ended, first  # as in gather()
 
 
 async def as_completed(aws: Iterable[Source[T]]) -> AsyncGenerator[JoinHandle[T], None]:
@@ -74,12 +76,12 @@ async def as_completed(aws: Iterable[Source[T]]) -> AsyncGenerator[JoinHandle[T]
             print(handle.name, handle.result())
     """
     handles = await _spawn_all(aws)
+    ended = _Ended(handles)
     try:
-        ended = _Ended(handles)
         for _ in handles:
             yield await ended.next()
     finally:
-        await _end(handles)
+        await _end(handles, closed=ended.closed)
 
 
 def timeout(seconds: Duration, awaitable: Source[T]) -> Coroutine[Any, Any, T]:
@@ -106,9 +108,9 @@ async def _timeout(seconds: Duration, awaitable: Source[T]) -> T:
         awaitable.check_awaitable()
         try:
             await LatchWait(awaitable._outcome.latch)
-        finally:
-            if not awaitable.done():
-                await _end([awaitable])
+        except BaseException as error:
+            await _end([awaitable], closed=isinstance(error, GeneratorExit))
+            raise
     in_time = not scope.cancelled_caught
     if isinstance(awaitable, JoinHandle) and (in_time or not awaitable.cancelled()):
         return awaitable.result()
@@ -121,6 +123,7 @@ class _Ended:
     def __init__(self, handles: list[JoinHandle[Any]]) -> None:
         self.ready: deque[JoinHandle[Any]] = deque()
         self.cx: Context | None = None
+        self.closed = False  # who waits here is a coroutine that is being closed
         for handle in handles:
             handle.add_done_callback(self._add)
 
@@ -143,6 +146,10 @@ class _NextEnded(Future[JoinHandle[Any]]):
         self._ended.cx = cx
         return Ready(self._ended.ready.popleft()) if self._ended.ready else PENDING
 
+    def drop(self) -> None:
+        # A GeneratorExit that is thrown in here is close()'s; a task may raise one of its own.
+        self._ended.closed = isinstance(sys.exception(), GeneratorExit)
+
 
 async def _spawn_all(aws: Iterable[Source[Any]]) -> list[JoinHandle[Any]]:
     """Handles of all of them; if one is refused, the others do not begin.
@@ -164,22 +171,29 @@ async def _spawn_all(aws: Iterable[Source[Any]]) -> list[JoinHandle[Any]]:
             else:
                 handles.append(current.runtime().spawn(source))
             del rest[0]
-    except BaseException:
+    except BaseException as error:
         for source in rest:
             if isinstance(source, Coroutine):
                 source.close()
             elif isinstance(source, JoinHandle) and not source.is_own():
                 handles.append(source)
-        await _end(handles)
+        await _end(handles, closed=isinstance(error, GeneratorExit))
         raise
     return handles
 
 
-async def _end(handles: list[JoinHandle[Any]], *, but: JoinHandle[Any] | None = None) -> None:
-    """Cancel those that run, wait until all have ended, and log what failed unseen."""
+async def _end(
+    handles: list[JoinHandle[Any]], *, but: JoinHandle[Any] | None = None, closed: bool = False
+) -> None:
+    """Cancel those that run, wait until all have ended, and log what failed unseen.
+
+    ``closed``: it is for a coroutine that is being closed, which must not wait any more.
+    """
     running = [handle for handle in handles if not handle.done()]
     for handle in running:
         handle.cancel("the others are not needed any more")
+    if closed:
+        return
     with CancelScope(shield=True):
         for handle in running:
             await LatchWait(handle._outcome.latch)

@@ -19,6 +19,9 @@ from .seam import thread as thread
 if TYPE_CHECKING:
     from .runtime import Runtime
 
+# The interpreter's exit has begun to close the runtime.
+exiting = False
+
 default_runtime: Callable[[], Runtime]
 
 

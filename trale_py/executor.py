@@ -19,10 +19,11 @@ import threading
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from . import current
+from . import current, lifecycle
 from .durations import Duration
 from .errors import RuntimeClosed, WouldDeadlock
 from .future import Future
+from .latch import never_return
 from .task import Task
 
 if TYPE_CHECKING:
@@ -112,9 +113,14 @@ class Executor:
         return f"<Executor polling={self.polling!r} tasks={len(self._runtime.tasks())}>"
 
     def stop(self, fault: BaseException | None = None) -> None:
-        """End the loop after this batch, perhaps for a ``fault``. Executor's thread only."""
+        """End the loop when it next looks, perhaps for a ``fault``. Any thread."""
         self._stopping = True
         self._fault = self._fault or fault
+
+    @property
+    def claimed(self) -> bool:
+        """Whether a thread is the executor, or was."""
+        return self._claim.locked()
 
     def start_thread(self) -> None:
         """Start a thread that becomes the executor, unless there is one. Any thread.
@@ -147,18 +153,20 @@ class Executor:
             self._fault = fault
         runtime.end(self._fault)
         if self.kept:
-            # The interpreter frees what modules and ended threads refer to, but not what is on the
-            # stack of a thread that never comes back.
-            forever = threading.Lock()
-            forever.acquire()
-            forever.acquire()
+            never_return()
         current.thread.runtime = None
 
     def _loop(self) -> None:
-        while not self._stopping:
+        while True:
             for task in self._runtime.run_queue.next_batch():
                 self._poll(task)
                 del task  # or it would be kept until the next one comes
+                if self._stopping:
+                    return
+            if self._runtime.forked:  # by a call that the queue had for us
+                self._end_child(None)
+            if self._stopping:
+                return
 
     def _poll(self, task: Task) -> None:
         run_queue = self._runtime.run_queue
@@ -173,28 +181,32 @@ class Executor:
         finally:
             self.polling = current.thread.context = None
         if self._runtime.forked:
-            self._end_child(task, ended)
+            while not ended:
+                task.throw(RuntimeClosed(self._runtime.gone))
+                ended = task.poll()
+            self._end_child(task.error)
         if ended:
             run_queue.remove(task)
             self._runtime.forget(task)
             task.settle()
+            if self._runtime.forked:  # by a done-callback
+                self._end_child(None)
 
-    def _end_child(self, task: Task, ended: bool) -> NoReturn:
-        """The task has forked, and this is the child: when the coroutine ends, the child does."""
-        while not ended:
-            task.throw(RuntimeClosed(self._runtime.gone))
-            ended = task.poll()
-        status = 0
-        try:
-            if task.error is not None:
-                raise task.error
-        except SystemExit as error:
-            status = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
-        except BaseException as error:
-            sys.excepthook(type(error), error, error.__traceback__)
-            status = 1
+    def _end_child(self, error: BaseException | None) -> NoReturn:
+        """A task, or a call made here, has forked and has ended. This is the child: so does it.
+
+        It must not come back to the loop, where the parent's other tasks are.
+        """
+        status = 0 if error is None else 1
+        if not isinstance(error, SystemExit):
+            if error is not None:
+                sys.excepthook(type(error), error, error.__traceback__)
+        elif error.code is None or isinstance(error.code, int):
+            status = error.code or 0
+        else:
+            print(error.code, file=sys.stderr)
         with contextlib.suppress(BaseException):
-            current.default_runtime().shutdown(0)
+            lifecycle.end_process()
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(BaseException):
                 stream.flush()

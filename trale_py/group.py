@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from . import current
 from .cancel import CancelScope
-from .errors import Cancelled, WouldDeadlock
+from .errors import Cancelled, RuntimeClosed, WouldDeadlock
 from .future import Future, checkpoint
 from .join import JoinHandle
 from .latch import Latch, LatchWait
@@ -155,6 +155,9 @@ class TaskGroup:
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> Literal[False]:
+        assert self._runtime is not None
+        if exc is not None and self._runtime.forked:
+            return False
         interrupt: BaseException | None = None
         try:
             if isinstance(exc, (KeyboardInterrupt, SystemExit)):
@@ -163,14 +166,16 @@ class TaskGroup:
                 self._tell(partial(self._fail, None if interrupt else exc))
             # It comes after all that was spawned in the block, which goes the same way.
             self._tell(self.close)
-            self._done.wait_blocking()
+            self._wait_blocking()
         except KeyboardInterrupt as error:
             if interrupt is not None:
                 raise
             interrupt = error
             self.cancel_scope.cancel("Ctrl-C")
             self._tell(self.close)
-            self._done.wait_blocking()
+            self._wait_blocking()
+        if self._runtime.forked:  # the tasks are the parent's, and so is their end
+            raise RuntimeClosed(f"this TaskGroup cannot be left: {self._runtime.gone}")
         if interrupt is None:
             self._raise_errors()
             return False
@@ -180,6 +185,11 @@ class TaskGroup:
             raise interrupt
         finally:
             del interrupt
+
+    def _wait_blocking(self) -> None:
+        assert self._runtime is not None
+        if not self._runtime.forked:
+            self._done.wait_blocking()
 
     def _tell(self, call: Callable[[], object]) -> None:
         assert self._runtime is not None

@@ -142,6 +142,7 @@ class JoinHandle(Generic[T]):
             raise RuntimeClosed(f"task {self.name!r} will never end: {self._runtime.gone}")
 
     def _check_done(self) -> None:
+        self._check_reachable()
         if not self.done():
             raise InvalidStateError(f"task {self.name!r} has not ended yet")
 
@@ -149,8 +150,10 @@ class JoinHandle(Generic[T]):
         """Have ``fn(handle)`` called at the task's end, on the executor's thread.
 
         If the task has ended, it is called here and now. It must not block; what it raises
-        is logged. Callbacks are called in the order they were added.
+        is logged. Callbacks are called in the order they were added. RuntimeClosed in a child
+        that was forked before the task's end.
         """
+        self._check_reachable()
         call = partial(self._call_back, fn)
         if not self._outcome.latch.call_when_open(call, call):
             call()

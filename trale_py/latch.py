@@ -11,10 +11,13 @@ its waker. Either is a key with something to call.
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Hashable
+from typing import NoReturn
 
+from . import current
 from .future import PENDING, Future, Pending, Ready
 from .seam import Context
 
@@ -53,41 +56,63 @@ class Latch:
     def wait_blocking(self, timeout: float = -1) -> bool:
         """Have this thread wait, at most ``timeout`` seconds (-1: for ever). False: too late.
 
+        True also if a signal handler has forked and this is the child. The latch is the parent's.
+
         Ctrl-C ends the wait in the main thread, by KeyboardInterrupt.
         """
-        if self.opened:
-            return True
+        process = os.getpid()
         lock = threading.Lock()
         lock.acquire()
         try:
-            if not self.call_when_open(lock, lock.release):
+            if self.opened or not self.call_when_open(lock, lock.release):
                 return True
-            return _acquire(lock, timeout)
+            return _acquire(lock, timeout, process)
         finally:
             self.waiters.pop(lock, None)
+            if current.exiting:
+                _freeze_daemon()
+
+
+def never_return() -> NoReturn:
+    """Park this thread for ever. The interpreter frees what modules and ended threads refer to,
+    but not what is on the stack of a thread that never comes back."""
+    forever = threading.Lock()
+    forever.acquire()
+    while True:
+        forever.acquire()
+
+
+def _freeze_daemon() -> None:
+    """At the interpreter's exit every wait ends, as everything is cancelled. A daemon thread does
+    not come back from it: it would only say so on stderr, a moment before Python freezes it."""
+    me = threading.current_thread()
+    if me.daemon and me is not threading.main_thread():
+        never_return()
 
 
 # Within this time a Ctrl-C is heard, whenever it comes.
 _SIGNAL_SECONDS = 0.1
 
 
-def _acquire(lock: threading.Lock, timeout: float) -> bool:
+def _acquire(lock: threading.Lock, timeout: float, process: int) -> bool:
     """Acquire ``lock``; in the main thread, so that no Ctrl-C is overlooked.
 
     R13: Python runs signal handlers between bytecodes, and when a signal interrupts the wait.
     One that comes after the last bytecode and before the wait has begun does neither: its
     handler would run when the wait is over, which may be never. So the main thread, which
-    alone runs handlers, comes up now and then.
+    alone runs handlers, comes up now and then. It may come up in another process: the handler
+    has forked. Who would open the latch is in the parent, so that ends the wait too.
     """
     if threading.current_thread() is not threading.main_thread():
         return lock.acquire(timeout=timeout)
     deadline = math.inf if timeout < 0 else time.monotonic() + timeout
-    while True:
+    while os.getpid() == process:
         left = deadline - time.monotonic()
         if lock.acquire(timeout=max(0.0, min(left, _SIGNAL_SECONDS))):
             return True
         if left <= 0:
             return False
+    return True
 
 
 class LatchWait(Future[None]):

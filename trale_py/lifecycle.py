@@ -19,10 +19,15 @@ At a fork
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
+import faulthandler
 import os
+import signal
 import sys
+import threading
 import weakref
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from . import current
@@ -31,38 +36,96 @@ if TYPE_CHECKING:
     from .runtime import Runtime
 
 _GRACE_SECONDS = 2.0
+# When nothing has come of that by now, no Python code runs any more.
+_STUCK_SECONDS = 4.0
 
-# Every runtime that was started.
+# The process that has its finalizer with multiprocessing.
+_worker = 0
+
+# Every runtime that was started, or is about to be.
 _started: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
 def runtime_begins(runtime: Runtime) -> None:
-    """Executor's thread."""
+    """Any thread, before it starts the executor's.
+
+    R14: another thread may fork while the runtime begins. In the child it would never have
+    begun, and who spawns there would wait for it for ever. So it stands here before its thread
+    exists, and whether there is one at the fork is told by the claim.
+    """
+    global _worker
     _started.add(runtime)
     process = sys.modules.get("multiprocessing.process")
     util = sys.modules.get("multiprocessing.util")
     if process is not None and util is not None and process.parent_process() is not None:
         # Processes of multiprocessing may end without atexit: these finalizers run in all.
-        util.Finalize(None, _at_exit, exitpriority=0)
+        if _worker != os.getpid():
+            util.Finalize(None, _end_worker, exitpriority=0)
+        _worker = os.getpid()
 
 
-def _at_exit() -> None:
+def _end_worker() -> None:
+    # Called when the process's function has returned. Its threads may go on, and are waited for
+    # afterwards, by this same call; the second does nothing.
+    threading._shutdown()  # type: ignore[attr-defined]
+    end_process()
+
+
+def end_process() -> None:
+    """Cancel, wait two seconds at most, close. Main thread; the second time, nothing."""
+    if current.exiting:
+        return
+    current.exiting = True
     runtime = current.default_runtime()
-    try:
-        runtime.shutdown(_GRACE_SECONDS)
-    except KeyboardInterrupt:
-        runtime.shutdown(0)
+    if runtime.tasks():
+        with _watched():
+            _shut_down(runtime)
+    else:
+        _shut_down(runtime)
     runtime.close_for_good("the interpreter is exiting")
+
+
+@contextlib.contextmanager
+def _watched() -> Iterator[None]:
+    """End the process should this never end.
+
+    A call into C that keeps the interpreter's lock stops all threads, this one too as soon as
+    it waits. No Python code can bound that, so it is the kernel's alarm; faulthandler's C code
+    shows where everybody was, and then the signal has its default effect. If the program uses
+    the alarm itself, it is left alone.
+    """
+    free = (
+        signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+        and signal.getitimer(signal.ITIMER_REAL)[0] == 0
+    )
+    if free:
+        faulthandler.register(signal.SIGALRM, file=2, chain=True)
+        signal.setitimer(signal.ITIMER_REAL, _STUCK_SECONDS)
+    yield
+    if free:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        faulthandler.unregister(signal.SIGALRM)
+
+
+def _shut_down(runtime: Runtime) -> None:
+    grace = _GRACE_SECONDS
+    while True:
+        try:
+            return runtime.shutdown(grace)
+        except KeyboardInterrupt:
+            grace = 0
 
 
 def _after_fork_in_child() -> None:
     current.thread.runtime = current.thread.context = None
+    current.exiting = False
     for runtime in list(_started):
+        if not runtime.executor.claimed:
+            continue  # no thread was its executor yet: it can begin here
         kept = (runtime, runtime.run_queue)
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
         runtime.stay_behind()
-    _started.clear()
 
 
-atexit.register(_at_exit)
+atexit.register(end_process)
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -37,7 +37,7 @@ import contextlib
 import select
 import time
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from .reactor_fds import Alarm, Bell
 from .source import Source
@@ -45,6 +45,8 @@ from .timer_heap import NEVER, TimerEntry, TimerHeap, Wakeable
 
 if TYPE_CHECKING:
     from .run_queue import RunQueue
+
+D = TypeVar("D", select.epoll, Bell, Alarm)
 
 _READABLE = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _WRITABLE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
@@ -75,6 +77,7 @@ class Poller:
         self._armed = NEVER  # the deadline we will wake for; the reactor's thread writes it
         self._rung = False  # the bell rings, and the reactor has not come to look yet
         self._stopping = False
+        self._descriptors: list[select.epoll | Bell | Alarm] = []  # those that are open
         self._epoll_returns = 0
         self._events = 0
 
@@ -83,9 +86,10 @@ class Poller:
     def open(self) -> None:
         """Open the descriptors. OSError: nothing is left behind."""
         with contextlib.ExitStack() as undo:
-            self._epoll = undo.enter_context(select.epoll())
-            self._bell = undo.enter_context(contextlib.closing(Bell()))
-            self._alarm = undo.enter_context(contextlib.closing(Alarm()))
+            undo.callback(self.close)
+            self._epoll = self._opened(select.epoll())
+            self._bell = self._opened(Bell())
+            self._alarm = self._opened(Alarm())
             # Level-triggered: should a round miss one of them, the next does not.
             self._epoll.register(self._bell.fileno(), select.EPOLLIN)
             self._epoll.register(self._alarm.fileno(), select.EPOLLIN)
@@ -97,10 +101,13 @@ class Poller:
         self._bell.ring()
 
     def close(self) -> None:
-        """Close the descriptors; ``run`` has returned."""
-        self._epoll.close()
-        self._bell.close()
-        self._alarm.close()
+        """Close the descriptors that are open; ``run`` has returned."""
+        while self._descriptors:
+            self._descriptors.pop().close()
+
+    def _opened(self, descriptor: D) -> D:
+        self._descriptors.append(descriptor)
+        return descriptor
 
     def stay_behind(self) -> None:
         """In a forked child: close our descriptors, and touch nothing that is the parent's."""

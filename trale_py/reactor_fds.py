@@ -78,6 +78,8 @@ def _fileno(owner: linuxfd.eventfd | linuxfd.timerfd) -> int:
 
 
 def _close(owner: linuxfd.eventfd | linuxfd.timerfd) -> None:
-    if owner.fileno() == 0:
-        os.close(0)
-    owner.close()
+    # Forgotten first: a child that is forked while close() runs must not close that number too,
+    # which another thread may have got by then.
+    fd, owner._fd = owner.fileno(), None
+    if fd is not None:
+        os.close(fd)

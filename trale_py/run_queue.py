@@ -44,12 +44,13 @@ class RunQueue:
       - Ids are never used twice, so a waker that outlived its task finds nothing.
     """
 
-    __slots__ = ("_inbox", "waiting")
+    __slots__ = ("_inbox", "_left_behind", "waiting")
 
     def __init__(self) -> None:
         # An int is a wake for the task of that id, a Task is new, all else is to be called.
         self._inbox: SimpleQueue[int | Task | Callable[[], object]] = SimpleQueue()
         self.waiting: dict[int, Task] = {}
+        self._left_behind = False
 
     def push(self, task: Task) -> None:
         """Hand over a new task. Any thread, any time."""
@@ -85,20 +86,30 @@ class RunQueue:
                 batch.append(item)
             elif (task := self.waiting.pop(item, None)) is not None:
                 batch.append(task)
-        while batch:
-            following = batch.popleft()
-            if callable(following):
-                make_call(following)
-            else:
-                yield following
-            del following  # or it would be kept until the next one comes
+        try:
+            while batch and not self._left_behind:
+                following = batch.popleft()
+                if callable(following):
+                    make_call(following)
+                else:
+                    yield following
+                del following  # or it would be kept until the next one comes
+        finally:  # broken off: the rest has no turn any more, and is looked for here
+            for item in batch:
+                if callable(item):
+                    self._inbox.put(item)
+                else:
+                    self.waiting[item.id] = item
 
     def put_to_wait(self, task: Task) -> None:
         """From now on a wake queues the task. Executor's thread only."""
         self.waiting[task.id] = task
 
     def remove(self, task: Task) -> None:
-        """The task has ended: from now on a wake does nothing. Executor's thread only."""
+        """The task has ended: from now on a wake does nothing. Executor's thread only.
+
+        It may still be in the queue.
+        """
         self.waiting.pop(task.id, None)
 
     def is_waiting(self, task: Task) -> bool:
@@ -109,9 +120,9 @@ class RunQueue:
         """The tasks that wait, and perhaps others that were pushed and have not ended."""
         return list(self.waiting.values())
 
-    def clear(self) -> None:
-        """When no executor is left: no task waits any more."""
-        self.waiting.clear()
+    def stay_behind(self) -> None:
+        """This process is a fork, and what is in here is the parent's."""
+        self._left_behind = True
 
     def drain(self) -> list[Task]:
         """When no executor is left: make the calls that are still due, return the new tasks.

@@ -55,7 +55,8 @@ class Runtime:
         self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
         self._started = Latch()
         self._ended = Latch()
-        self._closing = False
+        self.closing = False
+        self._given_up: list[Task] = []  # see shutdown()
         self._fault: BaseException | None = None  # what kept it from starting, or ended it
         self.forked = False
 
@@ -134,7 +135,7 @@ class Runtime:
     def forget(self, task: Task) -> None:
         """The task has ended. Executor's thread only."""
         self._tasks.pop(task.id, None)
-        if self._closing:
+        if self.closing:
             self._go_on_ending()
 
     # -- reaching the executor: any thread ---------------------------------------------------
@@ -160,9 +161,10 @@ class Runtime:
         Raises RuntimeClosed if the runtime is about to end, and the OSError or RuntimeError
         that keeps it from starting.
         """
-        if self._closing:
+        if self.closing:
             raise RuntimeClosed(self.gone or "the runtime is being shut down")
         if not self._started.opened and current.thread.runtime is not self:
+            lifecycle.runtime_begins(self)
             try:
                 self.executor.start_thread()
             except RuntimeError as error:
@@ -177,7 +179,6 @@ class Runtime:
         """Executor's thread, first of all."""
         self.reactor.start()
         sys.set_asyncgen_hooks(self._generators.add, self._finalize_generator)
-        lifecycle.runtime_begins(self)
         self._started.open()
 
     # -- the end ---------------------------------------------------------------------------------
@@ -187,11 +188,12 @@ class Runtime:
         seconds = -1 if timeout is None else to_timeout(timeout, "timeout")
         if current.thread.runtime is not None:
             raise WouldDeadlock("shutdown() on the executor's thread would wait for itself")
-        if not self._started.opened:
+        if not self.executor.claimed:
             return
-        self._closing = True
+        self.closing = True
         self.publish(self._begin_ending)
         if not self._ended.wait_blocking(seconds):
+            self.executor.stop()  # in the midst of a batch; and the next line, if it sleeps
             self.publish(self.executor.stop)
             if not self._ended.wait_blocking(_STUCK_SECONDS):
                 self._give_up()
@@ -208,7 +210,8 @@ class Runtime:
         """No task is left: close the async generators, and when those tasks have ended, stop."""
         if self._tasks:
             return
-        generators, self._generators = list(self._generators), weakref.WeakSet()
+        generators = list(self._generators)
+        self._generators.clear()
         for generator in generators:
             self._close_generator(generator)
         if not generators:
@@ -217,8 +220,10 @@ class Runtime:
     def _give_up(self) -> None:
         """The executor is stuck in a task. Nobody else shall be: fail all handles. Any thread."""
         self._leave("the runtime has been shut down, while a task did not give way")
-        for task in self.tasks():
+        self._given_up += self.tasks()
+        for task in self._given_up:
             self._abandon(task)
+        self._report_unclaimed()
 
     def end(self, fault: BaseException | None) -> None:
         """Executor's thread, last of all.
@@ -230,9 +235,9 @@ class Runtime:
         open that and then empty the queue. Whoever is second finds the other's work.
         """
         sys.set_asyncgen_hooks(None, None)
-        self._closing = True
+        self.closing = True
         self._fault = fault
-        live = [*{*self._tasks.values(), *self.run_queue.live()}]
+        live = {*self._tasks.values(), *self.run_queue.live()}
         self.reactor.stop()
         self.pool.close()
         # Before anybody hears from a handle that it is gone: so that their next spawn finds
@@ -244,13 +249,18 @@ class Runtime:
             report("the runtime has failed", error=fault)
         for task in live:
             self._abandon(task)
-        self.run_queue.clear()
-        for outcome in list(self.unclaimed.values()):
-            outcome.report_unclaimed()
-        self.executor.kept = [task for task in live if task.started]
+        for task in live:
+            self.run_queue.remove(task)
+        self._report_unclaimed()
+        live.update(self._given_up)
+        self.executor.kept = [task for task in live if task.started and not task.ended]
         self._started.open()
         self._ended.open()
         self._abandon_rest()
+
+    def _report_unclaimed(self) -> None:
+        for outcome in list(self.unclaimed.values()):
+            outcome.report_unclaimed()
 
     def _leave(self, why: str) -> None:
         self.gone = self.gone or why
@@ -271,16 +281,19 @@ class Runtime:
 
     def close_for_good(self, why: str) -> None:
         """Be the default runtime from now on, and refuse."""
-        self._leave(why)
-        self._closing = True
+        self.gone = why
+        self.closing = True
         _default[None] = self
 
     def stay_behind(self) -> None:
         """This process is a fork, and the threads are in the parent. See lifecycle.py."""
         self.forked = True
         self.gone = "it stayed behind in the parent when this process was forked"
-        self._closing = True
-        self._ended.opened = True  # its waiters, if any, were other threads
+        self.closing = True
+        # Who waits for these are other threads, or this one, if a signal handler forked.
+        self._started.open()
+        self._ended.open()
+        self.run_queue.stay_behind()
         self.run_queue = RunQueue()  # what was published is the parent's to do
         self.reactor.stay_behind()
         if _default.get(None) is self:

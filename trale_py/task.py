@@ -18,6 +18,7 @@ from .coroutine import foreign, is_unstarted
 from .errors import Cancelled, TaskCancelled
 from .future import PENDING
 from .outcome import Outcome
+from .report import report
 from .scope_tree import ScopeTree
 from .seam import Context, Waker
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 # always ready would otherwise never give way. The figure is Tokio's, and not critical:
 # large enough that giving way costs nothing by comparison, small enough to be short.
 BUDGET = 128
+
+# How often a task is thrown the same cancellation before it is said. Cleaning up may well take
+# several awaits that are cancelled each; a hundred are a loop.
+SWALLOWED = 100
 
 
 class Group(Protocol):
@@ -49,12 +54,14 @@ class Task:
         "_error",
         "_started",
         "_throw",
+        "_thrown_in",
+        "_throws",
+        "_unsettled",
         "_value",
         "coro",
         "cx",
         "group",
         "info",
-        "outcome",
         "parent_id",
         "root",
         "runtime",
@@ -72,7 +79,7 @@ class Task:
         self.runtime = runtime
         self.coro = coro
         self.info = outcome.task
-        self.outcome: Outcome[Any] | None = outcome  # None once it is settled
+        self._unsettled: list[Outcome[Any]] = [outcome]  # who pops it settles the task
         self.parent_id = parent_id
         self.cx = Context(Waker(runtime.run_queue, outcome.task.id), runtime)
         self.scope: ScopeTree | None = None  # the innermost, where the task is now
@@ -83,6 +90,8 @@ class Task:
         self._ended = False
         self._value: object = None
         self._error: BaseException | None = None
+        self._thrown_in: ScopeTree | None = None  # the scope that Cancelled was last thrown for,
+        self._throws = 0  # and how often
         self._throw: BaseException | None = None  # at the next poll, instead of resuming
 
     @property
@@ -96,7 +105,7 @@ class Task:
     @property
     def state(self) -> str:
         """``"queued"``, ``"running"``, ``"waiting"`` or ``"finished"``, as of this moment."""
-        if self.outcome is None:
+        if not self._unsettled:
             return "finished"
         if self.runtime.executor.polling is self:
             return "running"
@@ -116,7 +125,9 @@ class Task:
             if self.cx.cancelled:
                 # It is at a checkpoint: a task is nowhere else between two polls. What it waits
                 # for may be ready by now; that is not asked any more, its drop() gives it back.
-                self._throw = Cancelled.because(self.innermost().why())
+                scope = self.innermost()
+                self._throw = Cancelled.because(scope.why())
+                self._count_throws(scope)
             error, self._throw = self._throw, None
             if not self._started:
                 self._check_unstarted()
@@ -140,9 +151,26 @@ class Task:
             error = yielded = None
         return self._ended
 
+    def _count_throws(self, scope: ScopeTree) -> None:
+        if scope is not self._thrown_in:
+            self._thrown_in, self._throws = scope, 0
+        self._throws += 1
+        # At the end of the runtime nobody is there to mend it, and the task is left in any case.
+        if self._throws == SWALLOWED and not self.runtime.closing:
+            report(
+                "task %d (%s), spawned at %s, seems to swallow its cancellation: "
+                "it was cancelled %d times in the same scope, and goes on",
+                *self.info,
+                SWALLOWED,
+            )
+
     @property
     def started(self) -> bool:
         return self._started
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
 
     @property
     def error(self) -> BaseException | None:
@@ -158,14 +186,15 @@ class Task:
         """
         value, self._value = self._value, None
         error, self._error = self._error, None
-        if self.outcome is None:  # given up meanwhile, see Runtime.shutdown
+        outcome = self._take_outcome()
+        if outcome is None:  # given up meanwhile, see Runtime.shutdown
             return
         if error is None:
-            self._end().succeed(value)
+            outcome.succeed(value)
         elif isinstance(error, Cancelled):
             cancelled = TaskCancelled(error.reason)
             cancelled.__cause__ = error
-            self._end().cancel(cancelled)
+            outcome.cancel(cancelled)
         else:
             if error.__traceback__ is not None:
                 error.__traceback__ = error.__traceback__.tb_next  # without the frame of poll()
@@ -173,13 +202,14 @@ class Task:
                 self.coro.close()
             if self.group is not None:
                 self.group.child_failed(error)
-            self._end().fail(error, report=self.group is None)
+            outcome.fail(error, report=self.group is None)
         self._leave_group()
 
     def abandon(self, error: BaseException) -> None:
-        """The runtime ends, and the task has not."""
-        if self.outcome is not None:
-            self._end().fail(error, report=False)
+        """The runtime ends, and the task has not. Any thread, if the executor is stuck."""
+        outcome = self._take_outcome()
+        if outcome is not None:
+            outcome.fail(error, report=False)
             self._leave_group()
 
     def _leave_group(self) -> None:
@@ -187,15 +217,21 @@ class Task:
         if group is not None:
             group.child_ended(self)
 
-    def _end(self) -> Outcome[Any]:
-        outcome, self.outcome = self.outcome, None
-        assert outcome is not None, "a task ends once"
-        if self.root is not None:
-            while self._ended and self.scope is not None and self.scope is not self.root:
+    def _take_outcome(self) -> Outcome[Any] | None:
+        """What is to be settled. None: somebody else has taken it.
+
+        R15: a task that did not give way may end at the very moment when a shutdown gives it up,
+        in another thread. Both come here; it goes to who pops it, and its error to nobody else.
+        """
+        if self._ended and self.root is not None:
+            while self.scope is not None and self.scope is not self.root:
                 self.scope.leave()  # it was entered and never left; its deadline's timer must go
             self.root.unlink()
-            self.root = self.scope = None
-        return outcome
+            self.root = self.scope = self._thrown_in = None
+        try:
+            return self._unsettled.pop()
+        except IndexError:
+            return None
 
     # -- cancellation ---------------------------------------------------------------------------
 
@@ -216,7 +252,7 @@ class Task:
 
     def cancel(self, reason: object) -> None:
         """Cancel the task's outermost scope. Executor's thread only."""
-        if self.outcome is not None:
+        if self._unsettled:
             self.innermost()
             assert self.root is not None
             self.root.deliver(reason)

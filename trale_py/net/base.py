@@ -14,6 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
 
+from .. import current
 from ..errors import ClosedResourceError, RuntimeClosed
 from ..future import Future
 from ..report import report
@@ -101,15 +102,23 @@ class BaseSocket:
         if self._io.closed:
             raise ClosedResourceError(f"this {type(self).__name__} was closed")
 
+    def _check_runtime(self) -> None:
+        """RuntimeClosed in a task of another runtime than the one that has the socket.
+
+        Whatever an operation does without the kernel is subject to it too: a child of a fork
+        has the parent's buffers and claims, and could half-close the parent's connection.
+        """
+        cx = current.thread.context
+        if cx is not None and self._runtime not in (None, cx.runtime):
+            raise RuntimeClosed(
+                f"this {type(self).__name__} belongs to another runtime"
+                f" ({self._runtime.gone or 'which is running'})"
+            )
+
     def _attach(self, runtime: Runtime) -> Source:
         """The socket's source, registered if it is not yet."""
-        if self._runtime is not runtime:
-            if self._runtime is not None:
-                raise RuntimeClosed(
-                    f"this {type(self).__name__} belongs to another runtime"
-                    f" ({self._runtime.gone or 'which is running'})"
-                )
-            self._runtime = runtime
+        self._check_runtime()
+        self._runtime = runtime
         self._check_open()
         if self._io.source is None:
             self._io.source = runtime.reactor.attach(self._sock.fileno())

@@ -114,13 +114,14 @@ class Operation(Future[T]):
 
     def poll(self, cx: Context) -> Ready[T] | Pending:
         try:
+            source = self._owner._attach(cx.runtime)
             if not self._begun:
                 self._begun = True
                 found = self._begin()
                 if found is not None:
                     self.drop()
                     return found
-            return self._try(cx)
+            return self._try(cx, source)
         except BaseException:
             self.drop()
             raise
@@ -137,9 +138,8 @@ class Operation(Future[T]):
         """After a call. None: go on."""
         return Ready(result)
 
-    def _try(self, cx: Context) -> Ready[T] | Pending:
+    def _try(self, cx: Context, source: Source) -> Ready[T] | Pending:
         owner = self._owner
-        source = owner._attach(cx.runtime)
         direction = self._direction = source.write if self._writing else source.read
         while True:
             owner._check_open()

@@ -60,7 +60,7 @@ class BaseStream(BaseSocket):
         Otherwise as ``read``.
         """
         _check_count(n)
-        with self._reader:
+        with self._side(self._reader):
             await self._no_wait()
             while len(self._io.buffer) < n:
                 if not await self._fill():
@@ -80,7 +80,7 @@ class BaseStream(BaseSocket):
         if not delimiter:
             raise ValueError("sep is empty; it has to have at least one byte")
         _check_count(limit)
-        with self._reader:
+        with self._side(self._reader):
             await self._no_wait()
             searched = 0
             while True:
@@ -134,13 +134,17 @@ class BaseStream(BaseSocket):
 
         BusyResourceError while another task writes. Nothing happens if the connection is gone.
         """
-        with self._writer:
+        with self._side(self._writer):
             await self._no_wait()
             try:
                 self._sock.shutdown(socket.SHUT_WR)
             except OSError as error:
                 if error.errno != errno.ENOTCONN:
                     raise
+
+    def _side(self, claim: Claim) -> Claim:
+        self._check_runtime()
+        return claim
 
     async def _no_wait(self) -> None:
         """What an operation awaits that may find all it needs without the kernel."""
