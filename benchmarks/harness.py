@@ -34,7 +34,7 @@ class Row:
     lower_is_better: bool = False
     at_least: Mapping[str, float] = field(default_factory=dict)  # ratio to each peer
     limit: float | None = None  # what our own figure has to reach, whatever the peers'
-    ratios: bool = True
+    ratios: bool = True  # whether it makes sense to divide these figures
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,13 @@ class Rounds:
         return statistics.median(figures[figure] for figures in self.figures[contender])
 
     def ratios(self, row: Row, peer: str) -> list[float]:
-        """Above 1, ours is better. In order."""
+        """Above 1, ours is better. In order; none if they would mean nothing."""
+        if peer == OURS or OURS not in self.figures:
+            return []
         pairs = zip(self.figures[OURS], self.figures[peer], strict=True)
         both = [(ours[row.figure], theirs[row.figure]) for ours, theirs in pairs]
+        if not row.ratios or any(figure <= 0 for pair in both for figure in pair):
+            return []
         return sorted(b / a if row.lower_is_better else a / b for a, b in both)
 
 
@@ -143,6 +147,19 @@ def server(name: str, protocol: str, main: str = "idle") -> Iterator[tuple[int, 
         yield said(line)["port"], process.pid
     finally:
         process.kill()
+        process.communicate()
+
+
+@contextmanager
+def idle_connections(port: int, count: int) -> Iterator[None]:
+    """So many connections to a server, all of which it has accepted."""
+    process = start([program("load"), "idle", str(port), f"-c{count}"])
+    try:
+        assert process.stdout is not None
+        if process.stdout.readline() != "connected\n":
+            finish(process)
+        yield
+    finally:
         process.communicate()
 
 

@@ -18,15 +18,14 @@ Results = list[tuple[Measurement, Rounds]]
 
 
 def met(row: Row, rounds: Rounds, peer: str) -> bool | None:
-    """Whether the target is reached, to the two digits that are shown; None if there is none."""
-    if peer == OURS:
-        if row.limit is None:
-            return None
+    """Whether the target is reached, in the two digits that are shown; None if there is none."""
+    if peer == OURS and row.limit is not None:
         ours = rounds.median(OURS, row.figure)
         return ours <= row.limit if row.lower_is_better else ours >= row.limit
-    if peer not in row.at_least:
+    ratios = rounds.ratios(row, peer)
+    if peer not in row.at_least or not ratios:
         return None
-    return round(statistics.median(rounds.ratios(row, peer)), 2) >= row.at_least[peer]
+    return round(statistics.median(ratios), 2) >= row.at_least[peer]
 
 
 def target(row: Row, peer: str) -> str:
@@ -46,11 +45,10 @@ def table(measurement: Measurement, rounds: Rounds) -> Iterator[str]:
         yield f"{row.title}, {row.unit}"
         for peer in rounds.figures:
             line = f"  {peer:19}{number(rounds.median(peer, row.figure)):>12}"
-            if peer != OURS and row.ratios and OURS in rounds.figures:
-                ratios = rounds.ratios(row, peer)
+            if ratios := rounds.ratios(row, peer):
                 spread = f"({ratios[0]:.2f}-{ratios[-1]:.2f})"
                 line += f"{statistics.median(ratios):>9.2f}x {spread:15}"
-            if OURS in rounds.figures and (reached := met(row, rounds, peer)) is not None:
+            if (reached := met(row, rounds, peer)) is not None:
                 line = f"{line:60} {target(row, peer):24} {'met' if reached else 'NOT MET'}"
             yield line.rstrip()
         for peer, why in rounds.missing.items():
@@ -63,7 +61,6 @@ def summary(results: Results) -> str:
         met(row, rounds, peer)
         for measurement, rounds in results
         for row in measurement.rows
-        if OURS in rounds.figures
         for peer in rounds.figures
     ]
     return f"{verdicts.count(True)} of {len(verdicts) - verdicts.count(None)} targets are met."
@@ -110,12 +107,12 @@ def as_json(about: dict[str, Any], results: Results) -> str:
             "ratios": {
                 peer: rounds.ratios(row, peer)
                 for peer in rounds.figures
-                if peer != OURS and row.ratios and OURS in rounds.figures
+                if rounds.ratios(row, peer)
             },
             "targets": {
                 peer: {"target": target(row, peer), "met": reached}
                 for peer in rounds.figures
-                if OURS in rounds.figures and (reached := met(row, rounds, peer)) is not None
+                if (reached := met(row, rounds, peer)) is not None
             },
             "missing": rounds.missing,
         }

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 import report
 from harness import HERE, Measurement, run
 from programs import BUILD
-from rows import FULL, QUICK, Scale, spawn, tcp
+from rows import FULL, QUICK, Scale, idle, sleep, spawn, tcp, udp
 
-FAMILIES = [tcp, spawn]
+FAMILIES = [tcp, udp, spawn, sleep, idle]
 
 
 def chosen(scale: Scale, only: str | None, peers: str | None) -> Iterator[Measurement]:
@@ -54,9 +54,16 @@ def main() -> None:
     print(report.summary(results))
 
     whole = not (args.quick or args.only or args.peers)
+    BUILD.mkdir(exist_ok=True)
     data = HERE / "results.json" if whole else BUILD / "results.json"
-    data.parent.mkdir(exist_ok=True)
     data.write_text(report.as_json(about, results))
+    try:
+        import plot
+    except ModuleNotFoundError as error:
+        print(f"No plot: {error.name} is not installed.")
+        return
+    subtitle = "{engine} engine, Python {python}, {machine}".format(**about)
+    plot.draw(results, (HERE.parent / "docs" if whole else BUILD) / "benchmarks.svg", subtitle)
 
 
 if __name__ == "__main__":

@@ -36,9 +36,9 @@ def children(peer: Any, count: int, at_once: int) -> dict[str, float]:
     return rate(lambda n: peer.children(n, at_once), count)
 
 
-def memory(field: str) -> int:
+def memory(field: str, pid: int | str = "self") -> int:
     """VmRSS, or VmHWM for its peak, in bytes; rusage would have the parent's peak in it."""
-    status = Path("/proc/self/status").read_text()
+    status = Path(f"/proc/{pid}/status").read_text()
     match = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
     assert match
     return 1024 * int(match[1])

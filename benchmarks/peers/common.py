@@ -9,7 +9,8 @@ from threading import Thread
 from typing import Any
 
 CHUNK = 65536  # the most that an echo server reads at once
-ACK_EVERY = 64  # see load.c
+ACK_EVERY = 64  # datagrams of a flood; see load.c
+ACK = b"."  # asyncio sends no empty datagrams
 
 Server = tuple[int, Callable[[], Any]]  # its port, and what waits for its end
 

@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from threading import Thread
 from typing import Any
 
-from .common import ACK_EVERY, CHUNK, Server, nothing, time_sleeps
+from .common import ACK, ACK_EVERY, CHUNK, Server, nothing, time_sleeps
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -45,7 +45,7 @@ class TakeFlood(EchoDatagrams):
         self.taken += 1
         if self.taken == ACK_EVERY:
             self.taken = 0
-            self.transport.sendto(b"", addr)
+            self.transport.sendto(ACK, addr)
 
 
 class Asyncio:

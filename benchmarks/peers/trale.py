@@ -5,7 +5,7 @@ from __future__ import annotations
 from trale_py import TcpListener, TcpStream, UdpSocket, block_on, sleep, spawn
 
 from . import NotAvailable
-from .common import ACK_EVERY, CHUNK, Server, nothing, time_sleeps
+from .common import ACK, ACK_EVERY, CHUNK, Server, nothing, time_sleeps
 
 
 async def echo(stream: TcpStream) -> None:
@@ -29,7 +29,7 @@ async def take_flood_one_by_one(sock: UdpSocket) -> None:
     while True:
         for _ in range(ACK_EVERY):
             _, addr = await sock.recv_from()
-        await sock.send_to(b"", addr)
+        await sock.send_to(ACK, addr)
 
 
 async def take_flood(sock: UdpSocket) -> None:
@@ -39,7 +39,7 @@ async def take_flood(sock: UdpSocket) -> None:
         taken += len(batch)
         if taken >= ACK_EVERY:
             taken -= ACK_EVERY
-            await sock.send_to(b"", batch[-1][1])
+            await sock.send_to(ACK, batch[-1][1])
 
 
 class Trale:

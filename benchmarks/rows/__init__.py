@@ -17,4 +17,4 @@ class Scale:
 
 
 FULL = Scale(seconds=1, tasks=20_000, sleepers=(100_000, 1_000_000), sleep=1, idle=10_000)
-QUICK = Scale(seconds=0.1, tasks=1_000, sleepers=(5_000,), sleep=0.1, idle=500)
+QUICK = Scale(seconds=0.2, tasks=2_000, sleepers=(5_000,), sleep=0.1, idle=500)

@@ -62,7 +62,7 @@ def measurements(scale: Scale) -> Iterator[Measurement]:
         partial(echo, main="busy", c=50, s=64, t=scale.seconds),
         [
             Row(
-                "TCP echo 64 B, 50 connections, main thread busy",
+                "TCP echo 64 B, main thread busy",
                 "rate",
                 "msg/s",
                 at_least={"asyncio": 20, "uvloop": 20},
