@@ -20,6 +20,7 @@ from programs import HERE, program
 
 OURS = "trale_py"
 LIMIT = "C epoll"  # the peer that is epoll_server.c
+PATIENCE = 600  # seconds; a million sleepers take some of them a minute
 
 Figures = dict[str, float]
 
@@ -45,7 +46,6 @@ class Measurement:
     contenders: Sequence[str]
     measure: Callable[[str], Figures]
     rows: Sequence[Row]
-    most_rounds: int = 100
 
 
 @dataclass
@@ -80,7 +80,7 @@ class Failed(Exception):
 def run(measurement: Measurement, rounds: int) -> Rounds:
     """Every contender in every round, in turn; those that cannot do it are left out."""
     done = Rounds({contender: [] for contender in measurement.contenders})
-    for number in range(min(rounds, measurement.most_rounds)):
+    for number in range(rounds):
         order = list(done.figures)
         for contender in reversed(order) if number % 2 else order:
             try:
@@ -105,8 +105,13 @@ def start(command: Sequence[str]) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    with process:
-        out, err = process.communicate()
+    try:
+        out, err = process.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"no end after {PATIENCE} s") from None
+    finally:
+        process.kill()
+        process.communicate()
     if process.returncode:
         raise Failed(err.strip().rpartition("\n")[2] or f"exit status {process.returncode}")
     return out

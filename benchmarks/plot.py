@@ -49,6 +49,8 @@ def grouped(results: Results) -> list[Group]:
 def draw(results: Results, path: Path, subtitle: str) -> None:
     """Every row is a group of bars, one for each peer, with a mark where a target is."""
     groups = grouped(results)
+    if not groups:
+        return
     height = 2 + 0.15 * sum(len(bars) + 1.2 for _, bars in groups)
     figure = Figure(figsize=(10, height), layout="constrained")
     axes = figure.subplots()

@@ -34,7 +34,6 @@ def measurements(scale: Scale) -> Iterator[Measurement]:
                 ),
                 Row(f"{work}, memory each", "bytes", "bytes", True, dict.fromkeys(MANY[1:], 1)),
             ],
-            most_rounds=100 if count < 1_000_000 else 3,
         )
     yield Measurement(
         "sleep-short",

@@ -35,7 +35,7 @@ def measurements(scale: Scale) -> Iterator[Measurement]:
     yield Measurement(
         "spawn-round-trip",
         [*SCRIPT, "trio"],
-        partial(inside, "round_trips", [scale.tasks // 10]),
+        partial(inside, "round_trips", [scale.tasks // 2]),
         [Row("spawn().join() round trip", "us", "us", True, {"asyncio": 4, "uvloop": 4})],
     )
     for at_once, how in ((1, "one by one"), (1000, "1,000 at once")):

@@ -16,7 +16,10 @@ from harness import LIMIT, OURS, Figures, Measurement, Row, load, server
 from . import Scale
 
 SOME = [OURS, "asyncio", "uvloop", "uvloop Protocol", LIMIT]
-ALL = [*SOME, "asyncio Protocol", "trio", "curio", "anyio", "gevent", "threads"]
+ALL = [
+    *(OURS, "asyncio", "asyncio Protocol", "uvloop", "uvloop Protocol"),
+    *("trio", "curio", "anyio", "gevent", "threads", LIMIT),
+]
 
 
 def echo(contender: str, *, main: str = "idle", **options: float) -> Figures:
