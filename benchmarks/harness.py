@@ -11,7 +11,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from programs import HERE, program
 
 OURS = "trale_py"
-LIMIT = "C epoll"  # the peer that is epoll_server.c
+C_EPOLL = "C epoll"  # epoll_server.c: what the machine and the kernel can do
 PATIENCE = 600  # seconds; a million sleepers take some of them a minute
 
 Figures = dict[str, float]
@@ -36,6 +36,7 @@ class Row:
     at_least: Mapping[str, float] = field(default_factory=dict)  # ratio to each peer
     limit: float | None = None  # what our own figure has to reach, whatever the peers'
     ratios: bool = True  # whether it makes sense to divide these figures
+    of_rounds: Callable[[Iterable[float]], float] = statistics.median
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class Rounds:
     figures: dict[str, list[Figures]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
-    def median(self, contender: str, figure: str) -> float:
-        return statistics.median(figures[figure] for figures in self.figures[contender])
+    def figure(self, row: Row, contender: str) -> float:
+        return row.of_rounds(figures[row.figure] for figures in self.figures[contender])
 
     def ratios(self, row: Row, peer: str) -> list[float]:
         """Above 1, ours is better. In order; none if they would mean nothing."""
@@ -140,7 +141,7 @@ def inside(what: str, args: Sequence[float], name: str) -> Figures:
 @contextmanager
 def server(name: str, protocol: str, main: str = "idle") -> Iterator[tuple[int, int]]:
     """A contender that serves: its port and its process id."""
-    if name == LIMIT:
+    if name == C_EPOLL:
         process = start([program("epoll_server"), protocol])
     else:
         process = start(contender(name, "serve", protocol, main))
@@ -150,6 +151,10 @@ def server(name: str, protocol: str, main: str = "idle") -> Iterator[tuple[int, 
         if not line:
             finish(process)
         yield said(line)["port"], process.pid
+    except Failed:
+        if process.poll() is not None:
+            finish(process)  # it broke down first, and this raises what it said
+        raise
     finally:
         process.kill()
         process.communicate()

@@ -20,7 +20,7 @@ Results = list[tuple[Measurement, Rounds]]
 def met(row: Row, rounds: Rounds, peer: str) -> bool | None:
     """Whether the target is reached, in the two digits that are shown; None if there is none."""
     if peer == OURS and row.limit is not None:
-        ours = rounds.median(OURS, row.figure)
+        ours = rounds.figure(row, OURS)
         return ours <= row.limit if row.lower_is_better else ours >= row.limit
     ratios = rounds.ratios(row, peer)
     if peer not in row.at_least or not ratios:
@@ -44,7 +44,7 @@ def table(measurement: Measurement, rounds: Rounds) -> Iterator[str]:
     for row in measurement.rows:
         yield f"{row.title}, {row.unit}"
         for peer in rounds.figures:
-            line = f"  {peer:19}{number(rounds.median(peer, row.figure)):>12}"
+            line = f"  {peer:19}{number(rounds.figure(row, peer)):>12}"
             if ratios := rounds.ratios(row, peer):
                 spread = f"({ratios[0]:.2f}-{ratios[-1]:.2f})"
                 line += f"{statistics.median(ratios):>9.2f}x {spread:15}"
@@ -56,14 +56,17 @@ def table(measurement: Measurement, rounds: Rounds) -> Iterator[str]:
         yield ""
 
 
-def summary(results: Results) -> str:
+def summary(results: Results) -> Iterator[str]:
     verdicts = [
         met(row, rounds, peer)
         for measurement, rounds in results
         for row in measurement.rows
         for peer in rounds.figures
     ]
-    return f"{verdicts.count(True)} of {len(verdicts) - verdicts.count(None)} targets are met."
+    yield f"{verdicts.count(True)} of {len(verdicts) - verdicts.count(None)} targets are met."
+    for measurement, rounds in results:
+        if OURS in rounds.missing:
+            yield f"Nothing of {OURS} in {measurement.name}: {rounds.missing[OURS]}."
 
 
 def version(package: str) -> str | None:
@@ -85,6 +88,7 @@ def circumstances() -> dict[str, Any]:
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": f"{platform.machine()}, {os.cpu_count()} x {(cpus or ['unknown'])[0]}",
+        "load": round(os.getloadavg()[0], 2),  # of others, before the first row
         "kernel": platform.release(),
         "python": platform.python_version(),
         "trale_py": ours,

@@ -16,8 +16,8 @@ import sys
 from collections.abc import Iterator
 
 import report
-from harness import HERE, Measurement, run
-from programs import BUILD
+from harness import Measurement, run
+from programs import BUILD, HERE
 from rows import FULL, QUICK, Scale, idle, sleep, spawn, tcp, udp
 
 FAMILIES = [tcp, udp, spawn, sleep, idle]
@@ -51,7 +51,7 @@ def main() -> None:
         print(*report.table(measurement, rounds), sep="\n", flush=True)
     if not results:
         sys.exit(f"no row is called {args.only}")
-    print(report.summary(results))
+    print(*report.summary(results), sep="\n")
 
     whole = not (args.quick or args.only or args.peers)
     BUILD.mkdir(exist_ok=True)

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from harness import LIMIT, OURS, Figures, Measurement, Row, load, server
+from harness import C_EPOLL, OURS, Figures, Measurement, Row, load, server
 
 from . import Scale
 
-SOME = [OURS, "asyncio", "uvloop", "uvloop Protocol", LIMIT]
+SOME = [OURS, "asyncio", "uvloop", "uvloop Protocol", C_EPOLL]
 ALL = [
     *(OURS, "asyncio", "asyncio Protocol", "uvloop", "uvloop Protocol"),
-    *("trio", "curio", "anyio", "gevent", "threads", LIMIT),
+    *("trio", "curio", "anyio", "gevent", "threads", C_EPOLL),
 ]
 
 
@@ -36,7 +36,7 @@ def measurements(scale: Scale) -> Iterator[Measurement]:
             partial(echo, c=connections, s=64, t=scale.seconds),
             [
                 Row(work, "rate", "msg/s", at_least={"uvloop": 1.5, "uvloop Protocol": 1}),
-                Row(f"{work}, server CPU", "cpu_us", "us/msg", True, {LIMIT: 0.8}),
+                Row(f"{work}, server CPU", "cpu_us", "us/msg", True, {C_EPOLL: 0.8}),
             ],
         )
     for size, name, connections in ((16 << 10, "16 kB", 50), (1 << 20, "1 MB", 10)):
