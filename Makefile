@@ -13,7 +13,7 @@ help:
 	@echo "make demo    timers, joined tasks, TCP and UDP echo over real sockets"
 	@echo "make test    the tests, on $(PYTHON)"
 	@echo "make check   all that CI runs: format, lint, types, and the tests on every Python"
-	@echo "make bench   the same work under trale_py and its peers, in turn; 20 minutes"
+	@echo "make bench   the same work under trale_py and its peers, in turn; 25 minutes"
 	@echo "make clean   remove what the others have made"
 
 demo: $(VENV)/ready

@@ -23,6 +23,21 @@ C_EPOLL = "C epoll"  # epoll_server.c: what the machine and the kernel can do
 PATIENCE = 600  # seconds; a million sleepers take some of them a minute
 
 Figures = dict[str, float]
+Cpus = set[int] | None  # where a process may run; None: anywhere
+
+cpus: dict[str, Cpus] = {"server": None, "client": None}
+
+
+def pin() -> None:
+    """From now on the load generator has the last CPU, and idle scripts' servers the others.
+
+    The scheduler puts a server and its client on one CPU or on two as it likes. Waking across
+    CPUs costs far more, in a virtual machine above all, so without this a row may compare
+    places instead of contenders. The price: on two CPUs a server's threads have one.
+    """
+    *rest, last = sorted(os.sched_getaffinity(0))
+    if rest:
+        cpus.update(server=set(rest), client={last})
 
 
 @dataclass(frozen=True)
@@ -92,10 +107,10 @@ def run(measurement: Measurement, rounds: int) -> Rounds:
     return done
 
 
-def start(command: Sequence[str]) -> subprocess.Popen[str]:
+def start(command: Sequence[str], where: Cpus = None) -> subprocess.Popen[str]:
     """A process that imports trale_py from beside this directory, installed or not."""
     path = os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")]))
-    return subprocess.Popen(
+    process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -103,6 +118,9 @@ def start(command: Sequence[str]) -> subprocess.Popen[str]:
         text=True,
         env={**os.environ, "PYTHONPATH": path},
     )
+    if where:
+        os.sched_setaffinity(process.pid, where)  # before it has a second thread
+    return process
 
 
 def finish(process: subprocess.Popen[str]) -> str:
@@ -142,9 +160,10 @@ def inside(what: str, args: Sequence[float], name: str) -> Figures:
 def server(name: str, protocol: str, main: str = "idle") -> Iterator[tuple[int, int]]:
     """A contender that serves: its port and its process id."""
     if name == C_EPOLL:
-        process = start([program("epoll_server"), protocol])
+        command = [program("epoll_server"), protocol]
     else:
-        process = start(contender(name, "serve", protocol, main))
+        command = contender(name, "serve", protocol, main)
+    process = start(command, cpus["server"] if main == "idle" else None)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -176,5 +195,6 @@ def idle_connections(port: int, count: int) -> Iterator[None]:
 def load(kind: str, *args: str, **options: float) -> Figures:
     """The load generator's figures; the options are its own, by letter."""
     flags = [f"-{letter}{value}" for letter, value in options.items()]
-    figures: Figures = json.loads(finish(start([program("load"), kind, *args, *flags])))
+    process = start([program("load"), kind, *args, *flags], cpus["client"])
+    figures: Figures = json.loads(finish(process))
     return figures

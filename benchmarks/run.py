@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 
 import report
-from harness import Measurement, run
+from harness import Measurement, pin, run
 from programs import BUILD, HERE
 from rows import FULL, QUICK, Scale, idle, sleep, spawn, tcp, udp
 
@@ -39,10 +39,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="5, or 1 with --quick")
     parser.add_argument("--only", metavar="NAMES", help="rows that begin so: tcp,udp-flood")
     parser.add_argument("--peers", metavar="NAMES", help="trale_py,asyncio")
+    parser.add_argument(
+        "--pin", action="store_true", help="client and servers on CPUs of their own"
+    )
     parser.add_argument("--quick", action="store_true", help="a little of everything")
     args = parser.parse_args()
+    if args.pin:
+        pin()
 
-    about = report.circumstances()
+    about = {**report.circumstances(), "pinned": args.pin}
     print(*(f"{what}: {value}" for what, value in about.items()), "", sep="\n", flush=True)
     results: report.Results = []
     for measurement in chosen(QUICK if args.quick else FULL, args.only, args.peers):
