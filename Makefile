@@ -17,7 +17,7 @@ help:
 	@echo "make demo    timers, joined tasks, TCP and UDP echo over real sockets"
 	@echo "make test    the tests, on $(PYTHON)"
 	@echo "make check   all that CI runs: format, lint, types, and the tests on every Python"
-	@echo "make bench   the same work under trale_py, asyncio and uvloop, side by side"
+	@echo "make bench   the same work under trale_py and its peers, in turn; 25 minutes"
 	@echo "make clean   remove what the others have made"
 
 demo: $(VENV)/ready
@@ -53,9 +53,10 @@ $(VENV)/ready: $(BUILD)
 
 bench: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
-	$(BIN)/python benchmarks/compare.py
+	$(BIN)/python benchmarks/run.py
 
 clean:
 	rm -f trale_py/*.so trale_py/*/*.so
-	rm -rf .venv .venv-* build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* build benchmarks/build dist *.egg-info
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

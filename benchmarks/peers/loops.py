@@ -1,0 +1,123 @@
+"""asyncio and uvloop: one loop, run for ever in a background thread.
+
+Streams are their counterpart to plain await code; Protocols, with callbacks, are the fastest
+that they have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import run_coroutine_threadsafe
+from collections.abc import Coroutine
+from threading import Thread
+from typing import Any
+
+from .common import ACK, ACK_EVERY, CHUNK, Server, nothing, time_sleeps
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(CHUNK):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+
+
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+class EchoDatagrams(asyncio.DatagramProtocol):
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.transport.sendto(data, addr)
+
+
+class TakeFlood(EchoDatagrams):
+    taken = 0
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.taken += 1
+        if self.taken == ACK_EVERY:
+            self.taken = 0
+            self.transport.sendto(ACK, addr)
+
+
+class Asyncio:
+    def __init__(self) -> None:
+        self.loop = self.new_loop()
+        self.thread = Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.new_event_loop()
+
+    def call(self, coro: Coroutine[Any, Any, Any]) -> Any:
+        return run_coroutine_threadsafe(coro, self.loop).result()
+
+    def tcp_echo(self) -> Server:
+        self.server = self.call(asyncio.start_server(echo, "127.0.0.1", 0))
+        return self.server.sockets[0].getsockname()[1], self.thread.join
+
+    def datagrams(self, protocol: type[asyncio.DatagramProtocol]) -> Server:
+        endpoint = self.loop.create_datagram_endpoint(protocol, ("127.0.0.1", 0))
+        self.transport, _ = self.call(endpoint)
+        return self.transport.get_extra_info("sockname")[1], self.thread.join
+
+    def udp_echo(self) -> Server:
+        return self.datagrams(EchoDatagrams)
+
+    def udp_flood(self) -> Server:
+        return self.datagrams(TakeFlood)
+
+    def spawn_and_join(self, count: int) -> None:
+        loop = self.loop
+        for future in [run_coroutine_threadsafe(nothing(), loop) for _ in range(count)]:
+            future.result()
+
+    def round_trips(self, count: int) -> None:
+        for _ in range(count):
+            run_coroutine_threadsafe(nothing(), self.loop).result()
+
+    def children(self, count: int, at_once: int) -> None:
+        async def main() -> None:
+            for _ in range(count // at_once):
+                for task in [asyncio.create_task(nothing()) for _ in range(at_once)]:
+                    await task
+
+        self.call(main())
+
+    def sleepers(self, count: int, seconds: float) -> None:
+        async def main() -> None:
+            for task in [asyncio.create_task(sleeper()) for _ in range(count)]:
+                await task
+
+        async def sleeper() -> None:
+            await asyncio.sleep(seconds)
+
+        self.call(main())
+
+    def short_sleeps(self, count: int, seconds: float) -> list[float]:
+        return self.call(time_sleeps(asyncio.sleep, count, seconds))
+
+
+class AsyncioProtocol(Asyncio):
+    def tcp_echo(self) -> Server:
+        self.server = self.call(self.loop.create_server(Echo, "127.0.0.1", 0))
+        return self.server.sockets[0].getsockname()[1], self.thread.join
+
+
+class Uvloop(Asyncio):
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        import uvloop
+
+        return uvloop.new_event_loop()
+
+
+class UvloopProtocol(AsyncioProtocol, Uvloop):
+    pass

@@ -1,0 +1,75 @@
+"""The benchmarks: trale_py beside its peers.
+
+    make bench      or      python benchmarks/run.py [--rounds 5] [--only tcp,spawn-join]
+
+Prints, for each row, everybody's median and how trale_py compares: above 1x it is better,
+whatever the unit; in brackets the worst and the best round. A run of everything is written to
+benchmarks/results.json and docs/benchmarks.svg, any other (with --quick, --only or --peers) to
+benchmarks/build/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Iterator
+
+import report
+from harness import Measurement, pin, run
+from programs import BUILD, HERE
+from rows import FULL, QUICK, Scale, idle, sleep, spawn, tcp, udp
+
+FAMILIES = [tcp, udp, spawn, sleep, idle]
+
+
+def chosen(scale: Scale, only: str | None, peers: str | None) -> Iterator[Measurement]:
+    for family in FAMILIES:
+        for measurement in family.measurements(scale):
+            if only and not measurement.name.startswith(tuple(only.split(","))):
+                continue
+            if peers:
+                names = [name for name in measurement.contenders if name in peers.split(",")]
+                measurement = dataclasses.replace(measurement, contenders=names)
+            yield measurement
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, help="5, or 1 with --quick")
+    parser.add_argument("--only", metavar="NAMES", help="rows that begin so: tcp,udp-flood")
+    parser.add_argument("--peers", metavar="NAMES", help="trale_py,asyncio")
+    parser.add_argument(
+        "--pin", action="store_true", help="client and servers on CPUs of their own"
+    )
+    parser.add_argument("--quick", action="store_true", help="a little of everything")
+    args = parser.parse_args()
+    if args.pin:
+        pin()
+
+    about = {**report.circumstances(), "pinned": args.pin}
+    print(*(f"{what}: {value}" for what, value in about.items()), "", sep="\n", flush=True)
+    results: report.Results = []
+    for measurement in chosen(QUICK if args.quick else FULL, args.only, args.peers):
+        rounds = run(measurement, args.rounds or (1 if args.quick else 5))
+        results.append((measurement, rounds))
+        print(*report.table(measurement, rounds), sep="\n", flush=True)
+    if not results:
+        sys.exit(f"no row is called {args.only}")
+    print(*report.summary(results), sep="\n")
+
+    whole = not (args.quick or args.only or args.peers)
+    BUILD.mkdir(exist_ok=True)
+    data = HERE / "results.json" if whole else BUILD / "results.json"
+    data.write_text(report.as_json(about, results))
+    try:
+        import plot
+    except ModuleNotFoundError as error:
+        print(f"No plot: {error.name} is not installed.")
+        return
+    subtitle = "{engine} engine, Python {python}, {machine}".format(**about)
+    plot.draw(results, (HERE.parent / "docs" if whole else BUILD) / "benchmarks.svg", subtitle)
+
+
+if __name__ == "__main__":
+    main()

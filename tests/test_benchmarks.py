@@ -1,0 +1,49 @@
+"""The benchmarks run: a little of each kind, so that they cannot rot. No figure is judged here."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+def bench(*args: str) -> str:
+    result = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "run.py"), "--quick", *args],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="the load generator is written in C")
+def test_servers_under_load() -> None:
+    out = bench("--only", "tcp-64-10,udp-echo", "--peers", "trale_py,asyncio,C epoll")
+    assert "TCP echo 64 B, 10 connections, msg/s\n  trale_py" in out
+    assert "UDP echo 64 B, 50 clients, datagrams/s\n  trale_py" in out
+    results = json.loads((BENCHMARKS / "build" / "results.json").read_text())
+    for row in results["rows"]:
+        assert row["missing"] == {}
+        assert set(row["rounds"]) == {"trale_py", "asyncio", "C epoll"}
+        assert set(row["ratios"]) == {"asyncio", "C epoll"}
+
+
+def test_tasks_and_timers() -> None:
+    out = bench("--rounds", "2", "--only", "spawn-join,sleepers", "--peers", "trale_py,asyncio")
+    assert "spawn and join from a script, tasks/s\n  trale_py" in out
+    assert "targets are met" in out
+
+
+def test_what_is_not_there_is_left_out_with_a_word() -> None:
+    out = bench("--only", "spawn-join", "--peers", "asyncio,nobody")
+    assert "asyncio" in out
+    assert "0 of 0 targets are met" in out
