@@ -16,6 +16,22 @@ static PyObject *name_cx, *name_wake;
 
 /* ---- Waker ---------------------------------------------------------------------------------- */
 
+static Waker *make_waker(PyTypeObject *type, RunQueue *run_queue, PyObject *task_id)
+{
+    Waker *self = (Waker *)PyType_GenericAlloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    self->cell = trale_cell_new(NULL, KIND_TASK);
+    if (self->cell == NULL) {
+        DECREF(self);
+        PyErr_NoMemory();
+        return NULL;
+    }
+    self->run_queue = NEWREF(RunQueue, run_queue);
+    self->task_id = Py_NewRef(task_id);
+    return self;
+}
+
 static PyObject *Waker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"run_queue", "task_id", NULL};
@@ -23,17 +39,7 @@ static PyObject *Waker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O:Waker", names, trale_RunQueue, &run_queue,
                                      &task_id))
         return NULL;
-    Waker *self = (Waker *)PyType_GenericAlloc(type, 0);
-    if (self == NULL)
-        return NULL;
-    self->cell = trale_cell_new(NULL, KIND_TASK);
-    if (self->cell == NULL) {
-        DECREF(self);
-        return PyErr_NoMemory();
-    }
-    self->run_queue = NEWREF(RunQueue, run_queue);
-    self->task_id = Py_NewRef(task_id);
-    return (PyObject *)self;
+    return (PyObject *)make_waker(type, (RunQueue *)run_queue, task_id);
 }
 
 static void Waker_dealloc(Waker *self)
@@ -363,6 +369,21 @@ static Waker *waker_of(PyObject *task)
     return waker;
 }
 
+static PyObject *RunQueue_context(RunQueue *self, PyObject *args)
+{
+    PyObject *task_id, *runtime;
+    if (!PyArg_ParseTuple(args, "OO:context", &task_id, &runtime))
+        return NULL;
+    Context *cx = (Context *)PyType_GenericAlloc(trale_Context, 0);
+    if (cx == NULL)
+        return NULL;
+    cx->runtime = Py_NewRef(runtime);
+    cx->waker = make_waker(trale_Waker, self, task_id);
+    if (cx->waker == NULL)
+        Py_CLEAR(cx);
+    return (PyObject *)cx;
+}
+
 static PyObject *RunQueue_push(RunQueue *self, PyObject *task)
 {
     Waker *waker = waker_of(task);
@@ -499,6 +520,7 @@ static Py_ssize_t RunQueue_length(RunQueue *self)
 }
 
 static PyMethodDef RunQueue_methods[] = {
+    {"context", (PyCFunction)RunQueue_context, METH_VARARGS, NULL},
     {"push", (PyCFunction)RunQueue_push, METH_O, NULL},
     {"call", (PyCFunction)RunQueue_call, METH_O, NULL},
     {"put_to_wait", (PyCFunction)RunQueue_put_to_wait, METH_O, NULL},

@@ -513,7 +513,7 @@ def test_a_join_handle_await_is_cancelled_as_the_task_ends(racers: Racers) -> No
         assert got in (CANCELLED, round_)
         assert outcome(other) == round_
         assert target.join(TIMEOUT) == round_  # who waited was cancelled, not the task
-        assert target._outcome.latch.waiters == {}
+        assert target._outcome.waiters == {}
     assert cancelled > 0
 
 

@@ -18,7 +18,7 @@ from trale_py import (
 from trale_py.latch import Latch, LatchWait
 from trale_py.net import base, plain_io
 from trale_py.net.plain_io import Io, Operation
-from trale_py.outcome import Outcome, TaskInfo
+from trale_py.outcome import Outcome
 from trale_py.poller import Poller
 from trale_py.run_queue import RunQueue
 from trale_py.source import Direction, Source
@@ -273,7 +273,7 @@ def test_R9_the_last_handle_goes_while_the_task_fails(caplog: Any) -> None:
     def attempt(at: Any) -> None:
         caplog.clear()
         unclaimed: dict[int, Any] = {}
-        made: Outcome[None] = Outcome(TaskInfo(1, "task", "file:1"), unclaimed)
+        made: Outcome[None] = Outcome(1, "task", None, unclaimed)
         asked: list[bool] = []
         interleaving = at(lambda: asked.append(made.abandon()))
         interleaving.run(lambda: made.fail(ValueError("nobody took me")))

@@ -226,7 +226,7 @@ def test_R8_join_races_with_the_end() -> None:
 @pytest.mark.parametrize("spins", [0, 10, 100, 1_000, 100_000])
 def test_H4_ctrl_c_ends_a_join_at_once_and_cancels_the_task(spins: int) -> None:
     gate = Gate()
-    waiters = gate.handle._outcome.latch.waiters
+    waiters = gate.handle._outcome.waiters
     sent_at = 0.0
 
     def interrupt() -> None:
@@ -252,7 +252,7 @@ def test_H4_ctrl_c_ends_a_join_at_once_and_cancels_the_task(spins: int) -> None:
 
 def test_another_exception_of_a_signal_handler_leaves_the_task_running() -> None:
     gate = Gate()
-    waiters = gate.handle._outcome.latch.waiters
+    waiters = gate.handle._outcome.waiters
 
     def handler(*_: object) -> None:
         raise ZeroDivisionError
@@ -302,9 +302,9 @@ def test_a_waiter_whose_coroutine_is_closed_leaves_no_entry() -> None:
 
         coro = waits()
         coro.send(None)
-        assert len(gate.handle._outcome.latch.waiters) == 1
+        assert len(gate.handle._outcome.waiters) == 1
         coro.close()
-        return len(gate.handle._outcome.latch.waiters)
+        return len(gate.handle._outcome.waiters)
 
     assert block_on(main()) == 0
     gate.open()

@@ -107,7 +107,7 @@ async def _timeout(seconds: Duration, awaitable: Source[T]) -> T:
             return await awaitable
         awaitable.check_awaitable()
         try:
-            await LatchWait(awaitable._outcome.latch)
+            await LatchWait(awaitable._outcome)
         except BaseException as error:
             await _end([awaitable], closed=isinstance(error, GeneratorExit))
             raise
@@ -196,7 +196,7 @@ async def _end(
         return
     with CancelScope(shield=True):
         for handle in running:
-            await LatchWait(handle._outcome.latch)
+            await LatchWait(handle._outcome)
     for handle in running:
         error = handle.exception()
         if error is not None and handle is not but and not handle.cancelled():

@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import sys
 from collections.abc import Coroutine
-from types import FrameType
+from types import CodeType, CoroutineType, FrameType
 from typing import Any, TypeVar
 
 from .future import Future
@@ -18,7 +18,7 @@ _PREFIX = __name__.rpartition(".")[0] + "."
 
 def as_coroutine(coro: object) -> Coroutine[Any, Any, Any]:
     """``coro`` as something that a task can run, or a TypeError that says what to do."""
-    if isinstance(coro, Coroutine):
+    if type(coro) is CoroutineType or isinstance(coro, Coroutine):
         return coro
     if isinstance(coro, Future):
         return _await(coro)
@@ -44,16 +44,31 @@ def name_of(coro: object) -> str:
     return name if isinstance(name, str) else type(coro).__qualname__
 
 
-def caller() -> str:
-    """Where in the user's code the spawn stands, as file:line."""
-    frame: FrameType | None = sys._getframe(1)
+# A place in somebody's code: the offset in the bytecode is at hand, the line has to be looked for.
+Site = tuple[CodeType, int]
+
+
+def caller() -> Site | None:
+    """Where in the user's code the spawn stands. For Runtime._spawn."""
+    frame: FrameType | None = sys._getframe(3)
     while frame is not None and frame.f_globals.get("__name__", "").startswith(_PREFIX):
         frame = frame.f_back
-    return "?" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    return None if frame is None else (frame.f_code, frame.f_lasti)
+
+
+def show_site(site: Site | None) -> str:
+    """``site`` as file:line."""
+    if site is None:
+        return "?"
+    code, offset = site
+    lines = [line for start, end, line in code.co_lines() if start <= offset < end]
+    return f"{code.co_filename}:{lines[0] if lines else '?'}"
 
 
 def is_unstarted(coro: Coroutine[Any, Any, Any]) -> bool:
     """Whether its first step is still to come."""
+    if type(coro) is CoroutineType:
+        return coro.cr_frame is not None and not coro.cr_suspended and not coro.cr_running
     frame = getattr(coro, "cr_frame", None)
     suspended = getattr(coro, "cr_suspended", False)  # compiled coroutines may have neither
     running = getattr(coro, "cr_running", False)

@@ -38,12 +38,12 @@ class JoinHandle(Generic[T]):
     @property
     def id(self) -> int:
         """The task's id, never used for another task of this runtime."""
-        return self._outcome.task.id
+        return self._outcome.id
 
     @property
     def name(self) -> str:
         """The task's name: as given to ``spawn``, or the coroutine's."""
-        return self._outcome.task.name
+        return self._outcome.name
 
     def cancel(self, reason: object = None) -> bool:
         """Cancel the task: its awaits raise Cancelled until it ends. False: it had ended.
@@ -60,7 +60,7 @@ class JoinHandle(Generic[T]):
 
     def done(self) -> bool:
         """Whether the task has ended, in whatever way."""
-        return self._outcome.latch.opened
+        return self._outcome.opened
 
     def join(self, timeout: Duration | None = None) -> T:
         """Wait in this thread for the task's end; return its value or raise its error.
@@ -77,9 +77,8 @@ class JoinHandle(Generic[T]):
                 "join() on the executor's thread would wait for itself; in a task: await the handle"
             )
         self._check_reachable()
-        latch = self._outcome.latch
         try:
-            in_time = latch.wait_blocking(seconds)
+            in_time = self._outcome.wait_blocking(seconds)
         except KeyboardInterrupt:
             self.cancel("Ctrl-C")
             raise
@@ -96,7 +95,7 @@ class JoinHandle(Generic[T]):
         A task that awaits its own handle gets RuntimeError.
         """
         self.check_awaitable()
-        yield from LatchWait(self._outcome.latch).__await__()
+        yield from LatchWait(self._outcome).__await__()
         try:
             return self.result()
         finally:
@@ -155,7 +154,7 @@ class JoinHandle(Generic[T]):
         """
         self._check_reachable()
         call = partial(self._call_back, fn)
-        if not self._outcome.latch.call_when_open(call, call):
+        if not self._outcome.call_when_open(call, call):
             call()
 
     def _call_back(self, fn: Callable[[JoinHandle[T]], object]) -> None:

@@ -9,8 +9,9 @@ more. Task and handle may end in either order and in different threads, so the q
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Generic, NamedTuple, TypeVar, cast
+from typing import Generic, TypeVar, cast
 
+from .coroutine import Site, show_site
 from .errors import TaskCancelled
 from .latch import Latch
 from .report import report
@@ -18,19 +19,12 @@ from .report import report
 T = TypeVar("T")
 
 
-class TaskInfo(NamedTuple):
-    """What stays known of a task when it is gone."""
-
-    id: int
-    name: str
-    spawned_at: str  # file:line
-
-
-class Outcome(Generic[T]):
-    """The result of a task, once ``latch`` is open: ``error``, or else the value.
+class Outcome(Latch, Generic[T]):
+    """The result of a task, once the latch is open: ``error``, or else the value.
 
     The executor's thread writes it. ``abandoned`` is the exception, a flag that only ever
-    goes up: no handle is left that could ask.
+    goes up: no handle is left that could ask. ``id``, ``name`` and ``site`` stay known when
+    the task is gone.
     """
 
     __slots__ = (
@@ -40,13 +34,18 @@ class Outcome(Generic[T]):
         "abandoned",
         "cancelled",
         "error",
-        "latch",
-        "task",
+        "id",
+        "name",
+        "site",
     )
 
-    def __init__(self, task: TaskInfo, unclaimed: dict[int, Outcome[object]]) -> None:
-        self.task = task
-        self.latch = Latch()
+    def __init__(
+        self, task_id: int, name: str, site: Site | None, unclaimed: dict[int, Outcome[object]]
+    ) -> None:
+        super().__init__()
+        self.id = task_id
+        self.name = name
+        self.site = site  # where it was spawned
         self.error: BaseException | None = None
         self.abandoned = False
         self.cancelled = False
@@ -56,7 +55,7 @@ class Outcome(Generic[T]):
 
     def succeed(self, value: T) -> None:
         self._value = value
-        self.latch.open()
+        self.open()
 
     def cancel(self, error: TaskCancelled) -> None:
         self.cancelled = True
@@ -67,8 +66,8 @@ class Outcome(Generic[T]):
         self.error = error
         self._traceback = error.__traceback__
         if report:
-            self._unclaimed[self.task.id] = cast("Outcome[object]", self)
-        self.latch.open()
+            self._unclaimed[self.id] = cast("Outcome[object]", self)
+        self.open()
         if self.abandoned:
             self.report_unclaimed()
 
@@ -79,20 +78,22 @@ class Outcome(Generic[T]):
         then looks at the flag. If both see each other, report_unclaimed() still logs it once.
         """
         self.abandoned = True
-        return self.task.id in self._unclaimed
+        return self.id in self._unclaimed
 
     def report_unclaimed(self) -> None:
         """Log the error if it has not been taken. Executor's thread only."""
-        if self._unclaimed.pop(self.task.id, None) is not None:
+        if self._unclaimed.pop(self.id, None) is not None:
             report(
                 "task %d (%s), spawned at %s, failed, and nobody took its error",
-                *self.task,
+                self.id,
+                self.name,
+                show_site(self.site),
                 error=self.error,
             )
 
     def claim(self) -> BaseException | None:
         """The error, if there is one. From now on it counts as taken."""
-        self._unclaimed.pop(self.task.id, None)
+        self._unclaimed.pop(self.id, None)
         return self.error
 
     def unwrap(self) -> T:

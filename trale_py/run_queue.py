@@ -30,8 +30,10 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from .report import report
+from .waker import Context, Waker
 
 if TYPE_CHECKING:
+    from .runtime import Runtime
     from .task import Task
 
 
@@ -51,6 +53,10 @@ class RunQueue:
         self._inbox: SimpleQueue[int | Task | Callable[[], object]] = SimpleQueue()
         self.waiting: dict[int, Task] = {}
         self._left_behind = False
+
+    def context(self, task_id: int, runtime: Runtime) -> Context:
+        """A context to poll the task of that id with, and in it its waker."""
+        return Context(Waker(self, task_id), runtime)
 
     def push(self, task: Task) -> None:
         """Hand over a new task. Any thread, any time."""

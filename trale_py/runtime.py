@@ -24,7 +24,7 @@ from .executor import Executor
 from .future import Future
 from .join import JoinHandle
 from .latch import Latch
-from .outcome import Outcome, TaskInfo
+from .outcome import Outcome
 from .reactor import Reactor
 from .report import report
 from .seam import RunQueue
@@ -93,8 +93,7 @@ class Runtime:
         adopt: Callable[[Task], None] | None = None,
     ) -> JoinHandle[T]:
         parent = self.executor.polling if current.thread.runtime is self else None
-        info = TaskInfo(self._next_id(), name, caller())
-        outcome: Outcome[T] = Outcome(info, self.unclaimed)
+        outcome: Outcome[T] = Outcome(self._next_id(), name, caller(), self.unclaimed)
         task = Task(
             self,
             coro,
@@ -104,13 +103,13 @@ class Runtime:
         )
         handle = JoinHandle(self, outcome)
         try:
-            self._tasks[info.id] = task
+            self._tasks[outcome.id] = task
             if adopt is None:
                 self.run_queue.push(task)
             else:
                 self.call_on_executor(partial(self._push_adopted, task, adopt))
         except BaseException:  # a Ctrl-C, before the push or just after it
-            self._tasks.pop(info.id, None)
+            self._tasks.pop(outcome.id, None)
             raise
         if self._ended.opened:
             self._abandon_rest()

@@ -23,7 +23,16 @@ class ScopeTree:
       - ``task.cx.cancelled`` is the ``effective`` of the task's innermost node.
     """
 
-    __slots__ = ("_called", "_children", "_parent", "_reason", "_shield", "effective", "task")
+    __slots__ = (
+        "_called",
+        "_children",
+        "_parent",
+        "_reason",
+        "_shield",
+        "effective",
+        "task",
+        "throws",
+    )
 
     def __init__(self, *, shield: bool = False) -> None:
         self._called = False
@@ -32,6 +41,7 @@ class ScopeTree:
         self._parent: ScopeTree | None = None
         self._children: dict[ScopeTree, None] = {}
         self.effective = False
+        self.throws = 0  # how often its task was thrown the cancellation
         self.task: Task | None = None  # whose code this is; None for a group in a script
 
     def link(self, parent: ScopeTree | None, task: Task | None) -> None:

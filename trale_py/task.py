@@ -14,13 +14,12 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import current
-from .coroutine import foreign, is_unstarted
+from .coroutine import foreign, is_unstarted, show_site
 from .errors import Cancelled, TaskCancelled
 from .future import PENDING
 from .outcome import Outcome
 from .report import report
 from .scope_tree import ScopeTree
-from .seam import Context, Waker
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -54,18 +53,17 @@ class Task:
         "_error",
         "_started",
         "_throw",
-        "_thrown_in",
-        "_throws",
         "_unsettled",
         "_value",
         "coro",
         "cx",
         "group",
-        "info",
+        "id",
+        "name",
         "parent_id",
         "root",
-        "runtime",
         "scope",
+        "site",
     )
 
     def __init__(
@@ -76,12 +74,13 @@ class Task:
         outcome: Outcome[Any],
         parent_id: int | None,
     ) -> None:
-        self.runtime = runtime
+        self.id = outcome.id
+        self.name = outcome.name
+        self.site = outcome.site
         self.coro = coro
-        self.info = outcome.task
         self._unsettled: list[Outcome[Any]] = [outcome]  # who pops it settles the task
         self.parent_id = parent_id
-        self.cx = Context(Waker(runtime.run_queue, outcome.task.id), runtime)
+        self.cx = runtime.run_queue.context(outcome.id, runtime)
         self.scope: ScopeTree | None = None  # the innermost, where the task is now
         self.root: ScopeTree | None = None  # the outermost of its own
         self.group: Group | None = None  # which waits for its end
@@ -90,17 +89,11 @@ class Task:
         self._ended = False
         self._value: object = None
         self._error: BaseException | None = None
-        self._thrown_in: ScopeTree | None = None  # the scope that Cancelled was last thrown for,
-        self._throws = 0  # and how often
         self._throw: BaseException | None = None  # at the next poll, instead of resuming
 
     @property
-    def id(self) -> int:
-        return self.info.id
-
-    @property
-    def name(self) -> str:
-        return self.info.name
+    def runtime(self) -> Runtime:
+        return self.cx.runtime
 
     @property
     def state(self) -> str:
@@ -152,15 +145,15 @@ class Task:
         return self._ended
 
     def _count_throws(self, scope: ScopeTree) -> None:
-        if scope is not self._thrown_in:
-            self._thrown_in, self._throws = scope, 0
-        self._throws += 1
+        scope.throws += 1
         # At the end of the runtime nobody is there to mend it, and the task is left in any case.
-        if self._throws == SWALLOWED and not self.runtime.closing:
+        if scope.throws == SWALLOWED and not self.runtime.closing:
             report(
                 "task %d (%s), spawned at %s, seems to swallow its cancellation: "
                 "it was cancelled %d times in the same scope, and goes on",
-                *self.info,
+                self.id,
+                self.name,
+                show_site(self.site),
                 SWALLOWED,
             )
 
@@ -227,7 +220,7 @@ class Task:
             while self.scope is not None and self.scope is not self.root:
                 self.scope.leave()  # it was entered and never left; its deadline's timer must go
             self.root.unlink()
-            self.root = self.scope = self._thrown_in = None
+            self.root = self.scope = None
         try:
             return self._unsettled.pop()
         except IndexError:

@@ -168,8 +168,13 @@ class BaseSocket:
         return f"<{type(self).__name__} fd={self._sock.fileno()} {where}>"
 
 
+def contiguous(data: ReadableBuffer, argument: str) -> ReadableBuffer:
+    """``data`` as bytes or a view of single bytes; a TypeError names the argument."""
+    return data if type(data) is bytes else byte_view(data, argument)
+
+
 def byte_view(data: ReadableBuffer, argument: str) -> memoryview:
-    """``data`` as a view of single bytes; a TypeError names the argument."""
+    """As ``contiguous``, always a view."""
     try:
         view = memoryview(data)
     except TypeError:

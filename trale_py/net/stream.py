@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DelimiterNotFound, IncompleteRead
 from ..future import Future, checkpoint
-from .base import BaseSocket, byte_view
+from .base import BaseSocket, byte_view, contiguous
 from .io import Io
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class BaseStream(BaseSocket):
         ClosedResourceError once closed, OSError (BrokenPipeError, ConnectionResetError, ...)
         from the connection. See send(2).
         """
-        return self._io.send(self, byte_view(data, "data"))
+        return self._io.send(self, contiguous(data, "data"))
 
     def write_all(self, data: ReadableBuffer) -> Future[None]:
         """Write all of ``data``, waiting for room as often as it takes.
@@ -127,7 +127,7 @@ class BaseStream(BaseSocket):
         data. Nobody could go on from there, so every later write then raises
         BrokenPipeError, which says how much was sent. Otherwise as ``write``.
         """
-        return self._io.send_all(self, byte_view(data, "data"))
+        return self._io.send_all(self, contiguous(data, "data"))
 
     async def shutdown(self) -> None:
         """Half-close: the peer reads to the end; this end may still read. See shutdown(2).
