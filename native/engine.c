@@ -273,11 +273,12 @@ static void notify(trale_engine *e, trale_direction *d, bool more)
 
 static void add_waiter(trale_direction *d, trale_waiter *waiter, trale_cell *cell)
 {
-    if (waiter->next != NULL)
-        return;
-    waiter->cell = cell;
     trale_cell_ref(cell);
-    link_waiter(d, waiter);
+    if (waiter->next == NULL)
+        link_waiter(d, waiter);
+    else
+        trale_cell_unref(waiter->cell);
+    waiter->cell = cell;
 }
 
 void trale_add_waiter(trale_engine *e, trale_direction *d, trale_waiter *waiter, trale_cell *cell)

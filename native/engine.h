@@ -119,7 +119,8 @@ int trale_rearm(trale_engine *e, trale_source *source);  /* report anew what is 
 void trale_unwatch(trale_engine *e, trale_source *source);  /* DEL, and wake who waits */
 
 /* Wait for a direction unless it has become ready (then false). `waiter` is zeroed before its first
- * use; if it is in the list already it stays where it is. */
+ * use; if it is in the list already it keeps its place there, and `cell` is woken in place of the
+ * one before: who polls last is who waits. */
 bool trale_wait_for(trale_engine *e, trale_direction *d, trale_waiter *waiter, trale_cell *cell);
 
 /* Wait for the next event, ready or not. */

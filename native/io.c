@@ -397,9 +397,12 @@ static PyObject *Operation_next(Operation *self)
     }
 }
 
+/* Somebody who has polled it by hand may go on by awaiting it; but of two tasks that wait for it,
+ * one would never be woken. */
 static PyObject *Operation_await(Operation *self)
 {
-    if (self->begun) {
+    Context *cx = trale_polling();
+    if (self->begun && (cx == NULL || self->waiter.cell != cx->waker->cell)) {
         PyErr_SetString(PyExc_RuntimeError, "another task awaits this operation already");
         return NULL;
     }

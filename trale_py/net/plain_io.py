@@ -16,13 +16,14 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .. import current
 from ..errors import BusyResourceError
 from ..future import PENDING, Future, Pending, Ready
-from ..seam import Context
+from ..seam import Context, Waker
 from ..source import Direction, Source
 
 if TYPE_CHECKING:
@@ -98,7 +99,17 @@ class Io:
 class Operation(Future[T]):
     """One call, with nothing before and nothing after."""
 
-    __slots__ = ("_begun", "_call", "_claimed", "_direction", "_io", "_owner", "_want", "_writing")
+    __slots__ = (
+        "_begun",
+        "_call",
+        "_claimed",
+        "_direction",
+        "_io",
+        "_owner",
+        "_waker",
+        "_want",
+        "_writing",
+    )
 
     def __init__(
         self, io: Io, owner: BaseSocket, call: Callable[[], T] | None, want: int, *, writing: bool
@@ -109,10 +120,20 @@ class Operation(Future[T]):
         self._want = want
         self._writing = writing
         self._direction: Direction | None = None
+        self._waker: Waker | None = None  # of the task that polled it last
         self._claimed = False
         self._begun = False
 
+    def __await__(self) -> Generator[Pending, None, T]:
+        # Somebody who has polled it by hand may go on by awaiting it; but of two tasks that wait
+        # for it, one would never be woken.
+        cx = current.thread.context
+        if self._begun and (cx is None or self._waker != cx.waker):
+            raise RuntimeError("another task awaits this operation already")
+        return super().__await__()
+
     def poll(self, cx: Context) -> Ready[T] | Pending:
+        self._waker = cx.waker
         try:
             source = self._owner._attach(cx.runtime)
             if not self._begun:
