@@ -81,7 +81,7 @@ PyTypeObject *trale_add_type(PyObject *module, PyType_Spec *spec, PyObject *base
 int trale_add_run_queue(PyObject *module);
 int trale_add_poller(PyObject *module);
 int trale_add_io(PyObject *module);
-PyObject *trale_set_up_io(PyObject *module, PyObject *args);
+PyObject *trale_set_up_futures(PyObject *module, PyObject *args);
 
 /* Free an object of a type of ours, and give back its reference to the type. */
 void trale_free_object(void *self);

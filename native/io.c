@@ -1,19 +1,20 @@
-/* Io and its operations, which tasks await: see net/io.py.
+/* Io and its operations, which tasks await: see net/plain_io.py.
  *
- * An operation is a future, written as an iterator: the coroutine that awaits it resumes it
- * directly, with no Python frame between. It tries its system call whenever its direction is ready,
- * until it is done; the GIL is kept, as none of them waits.
+ * An operation tries its system call whenever its direction is ready, until it is done; the GIL is
+ * kept, as none of them waits.
  */
 
-#include "binding.h"
+#include "leaf.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
 static PyTypeObject *Io_type, *Operation_type;
-static PyObject *PENDING, *Ready, *BusyResourceError;  /* the package's own */
+static PyObject *BusyResourceError;
 static PyObject *name_attach, *name_check_open;
 
 /* What comes of a read is copied from here, as it is mostly much less than was asked for. */
@@ -29,15 +30,16 @@ typedef struct {
     PyObject *buffer;  /* a bytearray: read from the socket, not yet by the user; or NULL */
     Py_ssize_t cut_sent, cut_total;  /* an earlier send_all sent so much of so many bytes */
     int fd;
+    int family;  /* AF_UNSPEC: not asked yet */
     char closed;
     char reading, writing;  /* an operation of that kind is in progress */
     char big;               /* the last read was */
 } Io;
 
-enum kind { RECV, FILL, RECV_INTO, SEND, SEND_ALL, CALL };
+enum kind { RECV, FILL, RECV_INTO, SEND, SEND_ALL, RECV_FROM, SEND_TO, CALL };
 
 typedef struct {
-    PyObject_HEAD
+    Leaf leaf;
     PyObject *owner;  /* the socket that Io belongs to */
     Io *io;
     RunQueue *run_queue;  /* of the executor that polls it */
@@ -46,19 +48,19 @@ typedef struct {
     Py_buffer view;      /* RECV_INTO, SEND, SEND_ALL */
     Py_ssize_t want;     /* how many bytes it asks for; 0: nobody knows */
     Py_ssize_t sent;     /* SEND_ALL */
+    struct sockaddr_in to;  /* SEND_TO */
     enum kind kind;
     char writing;  /* which direction */
-    char begun;    /* it has counted as an operation, and it is somebody's */
+    char begun;    /* what comes before the first try is done */
     char claimed;  /* io->reading or io->writing is ours */
 } Operation;
 
 /* ---- one step ---------------------------------------------------------------------------------- */
 
-enum step { FAILED, DONE, WAIT, AGAIN };
-
 /* Whatever the operation holds, go back to where it had not begun. */
-static void drop(Operation *self)
+static void drop(Leaf *leaf)
 {
+    Operation *self = (Operation *)leaf;
     trale_cell *cell = self->waiter.cell;
     if (self->run_queue != NULL && trale_stop_waiting(self->run_queue->engine, &self->waiter))
         trale_release_cell(cell);
@@ -143,8 +145,8 @@ static int check_whole(Io *io)
 /* What comes before the first try. DONE: there is nothing to try. */
 static enum step begin(Operation *self, PyObject **result)
 {
-    if (self->kind == CALL || self->kind == FILL)
-        return AGAIN;
+    if (self->kind >= RECV_FROM || self->kind == FILL)
+        return AGAIN;  /* not about a stream, or a part of what has begun already */
     if (claim(self->io, self->writing) < 0)
         return FAILED;
     self->claimed = 1;
@@ -227,6 +229,57 @@ static Py_ssize_t call(Operation *self, PyObject **result)
     return PyLong_Check(*result) ? PyLong_AsSsize_t(*result) : PyObject_Size(*result);
 }
 
+/* How the socket module shows an address; NULL with an exception set. */
+static PyObject *show_address(const struct sockaddr_storage *from)
+{
+    char text[INET6_ADDRSTRLEN];
+    if (from->ss_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)from;
+        inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text);
+        return Py_BuildValue("si", text, ntohs(v4->sin_port));
+    }
+    if (from->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)from;
+        inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text);
+        return Py_BuildValue("siII", text, ntohs(v6->sin6_port), ntohl(v6->sin6_flowinfo),
+                             v6->sin6_scope_id);
+    }
+    PyErr_Format(PyExc_OSError, "a datagram from an address of family %d", from->ss_family);
+    return NULL;
+}
+
+static Py_ssize_t receive_from(Io *io, PyObject **result)
+{
+    struct sockaddr_storage from = {0};
+    socklen_t length = sizeof from;
+    ssize_t got;
+    do {
+        got = recvfrom(io->fd, scratch, SCRATCH, MSG_DONTWAIT, (struct sockaddr *)&from, &length);
+    } while (got < 0 && errno == EINTR);
+    if (got < 0)
+        return -errno;
+    PyObject *address = show_address(&from);
+    PyObject *data = address == NULL ? NULL : PyBytes_FromStringAndSize(scratch, got);
+    if (data != NULL)
+        *result = PyTuple_Pack(2, data, address);
+    XDECREF(data);
+    XDECREF(address);
+    return *result == NULL ? -ENOMEM : got;
+}
+
+static Py_ssize_t send_to(Operation *self, PyObject **result)
+{
+    ssize_t n;
+    do {
+        n = sendto(self->io->fd, self->view.buf, self->view.len, MSG_DONTWAIT | MSG_NOSIGNAL,
+                   (struct sockaddr *)&self->to, sizeof self->to);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return -errno;
+    *result = PyLong_FromSsize_t(n);
+    return *result == NULL ? -ENOMEM : n;
+}
+
 /* One system call. -errno, or how many bytes it was about, of so many asked for. */
 static Py_ssize_t try_once(Operation *self, Py_ssize_t *asked, PyObject **result)
 {
@@ -254,6 +307,10 @@ static Py_ssize_t try_once(Operation *self, Py_ssize_t *asked, PyObject **result
             return n;
         }
         break;
+    case RECV_FROM:
+        return receive_from(self->io, result);
+    case SEND_TO:
+        return send_to(self, result);
     default:
         return call(self, result);
     }
@@ -330,8 +387,9 @@ static enum step step(Operation *self, Context *cx, Source *source, PyObject **r
     return now == AGAIN ? try_it(self, cx, source, result) : now;
 }
 
-static enum step advance(Operation *self, Context *cx, PyObject **result)
+static enum step advance(Leaf *leaf, Context *cx, PyObject **result)
 {
+    Operation *self = (Operation *)leaf;
     enum step now = FAILED;
     *result = NULL;
     Source *source = attach(self, cx);
@@ -340,117 +398,16 @@ static enum step advance(Operation *self, Context *cx, PyObject **result)
         now = step(self, cx, source, result);
         DECREF(source);
     }
-    if (now == DONE) {
+    if (now == DONE)
         self->sent = 0;
-        drop(self);
-    } else if (now == FAILED) {
-        PyObject *type, *value, *traceback;
-        PyErr_Fetch(&type, &value, &traceback);
-        drop(self);
-        PyErr_Restore(type, value, traceback);
-    }
     return now;
 }
 
-/* ---- Operation: a future ------------------------------------------------------------------------- */
-
-static PySendResult Operation_send(Operation *self, PyObject *Py_UNUSED(value), PyObject **result)
-{
-    Context *cx = trale_polling();
-    /* No context: whoever drives this coroutine is not an executor of ours. See Future.__await__. */
-    if (cx == NULL) {
-        *result = Py_NewRef(PENDING);
-        return PYGEN_NEXT;
-    }
-    if (!self->begun && (--cx->budget < 0 || cx->cancelled)) {
-        trale_wake(cx->waker->run_queue->engine, cx->waker->cell);
-        *result = Py_NewRef(PENDING);
-        return PYGEN_NEXT;
-    }
-    switch (advance(self, cx, result)) {
-    case DONE:
-        return PYGEN_RETURN;
-    case WAIT:
-        *result = Py_NewRef(PENDING);
-        return PYGEN_NEXT;
-    default:
-        return PYGEN_ERROR;
-    }
-}
-
-static PyObject *Operation_next(Operation *self)
-{
-    PyObject *result;
-    switch (Operation_send(self, Py_None, &result)) {
-    case PYGEN_NEXT:
-        return result;
-    case PYGEN_RETURN: {
-        PyObject *stop = PyObject_CallFunctionObjArgs(PyExc_StopIteration, result, NULL);
-        DECREF(result);
-        if (stop != NULL)
-            PyErr_SetObject(PyExc_StopIteration, stop);
-        XDECREF(stop);
-        return NULL;
-    }
-    default:
-        return NULL;
-    }
-}
-
-/* Somebody who has polled it by hand may go on by awaiting it; but of two tasks that wait for it,
- * one would never be woken. */
-static PyObject *Operation_await(Operation *self)
-{
-    Context *cx = trale_polling();
-    if (self->begun && (cx == NULL || self->waiter.cell != cx->waker->cell)) {
-        PyErr_SetString(PyExc_RuntimeError, "another task awaits this operation already");
-        return NULL;
-    }
-    return Py_NewRef((PyObject *)self);
-}
-
-static PyObject *Operation_poll(Operation *self, PyObject *cx)
-{
-    if (!PyObject_TypeCheck(cx, trale_Context)) {
-        PyErr_Format(PyExc_TypeError, "cx has to be a Context, not %R", cx);
-        return NULL;
-    }
-    PyObject *value, *ready;
-    switch (advance(self, (Context *)cx, &value)) {
-    case DONE:
-        ready = PyObject_CallFunctionObjArgs(Ready, value, NULL);
-        DECREF(value);
-        return ready;
-    case WAIT:
-        return Py_NewRef(PENDING);
-    default:
-        return NULL;
-    }
-}
-
-static PyObject *Operation_drop(Operation *self, PyObject *Py_UNUSED(ignored))
-{
-    drop(self);
-    Py_RETURN_NONE;
-}
-
-/* throw(error), as the interpreter calls it; or with a class, and perhaps its argument. */
-static PyObject *Operation_throw(Operation *self, PyObject *args)
-{
-    PyObject *type, *value = NULL, *traceback = NULL;
-    if (!PyArg_ParseTuple(args, "O|OO:throw", &type, &value, &traceback))
-        return NULL;
-    drop(self);
-    if (PyType_Check(type))
-        PyErr_SetObject(type, value);
-    else
-        PyErr_SetObject((PyObject *)Py_TYPE(type), type);
-    return NULL;
-}
+/* ---- Operation ---------------------------------------------------------------------------------- */
 
 static void Operation_dealloc(Operation *self)
 {
-    drop(self);
+    drop(&self->leaf);
     if (self->view.obj != NULL)
         PyBuffer_Release(&self->view);
     XDECREF(self->function);
@@ -465,21 +422,11 @@ static PyObject *Operation_repr(Operation *self)
     return PyUnicode_FromFormat("<%s of %R>", names[self->kind], self->owner);
 }
 
-static PyMethodDef Operation_methods[] = {
-    {"poll", (PyCFunction)Operation_poll, METH_O, NULL},
-    {"drop", (PyCFunction)Operation_drop, METH_NOARGS, NULL},
-    {"close", (PyCFunction)Operation_drop, METH_NOARGS, NULL},
-    {"throw", (PyCFunction)Operation_throw, METH_VARARGS, NULL},
-    {NULL, NULL, 0, NULL},
-};
+static const LeafKind leaf_kind = {.advance = advance, .drop = drop};
 
 static PyType_Slot Operation_slots[] = {
     {Py_tp_dealloc, Operation_dealloc},
-    {Py_tp_methods, Operation_methods},
-    {Py_tp_iter, PyObject_SelfIter},
-    {Py_tp_iternext, Operation_next},
-    {Py_am_await, Operation_await},
-    {Py_am_send, Operation_send},
+    TRALE_LEAF_SLOTS,
     {Py_tp_repr, Operation_repr},
     {0, NULL},
 };
@@ -515,16 +462,17 @@ static void Io_dealloc(Io *self)
 static Operation *operation(Io *self, PyObject *owner, enum kind kind)
 {
     if (Operation_type == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "set_up_io() has not been called");
+        PyErr_SetString(PyExc_RuntimeError, "set_up_futures() has not been called");
         return NULL;
     }
     Operation *operation = (Operation *)PyType_GenericAlloc(Operation_type, 0);
     if (operation == NULL)
         return NULL;
+    operation->leaf.kind = &leaf_kind;
     operation->io = NEWREF(Io, self);
     operation->owner = Py_NewRef(owner);
     operation->kind = kind;
-    operation->writing = kind == SEND || kind == SEND_ALL;
+    operation->writing = kind == SEND || kind == SEND_ALL || kind == SEND_TO;
     return operation;
 }
 
@@ -577,6 +525,27 @@ static PyObject *with_view(Io *self, PyObject *const *args, Py_ssize_t count, en
     return (PyObject *)made;
 }
 
+/* Is it ("127.0.0.1", 5000), and the socket an IPv4 one? */
+static bool parse_address(Io *io, PyObject *address, struct sockaddr_in *to)
+{
+    if (!PyTuple_CheckExact(address) || PyTuple_Size(address) != 2)
+        return false;
+    PyObject *host = PyTuple_GetItem(address, 0), *port = PyTuple_GetItem(address, 1);
+    if (!PyUnicode_CheckExact(host) || !PyLong_CheckExact(port))
+        return false;
+    if (io->family == AF_UNSPEC) {
+        socklen_t length = sizeof io->family;
+        getsockopt(io->fd, SOL_SOCKET, SO_DOMAIN, &io->family, &length);
+    }
+    *to = (struct sockaddr_in){.sin_family = AF_INET};
+    const char *text = PyUnicode_AsUTF8AndSize(host, NULL);
+    long number = PyLong_AsLong(port);
+    PyErr_Clear();
+    to->sin_port = htons((uint16_t)number);
+    return io->family == AF_INET && text != NULL && number > 0 && number <= UINT16_MAX
+           && inet_pton(AF_INET, text, &to->sin_addr) == 1;
+}
+
 static PyObject *Io_recv_into(Io *self, PyObject *const *args, Py_ssize_t count)
 {
     return with_view(self, args, count, RECV_INTO);
@@ -590,6 +559,28 @@ static PyObject *Io_send(Io *self, PyObject *const *args, Py_ssize_t count)
 static PyObject *Io_send_all(Io *self, PyObject *const *args, Py_ssize_t count)
 {
     return with_view(self, args, count, SEND_ALL);
+}
+
+/* (owner) */
+static PyObject *Io_recv_from(Io *self, PyObject *owner)
+{
+    return (PyObject *)operation(self, owner, RECV_FROM);
+}
+
+/* (owner, a contiguous buffer, address). None: the address needs a longer way, see plain_io.py. */
+static PyObject *Io_send_to(Io *self, PyObject *const *args, Py_ssize_t count)
+{
+    if (expect(count, 3) < 0)
+        return NULL;
+    struct sockaddr_in to;
+    if (!parse_address(self, args[2], &to))
+        Py_RETURN_NONE;
+    Operation *made = (Operation *)with_view(self, args, 2, SEND_TO);
+    if (made != NULL) {
+        made->want = 0;  /* a datagram goes whole or not at all */
+        made->to = to;
+    }
+    return (PyObject *)made;
 }
 
 /* (owner, function, want, writing) */
@@ -659,6 +650,8 @@ static PyMethodDef Io_methods[] = {
     {"recv_into", (PyCFunction)(void (*)(void))Io_recv_into, METH_FASTCALL, NULL},
     {"send", (PyCFunction)(void (*)(void))Io_send, METH_FASTCALL, NULL},
     {"send_all", (PyCFunction)(void (*)(void))Io_send_all, METH_FASTCALL, NULL},
+    {"recv_from", (PyCFunction)Io_recv_from, METH_O, NULL},
+    {"send_to", (PyCFunction)(void (*)(void))Io_send_to, METH_FASTCALL, NULL},
     {"call", (PyCFunction)(void (*)(void))Io_call, METH_FASTCALL, NULL},
     {"take", (PyCFunction)Io_take, METH_O, NULL},
     {"claim", (PyCFunction)Io_claim, METH_O, NULL},
@@ -693,20 +686,14 @@ static PyType_Spec Io_spec = {
     .slots = Io_slots,
 };
 
-/* set_up_io(Future, Ready, PENDING, BusyResourceError): what the operations are made of. */
-PyObject *trale_set_up_io(PyObject *module, PyObject *args)
+int trale_set_up_operations(PyObject *module, PyObject *base, PyObject *busy)
 {
-    PyObject *base;
-    if (!PyArg_ParseTuple(args, "OOOO:set_up_io", &base, &Ready, &PENDING, &BusyResourceError))
-        return NULL;
-    INCREF(Ready);
-    INCREF(PENDING);
-    INCREF(BusyResourceError);
+    BusyResourceError = Py_NewRef(busy);
     if ((name_attach = PyUnicode_InternFromString("_attach")) == NULL
         || (name_check_open = PyUnicode_InternFromString("_check_open")) == NULL
         || (Operation_type = trale_add_type(module, &Operation_spec, base)) == NULL)
-        return NULL;
-    Py_RETURN_NONE;
+        return -1;
+    return 0;
 }
 
 int trale_add_io(PyObject *module)

@@ -30,7 +30,7 @@ PyObject *trale_raise(int error)
 }
 
 static PyMethodDef functions[] = {
-    {"set_up_io", trale_set_up_io, METH_VARARGS, NULL},
+    {"set_up_futures", trale_set_up_futures, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

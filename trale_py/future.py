@@ -13,7 +13,8 @@ from collections.abc import Generator
 from typing import Final, Generic, TypeVar, final
 
 from . import current
-from .seam import Context
+from .errors import BusyResourceError
+from .seam import Context, native
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -149,3 +150,7 @@ def yield_now() -> Future[None]:
     All others that are ready run first. Use it in long computations.
     """
     return _YieldNow()
+
+
+if native is not None:  # its operations are futures too
+    native.set_up_futures(Future, Ready, PENDING, BusyResourceError)

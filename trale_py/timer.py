@@ -8,14 +8,14 @@ early, whatever wakes its task.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Literal
 
 from .durations import Duration, to_deadline, to_ns
 from .errors import ClosedResourceError
 from .future import PENDING, Future, Pending, Ready, yield_now
 from .reactor import Reactor
-from .seam import Context, TimerEntry
+from .seam import Context, TimerEntry, native
 from .timer_heap import NEVER
 
 
@@ -114,9 +114,10 @@ def sleep(duration: Duration) -> Future[None]:
 
         await sleep(0.25)
     """
-    if to_ns(duration, "duration") == 0:
+    ns = to_ns(duration, "duration")
+    if ns == 0:
         return yield_now()
-    return Timer(duration)
+    return _sleep(min(time.monotonic_ns() + ns, NEVER))
 
 
 def sleep_until(deadline: float) -> Future[None]:
@@ -131,6 +132,10 @@ def sleep_until(deadline: float) -> Future[None]:
         raise TypeError(f"deadline has to be a float, as now() returns, not {deadline!r}")
     # A time before the clock's zero is past, like any other.
     return Timer.at(to_ns(deadline if not deadline < 0 else 0.0, "deadline"))
+
+
+# A timer that nobody resets or cancels. See seam.py.
+_sleep: Callable[[int], Future[None]] = Timer.at if native is None else native.Sleep
 
 
 class Interval:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..errors import BusyResourceError
-from ..future import PENDING, Future, Ready
 from ..seam import native
 
 if TYPE_CHECKING or native is None:
     from .plain_io import Io
 else:
-    native.set_up_io(Future, Ready, PENDING, BusyResourceError)
     Io = native.Io
 
 __all__ = ["Io"]

@@ -29,9 +29,12 @@ from ..source import Direction, Source
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
+    from .address import SocketAddress
     from .base import BaseSocket
 
 T = TypeVar("T")
+
+LARGEST_DATAGRAM = 65535  # no UDP datagram is longer
 
 
 class Io:
@@ -67,6 +70,19 @@ class Io:
 
     def send_all(self, owner: BaseSocket, data: ReadableBuffer) -> Future[None]:
         return _SendAll(self, owner, data)
+
+    def recv_from(self, owner: BaseSocket) -> Future[tuple[bytes, SocketAddress]]:
+        """The next datagram, whole, and its sender."""
+        return Operation(
+            self, owner, partial(owner.socket.recvfrom, LARGEST_DATAGRAM), 0, writing=False
+        )
+
+    def send_to(self, owner: BaseSocket, data: ReadableBuffer, addr: object) -> Future[int] | None:
+        """A datagram to an address that needs no looking up. None: go the long way.
+
+        It is there for the native one, which sends to ("127.0.0.1", 5000) without it.
+        """
+        return None
 
     def call(
         self, owner: BaseSocket, function: Callable[[], T], want: int, writing: bool

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .. import _linux
 from .._linux import sockaddr
-from ..future import checkpoint
+from ..future import Future, checkpoint
 from .address import (
     Address,
     Endpoint,
@@ -23,7 +23,7 @@ from .address import (
     to_bind,
     to_connect,
 )
-from .base import BaseSocket, byte_view
+from .base import BaseSocket, byte_view, contiguous
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -62,7 +62,7 @@ class UdpSocket(BaseSocket):
             sock.close()
             raise
 
-    async def recv_from(self, n: int = _LARGEST) -> tuple[bytes, SocketAddress]:
+    def recv_from(self, n: int = _LARGEST) -> Future[tuple[bytes, SocketAddress]]:
         """Wait for a datagram; return it and its sender. ``b""`` is a datagram like any other.
 
         One of more than ``n`` bytes cannot be had whole: OSError (EMSGSIZE), and it is gone.
@@ -71,25 +71,25 @@ class UdpSocket(BaseSocket):
         """
         _check_size(n)
         if n >= _LARGEST:
-            call = partial(self._sock.recvfrom, n)
-        else:
-            call = partial(_receive_whole, self._sock, n)
-        received: tuple[bytes, SocketAddress] = await self._reading(call)
-        return received
+            return self._io.recv_from(self)
+        return self._reading(partial(_receive_whole, self._sock, n))
 
     async def recv(self, n: int = _LARGEST) -> bytes:
         """As ``recv_from``, without the sender: for a connected socket."""
         data, _ = await self.recv_from(n)
         return data
 
-    def send_to(self, data: ReadableBuffer, addr: Address) -> Coroutine[Any, Any, int]:
+    def send_to(
+        self, data: ReadableBuffer, addr: Address
+    ) -> Future[int] | Coroutine[Any, Any, int]:
         """Send ``data`` as one datagram to ``addr``; returns its length.
 
         Waits while the socket's buffer is full; a host name is looked up in another thread.
         Cancelled, it has sent nothing. ValueError and TypeError for a bad address at the
         call, OSError (EMSGSIZE, ENETUNREACH, ...) from sendto(2).
         """
-        return self._send_to(data, to_connect(addr))
+        short_way = self._io.send_to(self, contiguous(data, "data"), addr)
+        return short_way or self._send_to(data, to_connect(addr))
 
     async def _send_to(self, data: ReadableBuffer, target: HostPort) -> int:
         view = byte_view(data, "data")
