@@ -266,7 +266,8 @@ static Py_ssize_t try_once(Operation *self, Py_ssize_t *asked, PyObject **result
 static Source *attach(Operation *self, Context *cx)
 {
     Source *source = self->io->source;
-    if (source != NULL && source->run_queue == cx->waker->run_queue && source->source != NULL)
+    if (source != NULL && source->source != NULL && !self->io->closed
+        && source->run_queue == cx->waker->run_queue)
         return source;
     PyObject *attached = ask(self, name_attach, cx->runtime);
     if (attached == NULL)
@@ -298,7 +299,9 @@ static enum step try_it(Operation *self, Context *cx, Source *source, PyObject *
         Py_ssize_t asked = self->want - self->sent;
         Py_ssize_t n = try_once(self, &asked, result);
         if (n < 0 && n != -EAGAIN) {
-            if (PyErr_Occurred() && !self->io->closed)
+            Py_CLEAR(*result);
+            /* EBADF and the like, as it was closed meanwhile; and no other exception of a CALL. */
+            if (PyErr_Occurred() && !(self->io->closed && PyErr_ExceptionMatches(PyExc_OSError)))
                 return FAILED;
             PyErr_Clear();
             return fail(self, (int)-n);
