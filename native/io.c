@@ -451,8 +451,21 @@ static PyObject *Operation_throw(Operation *self, PyObject *args)
     return NULL;
 }
 
+/* The collector has to see through an operation: a socket may refer to one of its own, or a
+ * function to what awaits it. There is no clear, as such a cycle passes through objects that have
+ * one. */
+static int Operation_traverse(Operation *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE((PyObject *)self));
+    Py_VISIT(self->owner);
+    Py_VISIT(self->function);
+    Py_VISIT(self->view.obj);
+    return 0;
+}
+
 static void Operation_dealloc(Operation *self)
 {
+    PyObject_GC_UnTrack(self);
     drop(self);
     if (self->view.obj != NULL)
         PyBuffer_Release(&self->view);
@@ -478,6 +491,7 @@ static PyMethodDef Operation_methods[] = {
 
 static PyType_Slot Operation_slots[] = {
     {Py_tp_dealloc, Operation_dealloc},
+    {Py_tp_traverse, Operation_traverse},
     {Py_tp_methods, Operation_methods},
     {Py_tp_iter, PyObject_SelfIter},
     {Py_tp_iternext, Operation_next},
@@ -490,7 +504,7 @@ static PyType_Slot Operation_slots[] = {
 static PyType_Spec Operation_spec = {
     .name = "trale_py._native.Operation",
     .basicsize = sizeof(Operation),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_HAVE_GC,
     .slots = Operation_slots,
 };
 
