@@ -323,7 +323,8 @@ static Py_ssize_t try_once(Operation *self, Py_ssize_t *asked, PyObject **result
 static Source *attach(Operation *self, Context *cx)
 {
     Source *source = self->io->source;
-    if (source != NULL && source->run_queue == cx->waker->run_queue && source->source != NULL)
+    if (source != NULL && source->source != NULL && !self->io->closed
+        && source->run_queue == cx->waker->run_queue)
         return source;
     PyObject *attached = ask(self, name_attach, cx->runtime);
     if (attached == NULL)
@@ -355,7 +356,9 @@ static enum step try_it(Operation *self, Context *cx, Source *source, PyObject *
         Py_ssize_t asked = self->want - self->sent;
         Py_ssize_t n = try_once(self, &asked, result);
         if (n < 0 && n != -EAGAIN) {
-            if (PyErr_Occurred() && !self->io->closed)
+            Py_CLEAR(*result);
+            /* EBADF and the like, as it was closed meanwhile; and no other exception of a CALL. */
+            if (PyErr_Occurred() && !(self->io->closed && PyErr_ExceptionMatches(PyExc_OSError)))
                 return FAILED;
             PyErr_Clear();
             return fail(self, (int)-n);
@@ -405,8 +408,21 @@ static enum step advance(Leaf *leaf, Context *cx, PyObject **result)
 
 /* ---- Operation ---------------------------------------------------------------------------------- */
 
+/* The collector has to see through an operation: a socket may refer to one of its own, or a
+ * function to what awaits it. There is no clear, as such a cycle passes through objects that have
+ * one. */
+static int Operation_traverse(Operation *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE((PyObject *)self));
+    Py_VISIT(self->owner);
+    Py_VISIT(self->function);
+    Py_VISIT(self->view.obj);
+    return 0;
+}
+
 static void Operation_dealloc(Operation *self)
 {
+    PyObject_GC_UnTrack(self);
     drop(&self->leaf);
     if (self->view.obj != NULL)
         PyBuffer_Release(&self->view);
@@ -426,6 +442,7 @@ static const LeafKind leaf_kind = {.advance = advance, .drop = drop};
 
 static PyType_Slot Operation_slots[] = {
     {Py_tp_dealloc, Operation_dealloc},
+    {Py_tp_traverse, Operation_traverse},
     TRALE_LEAF_SLOTS,
     {Py_tp_repr, Operation_repr},
     {0, NULL},
@@ -434,7 +451,7 @@ static PyType_Slot Operation_slots[] = {
 static PyType_Spec Operation_spec = {
     .name = "trale_py._native.Operation",
     .basicsize = sizeof(Operation),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_HAVE_GC,
     .slots = Operation_slots,
 };
 

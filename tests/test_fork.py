@@ -357,9 +357,20 @@ def test_H9_a_signal_handler_forks_and_its_child_comes_back(run_fork: Script) ->
         """
         import signal
         from trale_py.latch import Latch
+        from trale_py.runtime import Runtime
         pids = []
         signal.signal(signal.SIGUSR1, lambda *_: pids.append(os.fork()))
         wait = Latch.wait_blocking
+        begun, poked = threading.Event(), threading.Event()
+
+        def delayed(function):
+            def when_poked(self, *args):
+                begun.set()
+                poked.wait(20)
+                return function(self, *args)
+            return when_poked
+        # What is waited for must not have come before the wait begins.
+        Runtime.begin, Runtime.end = delayed(Runtime.begin), delayed(Runtime.end)
 
         def interrupted(self, timeout=-1):
             Latch.wait_blocking = wait
@@ -371,8 +382,10 @@ def test_H9_a_signal_handler_forks_and_its_child_comes_back(run_fork: Script) ->
                 try:
                     return call(key, value)
                 finally:
+                    begun.wait(20)  # before that, the child has its own runtime begin
                     poke.start()  # the signal finds the thread about to wait
                     poke.join()
+                    poked.set()
             Latch.call_when_open = lambda self, *args: called(*args)
             try:
                 return self.wait_blocking(timeout)
@@ -381,6 +394,7 @@ def test_H9_a_signal_handler_forks_and_its_child_comes_back(run_fork: Script) ->
 
         def attempt(function):
             Latch.wait_blocking = interrupted
+            poked.clear()
             me = os.getpid()
             try:
                 function()

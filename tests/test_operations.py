@@ -74,3 +74,88 @@ def test_an_operation_is_awaited_by_one_task_at_a_time() -> None:
         assert handle.join(TIMEOUT) == b"x"
         peer.sendall(b"y")
         assert block_on(awaited(read)) == b"y"
+
+
+def test_a_closed_stream_says_so_before_it_says_that_it_is_busy() -> None:
+    with stream_and_peer() as (stream, peer):
+        handle = parked(awaited(stream.read()))
+        with pytest.raises(ClosedResourceError):
+            block_on(read_of_a_stream_being_closed(stream))
+        peer.sendall(b"x")
+        assert handle.join(TIMEOUT) == b"x"
+
+
+async def read_of_a_stream_being_closed(stream: TcpStream) -> None:
+    stream._io.closed = True  # by another thread, whose request to close it is still to come
+    try:
+        await stream.read()
+    finally:
+        stream._io.closed = False
+
+
+@pytest.mark.parametrize(
+    ("raised", "comes_out"),
+    [
+        (OSError(errno.EBADF, "closed"), ClosedResourceError),
+        (ValueError("of the call itself"), ValueError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+)
+def test_what_a_call_raises_when_the_socket_was_closed_in_it(
+    raised: BaseException, comes_out: type[BaseException]
+) -> None:
+    with stream_and_peer() as (stream, _):
+
+        def call() -> None:
+            stream.close()
+            raise raised
+
+        with pytest.raises(comes_out):
+            block_on(awaited(stream._reading(call)))
+
+
+@contextlib.contextmanager
+def unclosed_is_fine() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+
+
+class Friend(TcpStream):
+    """A stream with attributes of the user's."""
+
+    other: Any
+
+
+class Chunk(bytearray):
+    other: Any
+
+
+@pytest.mark.parametrize("cycle", ["owner", "function", "buffer"])
+def test_a_stream_in_a_cycle_with_its_own_operation_is_closed_by_the_collector(cycle: str) -> None:
+    with raw_tcp_pair() as (ours, peer):
+        stream = Friend.from_socket(ours)
+        if cycle == "owner":
+            stream.other = stream.read()
+        elif cycle == "function":
+            stream.other = stream._reading(lambda stream=stream: None)
+        else:
+            data = Chunk(b"x")
+            data.other = stream
+            stream.other = [data, stream._io.send(stream, data)]  # type: ignore[attr-defined]
+            del data
+        gone = weakref.ref(stream)
+        with unclosed_is_fine():
+            del stream
+            gc.collect()
+        assert gone() is None
+        assert peer.recv(1) == b""
+
+
+def test_the_collector_leaves_alone_what_a_task_waits_for() -> None:
+    with stream_and_peer() as (stream, peer):
+        handle = parked(awaited(stream.read()))
+        gc.collect()
+        peer.sendall(b"x")
+        assert handle.join(TIMEOUT) == b"x"
+    assert spawn(awaited(handle)).join(TIMEOUT) == b"x"

@@ -836,3 +836,26 @@ def test_a_stream_and_a_waker_share_one_descriptor() -> None:
         assert stuck.count == 0
         stream.close()
         stuck.wait()  # closing the stream wakes whoever waits for the same descriptor
+
+
+class BadFlag(Flag):
+    def wake(self) -> None:
+        super().wake()
+        raise ZeroDivisionError("this waker is broken")
+
+
+@pytest.mark.parametrize("ready", ["already", "later"])
+def test_a_waker_that_raises_is_reported_and_the_reactor_goes_on(
+    ready: str, caplog: pytest.LogCaptureFixture, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, peer = pair
+    if ready == "already":
+        peer.send(b"x")
+    bad = BadFlag()
+    Reactor.get().register_waker(ours.fileno(), bad, READABLE)
+    executor_turn()
+    peer.send(b"x")
+    bad.wait()
+    settle()
+    assert "this waker is broken" in caplog.text
+    register(ours, READABLE).wait()

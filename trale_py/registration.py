@@ -6,6 +6,7 @@ import enum
 import select
 from typing import TYPE_CHECKING
 
+from .report import report
 from .seam import Source
 from .timer_heap import Wakeable
 
@@ -72,8 +73,12 @@ class Registration:
     def wake(self) -> None:
         """The descriptor is ready: as a waiter of its source, this is called by the reactor."""
         waker = self._take()
-        if waker is not None:
+        if waker is None:
+            return
+        try:
             waker.wake()
+        except BaseException as error:  # somebody's own; the reactor has to go on
+            report("%r, the waker of a descriptor, failed", waker, error=error)
 
     def cancel(self) -> None:
         """Take the registration back: the waker will not be called any more. Any thread."""
