@@ -11,12 +11,13 @@ export TRALE_WERROR = 1
 # One interpreter of each version from 3.11 on, for "make check".
 PYTHONS = $(shell .ci/pythons)
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check check-c bench clean
 
 help:
 	@echo "make demo    timers, joined tasks, TCP and UDP echo over real sockets"
 	@echo "make test    the tests, on $(PYTHON)"
 	@echo "make check   all that CI runs: format, lint, types, and the tests on every Python"
+	@echo "make check-c the native engine without Python: sanitizers, all interleavings"
 	@echo "make bench   the same work under trale_py and its peers, in turn; 25 minutes"
 	@echo "make clean   remove what the others have made"
 
@@ -30,11 +31,15 @@ check: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(MAKE) --no-print-directory check-c
 	@test -n "$(PYTHONS)" || { echo "no Python from 3.11 on was found"; exit 1; }
 	@set -e; for python in $(PYTHONS); do \
 		version=$$("$$python" -c "import sys; print('%d.%d' % sys.version_info[:2])"); \
 		$(MAKE) --no-print-directory PYTHON="$$python" VENV=.venv-$$version check-one; \
 	done
+
+check-c:
+	$(MAKE) --no-print-directory -C tests/native check
 
 .PHONY: check-one
 check-one: $(VENV)/ready

@@ -1,0 +1,598 @@
+/* Tries every order in which the engine's threads can meet, up to a number of preemptions.
+ *
+ * The engine is compiled with other locks, condition variables, clock and epoll than the system's:
+ * its threads are fibres, of which one runs at a time, and each such call is a place where another
+ * one may go on. A run follows a list of choices; the next run changes the last choice that has an
+ * alternative, until there is none: depth first. A switch from a fibre that could have gone on costs
+ * a preemption, of which there are none at first, then one in each run, and so on up to BOUND. Waits with a timeout end when nobody else can run; then the clock jumps.
+ * At the price of a preemption they end at once, too.
+ *
+ * What shows a fault: nobody can run although somebody has not ended (a wake was lost), or the
+ * accounts at the end are wrong. The run's choices are printed, and "explore SCENARIO CHOICES"
+ * repeats it with a trace.
+ *
+ * That it finds faults is shown by planting some, see "mutants": the macros PLANT_... change what is
+ * below, and ENGINE may name a changed copy of the engine.
+ */
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "check.h"
+
+/* ---- what stands in the place of sync.h ---------------------------------------------------- */
+
+#define TRALE_SYNC_H
+#define TRALE_NS 1000000000LL
+#define MS (TRALE_NS / 1000)
+
+static void sim_lock(void *lock);
+static void sim_unlock(void *lock);
+static void sim_wait(void *condition, void *lock, int64_t until);
+static void sim_signal(void *condition);
+static int sim_epoll_wait(struct epoll_event *events, int ms);
+static void sim_ring(void);
+static int sim_epoll_ctl(int operation, const struct epoll_event *event);
+static void sim_set_alarm(int64_t ns);
+static int64_t sim_clock(void);
+
+static inline struct timespec trale_timespec(int64_t ns)
+{
+    return (struct timespec){.tv_sec = ns / TRALE_NS, .tv_nsec = ns % TRALE_NS};
+}
+
+#define TRALE_LOCK(lock) sim_lock(lock)
+#define TRALE_UNLOCK(lock) sim_unlock(lock)
+#define TRALE_WAIT(condition, lock) sim_wait(condition, lock, INT64_MAX)
+#define TRALE_WAIT_UNTIL(condition, lock, ns) sim_wait(condition, lock, ns)
+#define TRALE_SIGNAL(condition) sim_signal(condition)
+#define TRALE_EPOLL_WAIT(fd, events, n, ms) sim_epoll_wait(events, ms)
+#define TRALE_CLOCK() sim_clock()
+#define TRALE_RING(fd) sim_ring()
+
+#define epoll_create1(flags) 100
+#define eventfd(value, flags) 101
+#define timerfd_create(clock, flags) 102
+#define epoll_ctl(epoll, operation, fd, event) \
+    ((void)(epoll), (void)(fd), sim_epoll_ctl(operation, event))
+#define timerfd_settime(fd, flags, when, before) \
+    sim_set_alarm((when)->it_value.tv_sec * TRALE_NS + (when)->it_value.tv_nsec)
+#define close(fd) ((void)(fd))
+
+#ifndef ENGINE
+#define ENGINE "../../native/engine.c"
+#endif
+#include ENGINE
+
+/* ---- fibres ------------------------------------------------------------------------------------ */
+
+#ifndef BOUND
+#define BOUND 2
+#endif
+
+enum { FIBRES = 4, STACK = 65536, STEPS = 4000, CHOICES = STEPS };
+
+typedef struct fibre {
+    ucontext_t context;
+    const char *name;
+    void (*run)(void);
+    bool ended;
+    void *wants;      /* the lock it waits for */
+    void *condition;  /* that it waits for */
+    bool in_epoll;
+    int64_t until;    /* when either ends by itself */
+    bool timed_out;
+} fibre;
+
+static fibre fibres[FIBRES];
+static int fibre_count, current;
+static ucontext_t controller;
+static char stacks[FIBRES][STACK];
+
+static unsigned char choices[CHOICES], options[CHOICES];  /* taken, and how many there were */
+static int choice_count, replayed;
+static int preemptions, bound = BOUND;
+static bool running;  /* a fibre is */
+static bool tracing;
+static const char *fault;  /* what this run has shown */
+
+static void *owner_of_lock, *lock_held;  /* there is one lock */
+static int64_t now;
+static bool bell_rings, alarm_rings, data_comes;
+static int64_t alarm_at;
+static uint64_t watched;  /* what the one descriptor carries in epoll; 0: it is not there */
+
+static bool has_events(void)
+{
+    return bell_rings || alarm_rings || (data_comes && watched != 0);
+}
+
+static bool can_run(const fibre *f)
+{
+    if (f->ended)
+        return false;
+    if (f->condition != NULL)
+        return false;
+    if (f->in_epoll)
+        return has_events();
+    return f->wants == NULL || lock_held == NULL;
+}
+
+static bool can_time_out(const fibre *f)
+{
+    return !f->ended && (f->condition != NULL || (f->in_epoll && !has_events()))
+        && f->until != INT64_MAX;
+}
+
+static int choose(int alternatives)
+{
+    int choice = 0;
+    CHECK(choice_count < CHOICES);
+    if (choice_count < replayed)
+        choice = choices[choice_count];
+    CHECK(choice < alternatives);
+    choices[choice_count] = (unsigned char)choice;
+    options[choice_count++] = (unsigned char)alternatives;
+    return choice;
+}
+
+static void step(const char *what)
+{
+    if (!running)
+        return;
+    if (tracing)
+        printf("    %-9s %s\n", fibres[current].name, what);
+    swapcontext(&fibres[current].context, &controller);
+}
+
+/* ---- what the engine calls ----------------------------------------------------------------------- */
+
+static void take_lock(void *lock)
+{
+    fibres[current].wants = lock;
+    while (lock_held != NULL)
+        step("waits for the lock");
+    fibres[current].wants = NULL;
+    lock_held = lock;
+    owner_of_lock = &fibres[current];
+}
+
+static void sim_lock(void *lock)
+{
+    step("lock");
+    take_lock(lock);
+}
+
+static void sim_unlock(void *lock)
+{
+    CHECK(lock_held == lock && owner_of_lock == &fibres[current]);
+    lock_held = NULL;
+    step("unlock");
+}
+
+static void sim_wait(void *condition, void *lock, int64_t until)
+{
+    fibre *self = &fibres[current];
+    CHECK(lock_held == lock && owner_of_lock == self);
+    lock_held = NULL;
+#ifdef PLANT_WAIT_IN_TWO_STEPS  /* unlock, then sleep: a signal between the two is lost */
+    step("unlocks to wait");
+#endif
+    self->condition = condition;
+    self->until = until;
+    step("waits for a signal");
+    self->condition = NULL;
+    take_lock(lock);
+}
+
+static void sim_signal(void *condition)
+{
+    (void)condition;
+#ifndef PLANT_NO_SIGNAL
+    step("signal");
+    for (fibre *f = fibres; f < fibres + fibre_count; f++)
+        if (f->condition == condition)
+            f->condition = NULL;
+#endif
+}
+
+static void sim_ring(void)
+{
+#ifndef PLANT_NO_RING
+    step("ring");
+    bell_rings = true;
+#endif
+}
+
+static int sim_epoll_ctl(int operation, const struct epoll_event *event)
+{
+    if (event->data.u64 > ALARM) {
+        step("epoll_ctl");
+        watched = operation == EPOLL_CTL_DEL ? 0 : event->data.u64;
+    }
+    return 0;
+}
+
+static void sim_set_alarm(int64_t ns)
+{
+    alarm_at = ns;
+    alarm_rings = ns <= now;
+}
+
+static int64_t sim_clock(void)
+{
+    return now;
+}
+
+static int sim_epoll_wait(struct epoll_event *events, int ms)
+{
+    fibre *self = &fibres[current];
+    self->in_epoll = ms != 0;
+    self->until = ms < 0 ? INT64_MAX : now + ms * MS;
+    step(ms == 0 ? "looks into epoll" : "epoll_wait");
+    self->in_epoll = false;
+    int n = 0;
+    if (bell_rings)
+        events[n++] = (struct epoll_event){.events = EPOLLIN, .data.u64 = BELL};
+    if (alarm_rings)
+        events[n++] = (struct epoll_event){.events = EPOLLIN, .data.u64 = ALARM};
+    if (data_comes && watched != 0) {
+        events[n++] = (struct epoll_event){.events = EPOLLIN, .data.u64 = watched};
+        data_comes = false;
+    }
+    bell_rings = alarm_rings = false;
+    step("has returned from epoll");  /* with the events in its hands, before it takes the lock */
+    return n;
+}
+
+/* ---- the controller ----------------------------------------------------------------------------- */
+
+static void advance(int64_t to)
+{
+    if (to > now)
+        now = to;
+    if (alarm_at <= now) {
+        alarm_rings = true;
+        alarm_at = INT64_MAX;
+    }
+}
+
+static void time_out(fibre *f)
+{
+    advance(f->until);
+    f->condition = NULL;
+    f->in_epoll = false;
+    f->until = INT64_MAX;
+}
+
+/* The clock goes to whatever ends next by itself. False: nothing does. */
+static bool let_time_pass(void)
+{
+    fibre *first = NULL;
+    for (fibre *f = fibres; f < fibres + fibre_count; f++)
+        if (can_time_out(f) && (first == NULL || f->until < first->until))
+            first = f;
+    if (alarm_at != INT64_MAX && (first == NULL || alarm_at <= first->until))
+        advance(alarm_at);
+    else if (first != NULL)
+        time_out(first);
+    else
+        return false;
+    return true;
+}
+
+/* Who goes on. -1: nobody can. */
+static int next_fibre(void)
+{
+    int candidates[2 * FIBRES], count = 0;
+    bool goes_on = can_run(&fibres[current]);
+    if (goes_on)
+        candidates[count++] = current;
+    if (!goes_on || preemptions < bound)
+        for (int i = 0; i < fibre_count; i++)
+            if (i != current && can_run(&fibres[i]))
+                candidates[count++] = i;
+    if (count == 0)
+        return -1;
+    int enabled = count;
+    if (preemptions < bound)  /* somebody's time may be over although others could go on */
+        for (int i = 0; i < fibre_count; i++)
+            if (can_time_out(&fibres[i]))
+                candidates[count++] = i;
+    int choice = count == 1 ? 0 : choose(count);
+    preemptions += (goes_on && choice > 0) || choice >= enabled;
+    if (choice >= enabled)
+        time_out(&fibres[candidates[choice]]);
+    return candidates[choice];
+}
+
+static void begin_fibre(void)
+{
+    fibres[current].run();
+    fibres[current].ended = true;
+    swapcontext(&fibres[current].context, &controller);
+}
+
+static void add_fibre(const char *name, void (*run)(void))
+{
+    fibre *f = &fibres[fibre_count];
+    *f = (fibre){.name = name, .run = run, .until = INT64_MAX};
+    getcontext(&f->context);
+    f->context.uc_stack.ss_sp = stacks[fibre_count++];
+    f->context.uc_stack.ss_size = STACK;
+    f->context.uc_link = NULL;
+    makecontext(&f->context, begin_fibre, 0);
+}
+
+static void run_fibres(void)
+{
+    for (int i = 0, steps = 0; fault == NULL; steps++) {
+        bool ended = true;
+        for (int f = 0; f < fibre_count; f++)
+            ended = ended && fibres[f].ended;
+        if (ended)
+            return;
+        if (steps > STEPS) {
+            fault = "it goes on for ever";
+            return;
+        }
+        while ((i = next_fibre()) < 0)
+            if (!let_time_pass()) {
+                fault = "nobody can go on";
+                return;
+            }
+        current = i;
+        running = true;
+        swapcontext(&controller, &fibres[i].context);
+        running = false;
+    }
+}
+
+/* ---- scenarios ------------------------------------------------------------------------------------ */
+
+/* The task: it has something to do as often as somebody said so before a wake. */
+static trale_engine *engine;
+static trale_cell *cell, *pushed;
+static trale_source *source;
+static trale_waiter waiter;
+static trale_timer timers[2];
+static int64_t deadlines[2];  /* 0: there is no such timer */
+static int said, done, wanted;
+static bool push_was_taken, event_came, fired_early;
+
+static void poll_task(void)
+{
+#ifndef PLANT_WAIT_AFTER_POLL
+    trale_wait_on(engine, cell);
+#endif
+    step("polls");
+    done = said;
+    for (int i = 0; i < 2; i++)
+        if (timers[i].cell != NULL && timers[i].place == 0)
+            fired_early = fired_early || now < deadlines[i];
+    if (source != NULL && !trale_wait_for(engine, &source->direction[TRALE_READ], &waiter, cell))
+        event_came = true;
+    step("has polled");
+#ifdef PLANT_WAIT_AFTER_POLL  /* R2: a wake during the poll finds nobody waiting */
+    trale_wait_on(engine, cell);
+#endif
+}
+
+static bool finished(void)
+{
+    return done == wanted && push_was_taken && (source == NULL || event_came)
+        && timers[0].place == 0 && timers[1].place == 0;
+}
+
+static void executor(void)
+{
+    for (int i = 0; i < 2; i++)
+        if (deadlines[i] > 0)
+            CHECK(trale_set_timer(engine, &timers[i], deadlines[i], cell) == 0);
+    poll_task();
+    while (!finished()) {
+        while (trale_begin_batch(engine) == 0)
+            trale_park(engine);
+        for (trale_cell *c; (c = trale_take(engine)) != NULL; trale_cell_unref(c)) {
+            if (c == cell)
+                poll_task();
+            else
+                push_was_taken = true;
+        }
+    }
+    trale_stop_reactor(engine);
+}
+
+static void reactor(void)
+{
+    CHECK(trale_run_reactor(engine) == 0);
+}
+
+static void waker(void)
+{
+    said++;
+    trale_wake(engine, cell);
+}
+
+static void pusher(void)
+{
+    trale_push(engine, pushed);
+}
+
+static void peer(void)
+{
+    step("writes");
+    data_comes = true;
+}
+
+static void two_wakers(void)
+{
+    wanted = 2;
+    add_fibre("waker 1", waker);
+    add_fibre("waker 2", waker);
+}
+
+static void waker_and_push(void)
+{
+    wanted = 1;
+    push_was_taken = false;
+    add_fibre("waker", waker);
+    add_fibre("pusher", pusher);
+}
+
+static void watch(void)
+{
+    CHECK(trale_watch(engine, 3, &source) == 0);
+    source->direction[TRALE_READ].seen = 1;  /* the first try has said "would block" */
+}
+
+static void waker_and_event(void)
+{
+    wanted = 1;
+    watch();
+    add_fibre("waker", waker);
+    add_fibre("peer", peer);
+}
+
+static void waker_and_timer(void)
+{
+    wanted = 1;
+    deadlines[0] = now + 5 * MS;
+    add_fibre("waker", waker);
+}
+
+static void event_and_timer(void)
+{
+    watch();
+    deadlines[0] = now + MS / 2;  /* so soon that the executor waits for it in epoll */
+    add_fibre("peer", peer);
+}
+
+static void two_timers(void)
+{
+    deadlines[0] = now + MS / 2;
+    deadlines[1] = now + 20 * MS;
+}
+
+static const struct {
+    const char *name;
+    void (*prepare)(void);
+} scenarios[] = {
+    {"two_wakers", two_wakers},
+    {"waker_and_push", waker_and_push},
+    {"waker_and_event", waker_and_event},
+    {"waker_and_timer", waker_and_timer},
+    {"event_and_timer", event_and_timer},
+    {"two_timers", two_timers},
+};
+
+static void clean_up(void)
+{
+    while ((pushed->refs > 1 || cell->refs > 1) && fault == NULL) {
+        trale_cell *c = NULL;
+        if (engine->head != NULL) {
+            c = engine->head;
+            engine->head = c->next;
+            trale_cell_unref(c);
+        } else if (waiter.next != NULL) {
+            waiter = (trale_waiter){0};
+            trale_cell_unref(cell);
+        } else {
+            fault = "a reference was left";
+        }
+    }
+    free(pushed);
+    free(cell);
+    engine->left_behind = true;  /* there is nothing of pthread's to destroy */
+    trale_free(engine);
+}
+
+static void run(int scenario)
+{
+    choice_count = preemptions = fibre_count = current = 0;
+    lock_held = owner_of_lock = NULL;
+    now = 1000 * TRALE_NS;
+    alarm_at = INT64_MAX;
+    bell_rings = alarm_rings = data_comes = false;
+    watched = 0;
+    fault = NULL;
+    said = done = wanted = 0;
+    push_was_taken = true;
+    event_came = fired_early = false;
+    memset(deadlines, 0, sizeof deadlines);
+    memset(timers, 0, sizeof timers);
+    source = NULL;
+    waiter = (trale_waiter){0};
+
+    engine = trale_new();
+    cell = trale_cell_new(NULL, 0);
+    pushed = trale_cell_new(NULL, 0);
+    CHECK(engine != NULL && cell != NULL && pushed != NULL && trale_open(engine) == 0);
+    add_fibre("executor", executor);
+    add_fibre("reactor", reactor);
+    scenarios[scenario].prepare();
+    run_fibres();
+    if (fault == NULL && fired_early)
+        fault = "a timer fired too early";
+    clean_up();
+}
+
+/* Change the last choice that has an alternative. False: there is none. */
+static bool next_run(void)
+{
+    while (choice_count > 0 && choices[choice_count - 1] + 1 == options[choice_count - 1])
+        choice_count--;
+    if (choice_count == 0)
+        return false;
+    choices[choice_count - 1]++;
+    replayed = choice_count;
+    return true;
+}
+
+/* A fault: print how it came about. */
+static int tell(int scenario, long runs)
+{
+    printf("%s: %s, in run %ld: %d ", scenarios[scenario].name, fault, runs, scenario);
+    for (int i = 0; i < choice_count && i < 200; i++)
+        putchar('a' + choices[i]);
+    putchar('\n');
+    return 1;
+}
+
+int main(int argc, char **argv)
+{
+    DEADLINE(300);
+    if (argc == 3) {
+        int scenario = atoi(argv[1]);
+        tracing = true;
+        for (const char *c = argv[2]; *c != '\0'; c++)
+            choices[replayed++] = (unsigned char)(*c - 'a');
+        run(scenario);
+        return fault == NULL ? 0 : tell(scenario, 1);
+    }
+    long runs = 0;
+    for (bound = 0; bound <= BOUND; bound++) {  /* what is easy to find is found soon */
+        for (int s = 0; s < (int)(sizeof scenarios / sizeof *scenarios); s++) {
+            replayed = 0;
+            do {
+                runs++;
+                run(s);
+                if (fault != NULL)
+                    return tell(s, runs);
+            } while (next_run());
+        }
+    }
+    printf("explored %ld runs with up to %d preemptions\n", runs, BOUND);
+    return 0;
+}
