@@ -45,12 +45,15 @@ typedef struct Waker {
     PyObject *task_id;          /* for people */
 } Waker;
 
+/* The collector does not see through it: there is one for every task, what it refers to lives as
+ * long as tasks do, and nothing there refers back to it. */
 typedef struct {
     PyObject_HEAD
     Waker *waker;
     PyObject *runtime;
     int budget;      /* operations left to the task in this turn */
     char cancelled;  /* the task is inside a cancelled scope */
+    char ended;      /* somebody has claimed its end */
 } Context;
 
 typedef struct {

@@ -192,32 +192,29 @@ static PyObject *Context_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     return (PyObject *)self;
 }
 
-static int Context_traverse(Context *self, visitproc visit, void *arg)
-{
-    Py_VISIT(Py_TYPE((PyObject *)self));
-    Py_VISIT((PyObject *)self->waker);
-    Py_VISIT(self->runtime);
-    return 0;
-}
-
-static int Context_clear(Context *self)
-{
-    Py_CLEAR(self->runtime);
-    return 0;
-}
-
 static void Context_dealloc(Context *self)
 {
-    PyObject_GC_UnTrack(self);
     XDECREF(self->waker);
     XDECREF(self->runtime);
     trale_free_object(self);
+}
+
+static PyObject *Context_claim_end(Context *self, PyObject *Py_UNUSED(ignored))
+{
+    char was = self->ended;
+    self->ended = 1;
+    return PyBool_FromLong(!was);
 }
 
 static PyObject *Context_repr(Context *self)
 {
     return PyUnicode_FromFormat("<Context %R>", self->waker);
 }
+
+static PyMethodDef Context_methods[] = {
+    {"claim_end", (PyCFunction)Context_claim_end, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
 
 static PyMemberDef Context_members[] = {
     {"waker", T_OBJECT_EX, offsetof(Context, waker), READONLY, NULL},
@@ -232,8 +229,7 @@ static PyType_Slot Context_slots[] = {
     {Py_tp_doc, "What a future is polled with: the waker of the task that is polling it.\n\n"
                 "See waker.py."},
     {Py_tp_dealloc, Context_dealloc},
-    {Py_tp_traverse, Context_traverse},
-    {Py_tp_clear, Context_clear},
+    {Py_tp_methods, Context_methods},
     {Py_tp_members, Context_members},
     {Py_tp_repr, Context_repr},
     {0, NULL},
@@ -242,7 +238,7 @@ static PyType_Slot Context_slots[] = {
 static PyType_Spec Context_spec = {
     .name = "trale_py._native.Context",
     .basicsize = sizeof(Context),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .flags = Py_TPFLAGS_DEFAULT,
     .slots = Context_slots,
 };
 

@@ -273,7 +273,7 @@ def test_R9_the_last_handle_goes_while_the_task_fails(caplog: Any) -> None:
     def attempt(at: Any) -> None:
         caplog.clear()
         unclaimed: dict[int, Any] = {}
-        made: Outcome[None] = Outcome(1, "task", None, unclaimed)
+        made: Outcome[None] = Outcome(1, "task", (None, 0), unclaimed)
         asked: list[bool] = []
         interleaving = at(lambda: asked.append(made.abandon()))
         interleaving.run(lambda: made.fail(ValueError("nobody took me")))

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+import contextlib
+import errno
+import gc
+import warnings
+import weakref
+from collections.abc import Iterator
+from typing import Any, TypeVar
 
 import pytest
 
 from trale_py import (
     PENDING,
+    ClosedResourceError,
     Context,
     Future,
     Pending,
     Ready,
+    TcpStream,
     block_on,
+    spawn,
 )
 
-from .net_helpers import TIMEOUT, parked, stream_and_peer
+from .net_helpers import TIMEOUT, parked, raw_tcp_pair, stream_and_peer
 
 T = TypeVar("T")
 

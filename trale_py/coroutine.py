@@ -44,25 +44,12 @@ def name_of(coro: object) -> str:
     return name if isinstance(name, str) else type(coro).__qualname__
 
 
-# A place in somebody's code: the offset in the bytecode is at hand, the line has to be looked for.
-Site = tuple[CodeType, int]
-
-
-def caller() -> Site | None:
-    """Where in the user's code the spawn stands. For Runtime._spawn."""
+def caller() -> tuple[CodeType | None, int]:
+    """Where in the user's code the spawn stands, code and offset. For Runtime._spawn."""
     frame: FrameType | None = sys._getframe(3)
     while frame is not None and frame.f_globals.get("__name__", "").startswith(_PREFIX):
         frame = frame.f_back
-    return None if frame is None else (frame.f_code, frame.f_lasti)
-
-
-def show_site(site: Site | None) -> str:
-    """``site`` as file:line."""
-    if site is None:
-        return "?"
-    code, offset = site
-    lines = [line for start, end, line in code.co_lines() if start <= offset < end]
-    return f"{code.co_filename}:{lines[0] if lines else '?'}"
+    return (None, 0) if frame is None else (frame.f_code, frame.f_lasti)
 
 
 def is_unstarted(coro: Coroutine[Any, Any, Any]) -> bool:

@@ -8,10 +8,9 @@ more. Task and handle may end in either order and in different threads, so the q
 
 from __future__ import annotations
 
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Generic, TypeVar, cast
 
-from .coroutine import Site, show_site
 from .errors import TaskCancelled
 from .latch import Latch
 from .report import report
@@ -23,7 +22,8 @@ class Outcome(Latch, Generic[T]):
     """The result of a task, once the latch is open: ``error``, or else the value.
 
     The executor's thread writes it. ``abandoned`` is the exception, a flag that only ever
-    goes up: no handle is left that could ask. ``id``, ``name`` and ``site`` stay known when
+    goes up: no handle is left that could ask. ``id``, ``name`` and the place of the spawn stay
+    known when
     the task is gone.
     """
 
@@ -33,25 +33,39 @@ class Outcome(Latch, Generic[T]):
         "_value",
         "abandoned",
         "cancelled",
+        "code",
         "error",
         "id",
         "name",
-        "site",
+        "offset",
     )
 
     def __init__(
-        self, task_id: int, name: str, site: Site | None, unclaimed: dict[int, Outcome[object]]
+        self,
+        task_id: int,
+        name: str,
+        site: tuple[CodeType | None, int],
+        unclaimed: dict[int, Outcome[object]],
     ) -> None:
         super().__init__()
         self.id = task_id
         self.name = name
-        self.site = site  # where it was spawned
+        self.code, self.offset = site  # where it was spawned
         self.error: BaseException | None = None
         self.abandoned = False
         self.cancelled = False
         self._value: T | None = None
         self._traceback: TracebackType | None = None
         self._unclaimed = unclaimed  # the runtime's errors that nobody has taken
+
+    def spawned_at(self) -> str:
+        """file:line. The offset in the bytecode is at hand at a spawn, the line is looked for."""
+        if self.code is None:
+            return "?"
+        for start, end, line in self.code.co_lines():
+            if start <= self.offset < end:
+                return f"{self.code.co_filename}:{line}"
+        return f"{self.code.co_filename}:?"
 
     def succeed(self, value: T) -> None:
         self._value = value
@@ -87,7 +101,7 @@ class Outcome(Latch, Generic[T]):
                 "task %d (%s), spawned at %s, failed, and nobody took its error",
                 self.id,
                 self.name,
-                show_site(self.site),
+                self.spawned_at(),
                 error=self.error,
             )
 

@@ -14,7 +14,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import current
-from .coroutine import foreign, is_unstarted, show_site
+from .coroutine import foreign, is_unstarted
 from .errors import Cancelled, TaskCancelled
 from .future import PENDING
 from .outcome import Outcome
@@ -51,9 +51,9 @@ class Task:
         "_context",
         "_ended",
         "_error",
+        "_outcome",
         "_started",
         "_throw",
-        "_unsettled",
         "_value",
         "coro",
         "cx",
@@ -63,7 +63,6 @@ class Task:
         "parent_id",
         "root",
         "scope",
-        "site",
     )
 
     def __init__(
@@ -76,9 +75,8 @@ class Task:
     ) -> None:
         self.id = outcome.id
         self.name = outcome.name
-        self.site = outcome.site
         self.coro = coro
-        self._unsettled: list[Outcome[Any]] = [outcome]  # who pops it settles the task
+        self._outcome: Outcome[Any] | None = outcome  # None once it is settled
         self.parent_id = parent_id
         self.cx = runtime.run_queue.context(outcome.id, runtime)
         self.scope: ScopeTree | None = None  # the innermost, where the task is now
@@ -98,7 +96,7 @@ class Task:
     @property
     def state(self) -> str:
         """``"queued"``, ``"running"``, ``"waiting"`` or ``"finished"``, as of this moment."""
-        if not self._unsettled:
+        if self._outcome is None:
             return "finished"
         if self.runtime.executor.polling is self:
             return "running"
@@ -153,7 +151,7 @@ class Task:
                 "it was cancelled %d times in the same scope, and goes on",
                 self.id,
                 self.name,
-                show_site(self.site),
+                "?" if self._outcome is None else self._outcome.spawned_at(),
                 SWALLOWED,
             )
 
@@ -214,17 +212,17 @@ class Task:
         """What is to be settled. None: somebody else has taken it.
 
         R15: a task that did not give way may end at the very moment when a shutdown gives it up,
-        in another thread. Both come here; it goes to who pops it, and its error to nobody else.
+        in another thread. Both come here; it goes to who claims it, and its error to nobody else.
         """
         if self._ended and self.root is not None:
             while self.scope is not None and self.scope is not self.root:
                 self.scope.leave()  # it was entered and never left; its deadline's timer must go
             self.root.unlink()
             self.root = self.scope = None
-        try:
-            return self._unsettled.pop()
-        except IndexError:
+        if not self.cx.claim_end():
             return None
+        outcome, self._outcome = self._outcome, None
+        return outcome
 
     # -- cancellation ---------------------------------------------------------------------------
 
@@ -245,7 +243,7 @@ class Task:
 
     def cancel(self, reason: object) -> None:
         """Cancel the task's outermost scope. Executor's thread only."""
-        if self._unsettled:
+        if self._outcome is not None:
             self.innermost()
             assert self.root is not None
             self.root.deliver(reason)

@@ -62,13 +62,21 @@ class Context:
     has to search for it.
     """
 
-    __slots__ = ("budget", "cancelled", "runtime", "waker")
+    __slots__ = ("_end", "budget", "cancelled", "runtime", "waker")
 
     def __init__(self, waker: Waker, runtime: Runtime) -> None:
         self.waker = waker
         self.runtime = runtime
         self.budget = 0  # operations left to the task in this turn; see Task.poll
+        self._end = [True]  # who pops it has claimed the task's end
         self.cancelled = False  # the task is inside a cancelled scope; see cancel.py
+
+    def claim_end(self) -> bool:
+        """True for one caller: the task has ended, and it is this one's to say how. Any thread."""
+        try:
+            return self._end.pop()
+        except IndexError:
+            return False
 
     def __repr__(self) -> str:
         return f"<Context {self.waker!r}>"
