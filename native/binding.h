@@ -34,6 +34,7 @@ enum { KIND_TASK, KIND_CALL, KIND_WAKE };
 typedef struct {
     PyObject_HEAD
     trale_engine *engine;
+    char contended;      /* the last time, another thread kept the GIL: it computes */
     struct Waker *live;  /* a ring of the wakers whose tasks were pushed and have not ended */
 } RunQueue;
 

@@ -495,19 +495,31 @@ size_t trale_queued(trale_engine *e)
     return atomic_load_explicit(&e->queued, memory_order_relaxed);
 }
 
-/* Wait a moment in epoll, in place of the reactor. The lock is held before and after. */
-static void wait_in_epoll(trale_engine *e)
+/* Wait a while in epoll, in place of the reactor. The lock is held before and after. */
+static void wait_in_epoll(trale_engine *e, bool a_moment)
 {
     e->executor = IN_EPOLL;
     e->conversing = false;
     arm(e);
     TRALE_UNLOCK(&e->lock);
-    int n = TRALE_EPOLL_WAIT(e->epoll, e->fetched, TRALE_BATCH, GRACE_MS);
+    int n = a_moment ? TRALE_EPOLL_WAIT_NS(e->epoll, e->fetched, TRALE_BATCH, TRALE_MOMENT_NS)
+                     : TRALE_EPOLL_WAIT(e->epoll, e->fetched, TRALE_BATCH, GRACE_MS);
     int64_t now = TRALE_CLOCK();
     TRALE_LOCK(&e->lock);
     e->executor = AWAKE;
     collect(e, e->fetched, n, now);
     e->looked = now;
+}
+
+bool trale_wait_a_moment(trale_engine *e)
+{
+    if (!enter(e))
+        return false;
+    if (e->head == NULL && e->conversing)
+        wait_in_epoll(e, true);
+    bool found = e->head != NULL;
+    TRALE_UNLOCK(&e->lock);
+    return found;
 }
 
 void trale_park(trale_engine *e)
@@ -516,7 +528,7 @@ void trale_park(trale_engine *e)
     if (!enter(e))
         return;
     if (e->head == NULL && (e->conversing || trale_heap_next(&e->heap) < soon))
-        wait_in_epoll(e);
+        wait_in_epoll(e, false);
     if (e->head == NULL) {
         e->executor = ASLEEP;
         e->counts.parks++;
@@ -531,16 +543,15 @@ void trale_park(trale_engine *e)
 
 /* ---- the reactor ------------------------------------------------------------------------------- */
 
-/* Park while the executor looks after epoll itself. The lock is held. True: it is stuck. */
-static bool leave_it_to_the_executor(trale_engine *e)
+/* Park while the executor looks after epoll itself: until it is asleep, or stuck. The lock is held. */
+static void leave_it_to_the_executor(trale_engine *e)
 {
     while (e->executor != ASLEEP && !e->stopping) {
         uint64_t turn = atomic_load_explicit(&e->turn, memory_order_relaxed);
         TRALE_WAIT_UNTIL(&e->duty, &e->lock, TRALE_CLOCK() + STUCK_NS);
         if (e->executor == AWAKE && turn == atomic_load_explicit(&e->turn, memory_order_relaxed))
-            return true;
+            return;
     }
-    return false;
 }
 
 int trale_run_reactor(trale_engine *e)
@@ -549,7 +560,7 @@ int trale_run_reactor(trale_engine *e)
     int n = 0;
     TRALE_LOCK(&e->lock);
     while (!e->stopping && n >= 0) {
-        bool stuck = leave_it_to_the_executor(e);
+        leave_it_to_the_executor(e);
         if (e->stopping)
             break;
         e->reactor_in_epoll = true;
@@ -564,7 +575,7 @@ int trale_run_reactor(trale_engine *e)
         size_t before = e->queued;
         if (n >= 0)
             collect(e, events, n, now);
-        if (stuck)
+        if (e->executor == AWAKE)
             e->counts.collected += e->queued - before;
         unlock_and_tell(e);
         TRALE_LOCK(&e->lock);

@@ -26,6 +26,7 @@
 
 #define TRALE_NEVER INT64_MAX   /* a deadline that no clock reaches, in ns of CLOCK_MONOTONIC */
 #define TRALE_BATCH 256         /* events taken from epoll, or timers fired, in one go */
+#define TRALE_MOMENT_NS 50000   /* about what a peer on the same machine takes to answer */
 
 typedef struct trale_engine trale_engine;
 
@@ -82,6 +83,9 @@ size_t trale_queued(trale_engine *e);
 
 /* Wait until the queue is not empty. */
 void trale_park(trale_engine *e);
+
+/* After I/O, wait in epoll for TRALE_MOMENT_NS at most. False: the queue is still empty. */
+bool trale_wait_a_moment(trale_engine *e);
 
 /* ---- sources: executor's thread, but for what is said --------------------------------------------- */
 
@@ -159,7 +163,7 @@ typedef struct trale_counts {
     uint64_t epoll_returns;  /* of epoll_wait, in either thread */
     uint64_t events;         /* that it brought, without the engine's own */
     uint64_t stale;          /* of these, for a source that had gone */
-    uint64_t collected;      /* events and timers that the reactor took while the executor was stuck */
+    uint64_t collected;      /* cells that the reactor queued while the executor was awake */
     uint64_t parks;          /* of the executor on its condition variable */
 } trale_counts;
 

@@ -10,6 +10,9 @@ typedef struct {
     RunQueue *run_queue;
 } Batch;
 
+/* Nobody who only passes through Python keeps the GIL for that long. */
+#define CONTENDED_NS 1000000
+
 static PyTypeObject *Batch_type;
 static PyObject *make_call;  /* run_queue.make_call: it reports what goes wrong */
 static PyObject *name_cx, *name_wake;
@@ -500,9 +503,16 @@ static PyObject *RunQueue_drain(RunQueue *self, PyObject *Py_UNUSED(ignored))
 static PyObject *RunQueue_next_batch(RunQueue *self, PyObject *Py_UNUSED(ignored))
 {
     while (trale_begin_batch(self->engine) == 0) {
+        /* While another thread computes, giving up the GIL is to lose it for 5 ms. So if an answer
+         * may come at any moment, that moment is waited for with the GIL. */
+        if (self->contended && trale_wait_a_moment(self->engine))
+            continue;
+        int64_t woken;
         Py_BEGIN_ALLOW_THREADS
         trale_park(self->engine);
+        woken = trale_now();
         Py_END_ALLOW_THREADS
+        self->contended = trale_now() - woken > CONTENDED_NS;
     }
     Batch *batch = (Batch *)PyType_GenericAlloc(Batch_type, 0);
     if (batch != NULL)

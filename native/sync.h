@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdint.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -39,12 +40,25 @@ static inline void trale_ring(int fd)
     }
 }
 
+/* epoll_wait counts in milliseconds; this one, from Linux 5.11 on, does not. */
+static inline int trale_epoll_wait_ns(int fd, struct epoll_event *events, int n, int64_t ns)
+{
+#ifdef SYS_epoll_pwait2
+    struct timespec t = trale_timespec(ns);
+    return (int)syscall(SYS_epoll_pwait2, fd, events, n, &t, NULL, 0);
+#else
+    (void)fd, (void)events, (void)n, (void)ns;
+    return -1;
+#endif
+}
+
 #define TRALE_LOCK(lock) pthread_mutex_lock(lock)
 #define TRALE_UNLOCK(lock) pthread_mutex_unlock(lock)
 #define TRALE_WAIT(condition, lock) pthread_cond_wait(condition, lock)
 #define TRALE_WAIT_UNTIL(condition, lock, ns) trale_wait_until(condition, lock, ns)
 #define TRALE_SIGNAL(condition) pthread_cond_signal(condition)
 #define TRALE_EPOLL_WAIT(fd, events, n, ms) epoll_wait(fd, events, n, ms)
+#define TRALE_EPOLL_WAIT_NS(fd, events, n, ns) trale_epoll_wait_ns(fd, events, n, ns)
 #define TRALE_CLOCK() trale_clock()
 #define TRALE_RING(fd) trale_ring(fd)
 
