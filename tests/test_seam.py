@@ -50,8 +50,8 @@ PURE = SimpleNamespace(
 
 EXAMPLES = os.environ.get("TRALE_EXAMPLES")
 SETTINGS = settings(
-    max_examples=int(EXAMPLES or 50),
-    stateful_step_count=40,
+    max_examples=int(EXAMPLES or 100),
+    stateful_step_count=50,
     derandomize=EXAMPLES is None,
     database=None,
     deadline=None,
@@ -62,6 +62,8 @@ SETTINGS = settings(
 LOOK_NS = 60_000
 
 few = st.integers(0, 5)
+look = st.booleans()
+KEYS = [object() for _ in range(6)]
 
 
 class FakeTask:
@@ -355,50 +357,39 @@ class SourceMachine(PollerMachine):
     which = st.integers(0, 1)
     size = st.sampled_from([1, 100, 70_000])
 
-    @rule(n=which)
-    def attach(self, n: int) -> None:
-        def attach(side: Side) -> Any:
-            source = side.runtime.reactor.attach(side.pairs[n][0].fileno())
-            side.sources[n] = source
-            return source.users, source.pollable
-
-        self.both(attach)
+    def attach(self, n: int, side: Side) -> Any:
+        source = side.runtime.reactor.attach(side.pairs[n][0].fileno())
+        side.sources[n] = source
+        return source.users, source.pollable
 
     def watched(self, side: Side, n: int) -> Any:
         source = side.sources.get(n)
         fd = side.pairs[n][0].fileno()
         return source if source is not None and side.poller.sources.get(fd) is source else None
 
-    @rule(n=which)
-    def rearm(self, n: int) -> None:
-        self.both(
-            lambda side: (source := self.watched(side, n)) and side.poller.rearm(source) is True
-        )
-
-    @rule(n=which)
-    def release(self, n: int) -> None:
-        def release(side: Side) -> None:
+    @rule(n=which, what=st.sampled_from(["attach", "rearm", "release", "unwatch"]))
+    def change(self, n: int, what: str) -> None:
+        def change(side: Side) -> Any:
+            if what == "attach":
+                return self.attach(n, side)
             source = self.watched(side, n)
-            if source is not None:
-                side.runtime.reactor.release(source)
+            if source is None:
+                return None
+            if what == "release":
+                return side.runtime.reactor.release(source)
+            return getattr(side.poller, what)(source)
 
-        self.both(release)
+        self.both(change)
 
-    @rule(n=which)
-    def detach(self, n: int) -> None:
-        def detach(side: Side) -> None:
-            if n in side.sources:
-                side.poller.unwatch(side.sources[n])
-
-        self.both(detach)
-
-    @rule(n=which, waker=few, read=st.booleans(), write=st.booleans())
-    def add(self, n: int, waker: int, read: bool, write: bool) -> None:
+    @rule(n=which, waker=few, read=st.booleans(), write=st.booleans(), look=st.booleans())
+    def add(self, n: int, waker: int, read: bool, write: bool, look: bool) -> None:
         def add(side: Side) -> None:
-            source = self.watched(side, n)
-            if source is not None:
-                source.discard(side.tasks[waker % self.TASKS])  # a key is used once at a time
-                source.add(side.tasks[waker % self.TASKS], self.wakeable(side, waker), read, write)
+            if self.watched(side, n) is None:
+                self.attach(n, side)
+            if look:  # what is ready already is told to nobody
+                side.turn()
+            side.sources[n].discard(KEYS[waker])  # a key is used once at a time
+            side.sources[n].add(KEYS[waker], self.wakeable(side, waker), read, write)
 
         self.both(add)
 
@@ -406,7 +397,7 @@ class SourceMachine(PollerMachine):
     def discard(self, n: int, waker: int) -> None:
         def discard(side: Side) -> None:
             if n in side.sources:
-                side.sources[n].discard(side.tasks[waker % self.TASKS])
+                side.sources[n].discard(KEYS[waker])
 
         self.both(discard)
 
@@ -418,13 +409,15 @@ class SourceMachine(PollerMachine):
     def receive(self, n: int, size: int, end: int) -> None:
         self.both(lambda side: self.other_end(side, n, end).recv(size))
 
-    @rule(n=which)
-    def peer_shuts_down(self, n: int) -> None:
-        self.both(lambda side: side.pairs[n][1].shutdown(socket.SHUT_WR))
+    @rule(n=which, only_half=st.booleans())
+    def peer_ends(self, n: int, only_half: bool) -> None:
+        def end(side: Side) -> None:
+            if only_half:
+                side.pairs[n][1].shutdown(socket.SHUT_WR)
+            else:
+                side.pairs[n][1].close()
 
-    @rule(n=which)
-    def peer_closes(self, n: int) -> None:
-        self.both(lambda side: side.pairs[n][1].close())
+        self.both(end)
 
     def other_end(self, side: Side, n: int, end: int) -> socket.socket:
         return side.pairs[n][1 if n in self.gone else end]
@@ -492,7 +485,8 @@ class IoMachine(PollerMachine):
     """One socket, its operations polled by hand, and a peer."""
 
     size = st.sampled_from([1, 10, 1000, 16_384, 40_000, 65_536])
-    what = st.integers(0, 9)
+    which = st.integers(0, 3)  # counted from the newest
+    task = st.integers(0, 2)
 
     def __init__(self) -> None:
         super().__init__()
@@ -512,46 +506,104 @@ class IoMachine(PollerMachine):
         if started:
             self.both(lambda side: side.owner._attach(side.runtime).users)
 
-    def make(self, make: Callable[[Side], Any]) -> None:
-        for side in self.sides:
-            side.operations.append(make(side))
-        self.made += 1
-
-    @rule(size=size)
-    def recv(self, size: int) -> None:
-        self.make(lambda side: side.io.recv(side.owner, size))
-
-    @rule(size=size)
-    def recv_into(self, size: int) -> None:
-        def recv_into(side: Side) -> Any:
+    @rule(
+        kind=st.sampled_from(["recv", "recv", "recv_into", "fill"]), size=size, task=task, look=look
+    )
+    def read(self, kind: str, size: int, task: int, look: bool) -> None:
+        def read(side: Side) -> Any:
+            if kind != "recv_into":
+                return getattr(side.io, kind)(side.owner, size)
             side.into = memoryview(bytearray(size))
             return side.io.recv_into(side.owner, side.into)
 
-        self.make(recv_into)
+        self.begin(read, task, look)
 
-    @rule(size=size)
-    def fill(self, size: int) -> None:
-        self.make(lambda side: side.io.fill(side.owner, size))
+    @rule(
+        kind=st.sampled_from(["send", "send_all"]),
+        size=size | st.sampled_from([0, 200_000]),
+        task=task,
+        look=look,
+    )
+    def write(self, kind: str, size: int, task: int, look: bool) -> None:
+        self.begin(lambda side: getattr(side.io, kind)(side.owner, pattern(size)), task, look)
 
-    @rule(size=size | st.just(0))
-    def send(self, size: int) -> None:
-        self.make(lambda side: side.io.send(side.owner, pattern(size)))
-
-    @rule(size=size | st.sampled_from([0, 200_000]))
-    def send_all(self, size: int) -> None:
-        self.make(lambda side: side.io.send_all(side.owner, pattern(size)))
-
-    @rule(size=size, told=st.booleans(), writing=st.booleans())
-    def call(self, size: int, told: bool, writing: bool) -> None:
+    @rule(size=size, told=st.booleans(), writing=st.booleans(), task=task, look=look)
+    def call(self, size: int, told: bool, writing: bool, task: int, look: bool) -> None:
         def call(side: Side) -> Any:
             sock = side.owner.socket
             do = (lambda: sock.send(pattern(size))) if writing else (lambda: sock.recv(size))
             return side.io.call(side.owner, do, size if told else 0, writing)
 
-        self.make(call)
+        self.begin(call, task, look)
 
-    @rule(raised=st.sampled_from([OSError(5, "x"), ValueError("x"), BlockingIOError(11, "x")]))
-    def call_that_closes(self, raised: Exception) -> None:
+    def begin(self, make: Callable[[Side], Any], task: int, look: bool) -> None:
+        for side in self.sides:
+            side.operations.append(make(side))
+        self.made += 1
+        if look:
+            self.turn()
+        self.poll(0, task)
+
+    @rule(n=which, task=task)
+    def poll(self, n: int, task: int) -> None:
+        if n < self.made:
+            self.both(lambda side: side.operations[-1 - n].poll(side.tasks[task].cx))
+
+    @rule(n=which, forget=st.booleans())
+    def drop(self, n: int, forget: bool) -> None:
+        if n < self.made:
+            self.both(lambda side: side.operations[-1 - n].drop())
+            if forget:
+                self.both(lambda side: side.operations.pop(-1 - n) and None)
+                self.made -= 1
+
+    @rule(size=size, look=look)
+    def peer_sends(self, size: int, look: bool) -> None:
+        self.both(lambda side: side.peer.send(pattern(size)))
+        if look:
+            self.turn()
+
+    @rule(size=size | st.just(1_000_000), look=look)
+    def peer_receives(self, size: int, look: bool) -> None:
+        self.both(lambda side: side.peer.recv(size))
+        if look:
+            self.turn()
+
+    @rule(what=st.sampled_from(["claim", "release"]), writing=st.booleans())
+    def claim(self, what: str, writing: bool) -> None:
+        self.both(lambda side: getattr(side.io, what)(writing))
+
+    @rule(size=size, put=st.booleans())
+    def use_the_buffer(self, size: int, put: bool) -> None:
+        if put:
+            self.both(lambda side: side.io.buffer.extend(pattern(size)))
+        else:
+            self.both(lambda side: side.io.take(size))
+
+    @rule(how=st.sampled_from(["half", "all", *[""] * 6]))
+    def peer_ends(self, how: str) -> None:
+        if how == "half":
+            self.both(lambda side: side.peer.shutdown(socket.SHUT_WR))
+        elif how == "all":
+            self.both(lambda side: side.peer.close())
+
+    @rule(how=st.sampled_from(["at once", "later", *[""] * 8]))
+    def close(self, how: str) -> None:
+        def close(side: Side) -> None:
+            if how == "at once":
+                side.owner.close()
+            elif not side.io.closed:  # by another thread, whose request is in the queue
+                side.io.closed = True
+                side.run_queue.call(side.owner._close)
+
+        if how:
+            self.both(close)
+
+    @rule(
+        raised=st.sampled_from([OSError(5, "x"), ValueError("x"), BlockingIOError(11, "x")]),
+        really=st.sampled_from([True, *[False] * 8]),
+    )
+    def close_in_a_call(self, raised: Exception, really: bool) -> None:
         def make(side: Side) -> Any:
             def do() -> None:
                 side.owner.close()
@@ -559,78 +611,8 @@ class IoMachine(PollerMachine):
 
             return side.io.call(side.owner, do, 0, False)
 
-        self.make(make)
-
-    @rule(n=what, task=st.integers(0, 2))
-    def poll(self, n: int, task: int) -> None:
-        def poll(side: Side) -> Any:
-            return side.operations[n].poll(side.tasks[task].cx)
-
-        if n < self.made:
-            self.both(poll)
-
-    @rule(n=what, task=st.integers(0, 2))
-    def poll_newest(self, n: int, task: int) -> None:
-        self.poll(self.made - 1 - n % 2 if self.made > 1 else n, task)
-
-    @rule(n=what, task=st.integers(0, 2))
-    def poll_after_a_look(self, n: int, task: int) -> None:
-        self.turn()
-        self.poll_newest(n, task)
-
-    @rule(n=what, forget=st.booleans())
-    def drop(self, n: int, forget: bool) -> None:
-        if n < self.made:
-            self.both(lambda side: side.operations[n].drop())
-            if forget:
-                self.both(lambda side: side.operations.pop(n) and None)
-                self.made -= 1
-
-    @rule(writing=st.booleans())
-    def claim(self, writing: bool) -> None:
-        self.both(lambda side: side.io.claim(writing))
-
-    @rule(writing=st.booleans())
-    def release(self, writing: bool) -> None:
-        self.both(lambda side: side.io.release(writing))
-
-    @rule(size=size)
-    def put_into_the_buffer(self, size: int) -> None:
-        self.both(lambda side: side.io.buffer.extend(pattern(size)))
-
-    @rule(size=size)
-    def take(self, size: int) -> None:
-        self.both(lambda side: side.io.take(size))
-
-    @rule(size=size)
-    def peer_sends(self, size: int) -> None:
-        self.both(lambda side: side.peer.send(pattern(size)))
-
-    @rule(size=size | st.just(1_000_000))
-    def peer_receives(self, size: int) -> None:
-        self.both(lambda side: side.peer.recv(size))
-
-    @rule(often=few)
-    def peer_shuts_down(self, often: int) -> None:
-        if often == 0:
-            self.both(lambda side: side.peer.shutdown(socket.SHUT_WR))
-
-    @rule(often=few)
-    def peer_closes(self, often: int) -> None:
-        if often == 0:
-            self.both(lambda side: side.peer.close())
-
-    @rule(often=few, at_once=st.booleans())
-    def close(self, often: int, at_once: bool) -> None:
-        def close(side: Side) -> None:
-            if at_once:
-                side.owner.close()
-            elif not side.io.closed:  # by another thread, whose request is in the queue
-                side.io.closed = True
-                side.run_queue.call(side.owner._close)
-
-        if often == 0:
-            self.both(close)
+        if really:
+            self.begin(make, 0, False)
 
     @rule()
     def look(self) -> None:
