@@ -247,6 +247,24 @@ def test_a_wrong_call_raises_and_keeps_nothing(owner: Owner) -> None:
 # -- the run-queue --------------------------------------------------------------------------
 
 
+def test_a_task_is_pushed_once() -> None:
+    queue, other = native.RunQueue(), native.RunQueue()
+    tasks = [FakeTask(queue, n) for n in range(3)]
+    for task in tasks:
+        queue.push(task)
+    with pytest.raises(ValueError, match="pushed"):
+        queue.push(tasks[0])
+    with pytest.raises(ValueError, match="run-queue"):
+        other.push(FakeTask(queue))
+    assert list(queue.next_batch()) == tasks
+    assert queue.live() == tasks
+    for task in tasks:
+        queue.remove(task)
+        queue.remove(task)
+    assert queue.live() == []
+    assert len(queue) == 0
+
+
 def test_a_task_that_ends_is_given_back() -> None:
     queue = native.RunQueue()
     task = FakeTask(queue)
