@@ -174,6 +174,8 @@ def wrong_calls(owner: Owner, x: Any) -> list[tuple[type[BaseException], Callabl
         (TypeError, lambda: queue.next_batch(x)),
         (TypeError, lambda: queue.call()),
         (TypeError, lambda: poller.watch(x)),
+        (OverflowError, lambda: poller.watch(1 << 40)),
+        (OverflowError, lambda: poller.watch((1 << 32) - 1)),
         (OverflowError, lambda: poller.watch(1 << 70)),
         (OSError, lambda: poller.watch(-1)),
         (TypeError, lambda: poller.watch()),
@@ -242,6 +244,17 @@ def test_a_wrong_call_raises_and_keeps_nothing(owner: Owner) -> None:
     assert owner.poller.sources.keys() == {owner.ours.fileno()}
     owner.io.claim(False)  # none of them has kept a claim
     owner.io.claim(True)
+
+
+def test_a_descriptor_is_known_by_its_number_whatever_it_came_as(owner: Owner) -> None:
+    class Number:
+        def __index__(self) -> int:
+            return owner.ours.fileno()
+
+    source = owner.poller.watch(Number())
+    assert owner.poller.sources == {owner.ours.fileno(): source}
+    owner.poller.unwatch(source)
+    assert owner.poller.sources == {}
 
 
 # -- the run-queue --------------------------------------------------------------------------
