@@ -56,12 +56,18 @@ typedef struct {
 
 enum step { FAILED, DONE, WAIT, AGAIN };
 
-/* Whatever the operation holds, go back to where it had not begun. */
-static void drop(Operation *self)
+/* Leave the list of waiters, if it is in there. */
+static void stop_waiting(Operation *self)
 {
     trale_cell *cell = self->waiter.cell;
     if (self->run_queue != NULL && trale_stop_waiting(self->run_queue->engine, &self->waiter))
         trale_release_cell(cell);
+}
+
+/* Whatever the operation holds, go back to where it had not begun. */
+static void drop(Operation *self)
+{
+    stop_waiting(self);
     if (self->claimed)
         *(self->writing ? &self->io->writing : &self->io->reading) = 0;
     if (self->sent > 0 && self->sent < self->want) {
@@ -291,6 +297,8 @@ static enum step try_it(Operation *self, Context *cx, Source *source, PyObject *
             return fail(self, EBADF);
         uint64_t tick = atomic_load_explicit(&d->events, memory_order_acquire);
         if (tick == d->seen) {
+            if (self->waiter.cell != cx->waker->cell)  /* who polled it last is the one to wake */
+                stop_waiting(self);
             if (trale_wait_for(self->run_queue->engine, d, &self->waiter, cx->waker->cell))
                 return WAIT;
             continue;

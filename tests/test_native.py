@@ -501,6 +501,26 @@ def test_an_operation_waits_and_is_woken(owner: Owner) -> None:
     operation.drop()
 
 
+def test_an_operation_wakes_whoever_polled_it_last(owner: Owner) -> None:
+    second = FakeTask(owner.queue, 2)
+    for task in (owner.task, second):
+        owner.queue.push(task)
+    owner.look()
+    operation = owner.io.recv(owner, 10)
+    operation.poll(owner.cx)
+    while operation.poll(second.cx) is not PENDING:
+        pass
+    owner.look()
+    for task in (owner.task, second):
+        owner.queue.put_to_wait(task)
+    assert operation.poll(owner.cx) is PENDING
+    assert operation.poll(second.cx) is PENDING
+    owner.peer.send(b"x")
+    assert owner.look() == [second]
+    assert operation.poll(second.cx).value == b"x"
+    owner.queue.remove(second)
+
+
 def test_an_operation_is_awaited_by_one_at_a_time(owner: Owner) -> None:
     operation = owner.io.recv(owner, 10)
     first = await_it(operation)
