@@ -305,6 +305,8 @@ static enum step try_it(Operation *self, Context *cx, Source *source, PyObject *
         }
         Py_ssize_t asked = self->want - self->sent;
         Py_ssize_t n = try_once(self, &asked, result);
+        if (n < 0)
+            Py_CLEAR(*result);  /* a call's, which was no number and had no length */
         if (n < 0 && n != -EAGAIN) {
             if (PyErr_Occurred() && !self->io->closed)
                 return FAILED;

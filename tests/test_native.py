@@ -662,6 +662,24 @@ def test_what_attach_returns_has_to_be_a_source(owner: Owner) -> None:
     broken.close()
 
 
+def test_what_a_call_returns_is_let_go_whatever_comes_of_it(owner: Owner) -> None:
+    class Sized(list[int]):
+        def __len__(self) -> int:
+            raise ZeroDivisionError
+
+    made = Sized()
+    references = sys.getrefcount(made)
+    for _ in range(100):
+        with pytest.raises(ZeroDivisionError):
+            owner.io.call(owner, lambda: made, 5, False).poll(owner.cx)
+    assert sys.getrefcount(made) == references
+    with pytest.raises(TypeError):
+        owner.io.call(owner, object, 5, False).poll(owner.cx)
+    with pytest.raises(OverflowError):
+        owner.io.call(owner, lambda: 1 << 70, 5, False).poll(owner.cx)
+    assert owner.io.call(owner, object, 0, True).poll(owner.cx).value is not None
+
+
 def test_a_call_may_close_the_socket_under_itself(owner: Owner) -> None:
     def close() -> None:
         owner.io.closed = True
