@@ -113,6 +113,16 @@ static int claim(Io *io, int writing)
     return 0;
 }
 
+/* A number of bytes; -1 with an exception set. */
+static Py_ssize_t size_of(PyObject *number)
+{
+    Py_ssize_t n = PyLong_AsSsize_t(number);
+    if (n >= 0 || PyErr_Occurred())
+        return n;
+    PyErr_Format(PyExc_ValueError, "%zd is no number of bytes", n);
+    return -1;
+}
+
 /* At most `n` bytes out of the buffer. */
 static PyObject *take(Io *io, Py_ssize_t n)
 {
@@ -548,8 +558,8 @@ static PyObject *receiving(Io *self, PyObject *const *args, Py_ssize_t count, en
 {
     if (expect(count, 2) < 0)
         return NULL;
-    Py_ssize_t n = PyLong_AsSsize_t(args[1]);
-    if (n == -1 && PyErr_Occurred())
+    Py_ssize_t n = size_of(args[1]);
+    if (n < 0)
         return NULL;
     Operation *made = operation(self, args[0], kind);
     if (made != NULL)
@@ -619,8 +629,8 @@ static PyObject *Io_call(Io *self, PyObject *const *args, Py_ssize_t count)
 
 static PyObject *Io_take(Io *self, PyObject *size)
 {
-    Py_ssize_t n = PyLong_AsSsize_t(size);
-    return n == -1 && PyErr_Occurred() ? NULL : take(self, n);
+    Py_ssize_t n = size_of(size);
+    return n < 0 ? NULL : take(self, n);
 }
 
 static PyObject *Io_claim(Io *self, PyObject *writing)
