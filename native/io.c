@@ -135,8 +135,8 @@ static PyObject *take(Io *io, Py_ssize_t n)
     PyObject *data = PyBytes_FromStringAndSize(start, n);
     if (data == NULL)
         return NULL;
-    memmove(start, start + n, size - n);
-    if (PyByteArray_Resize(io->buffer, size - n) < 0)
+    /* Does not move the rest, and changes nothing if somebody has a view of the buffer. */
+    if (PySequence_DelSlice(io->buffer, 0, n) < 0)
         Py_CLEAR(data);
     return data;
 }

@@ -638,6 +638,17 @@ def test_bytes_out_of_the_buffer_come_first(owner: Owner) -> None:
     assert native.Io(0).take(5) == b""
 
 
+def test_the_buffer_is_left_alone_while_somebody_looks_at_it(owner: Owner) -> None:
+    owner.io.buffer.extend(b"abcdef")
+    with memoryview(owner.io.buffer):
+        with pytest.raises(BufferError):
+            owner.io.take(2)
+        with pytest.raises(BufferError):
+            owner.io.recv(owner, 2).poll(owner.cx)
+    assert owner.io.buffer == b"abcdef"
+    assert owner.io.take(6) == b"abcdef"
+
+
 def test_a_closed_socket_says_so(owner: Owner) -> None:
     operation = owner.io.recv(owner, 10)
     assert operation.poll(owner.cx) is PENDING
