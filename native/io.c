@@ -301,6 +301,8 @@ static Source *attach(Operation *self, Context *cx)
 /* Try until it is done or has to wait. */
 static enum step try_it(Operation *self, Context *cx, Source *source, PyObject **result)
 {
+    if (source->source == NULL)  /* somebody else stopped to watch the descriptor */
+        return fail(self, EBADF);
     trale_direction *d = &source->source->direction[self->writing ? TRALE_WRITE : TRALE_READ];
     for (;;) {
         if (self->io->closed || source->source == NULL)

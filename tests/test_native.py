@@ -660,6 +660,16 @@ def test_a_closed_socket_says_so(owner: Owner) -> None:
     owner.io.claim(False)
 
 
+def test_a_source_that_somebody_else_has_detached(owner: Owner) -> None:
+    operation = owner.io.recv(owner, 10)
+    assert operation.poll(owner.cx) is PENDING
+    owner.poller.unwatch(owner.io.source)  # and it is the socket's still
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        operation.poll(owner.cx)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        owner.io.send(owner, b"x").poll(owner.cx)
+
+
 def test_what_attach_returns_has_to_be_a_source(owner: Owner) -> None:
     class Broken(Owner):
         answer: object = None
