@@ -459,6 +459,10 @@ static PyObject *Operation_throw(Operation *self, PyObject *args)
     PyObject *type, *value = NULL, *traceback = NULL;
     if (!PyArg_ParseTuple(args, "O|OO:throw", &type, &value, &traceback))
         return NULL;
+    if (!PyExceptionClass_Check(type) && !PyExceptionInstance_Check(type)) {
+        PyErr_Format(PyExc_TypeError, "%R is no exception", type);
+        return NULL;
+    }
     drop(self);
     if (PyType_Check(type))
         PyErr_SetObject(type, value);
@@ -617,8 +621,10 @@ static PyObject *Io_call(Io *self, PyObject *const *args, Py_ssize_t count)
     if (expect(count, 4) < 0)
         return NULL;
     Py_ssize_t want = PyLong_AsSsize_t(args[2]);
+    if (want == -1 && PyErr_Occurred())
+        return NULL;
     int writing = PyObject_IsTrue(args[3]);
-    if ((want == -1 && PyErr_Occurred()) || writing < 0)
+    if (writing < 0)
         return NULL;
     Operation *made = operation(self, args[0], CALL);
     if (made == NULL)
@@ -637,14 +643,18 @@ static PyObject *Io_take(Io *self, PyObject *size)
 
 static PyObject *Io_claim(Io *self, PyObject *writing)
 {
-    if (claim(self, PyObject_IsTrue(writing)) < 0)
+    int which = PyObject_IsTrue(writing);
+    if (which < 0 || claim(self, which) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
 
 static PyObject *Io_release(Io *self, PyObject *writing)
 {
-    *(PyObject_IsTrue(writing) ? &self->writing : &self->reading) = 0;
+    int which = PyObject_IsTrue(writing);
+    if (which < 0)
+        return NULL;
+    *(which ? &self->writing : &self->reading) = 0;
     Py_RETURN_NONE;
 }
 
