@@ -109,6 +109,16 @@ static int claim(Io *io, int writing)
     return 0;
 }
 
+/* A number of bytes; -1 with an exception set. */
+static Py_ssize_t size_of(PyObject *number)
+{
+    Py_ssize_t n = PyLong_AsSsize_t(number);
+    if (n >= 0 || PyErr_Occurred())
+        return n;
+    PyErr_Format(PyExc_ValueError, "%zd is no number of bytes", n);
+    return -1;
+}
+
 /* At most `n` bytes out of the buffer. */
 static PyObject *take(Io *io, Py_ssize_t n)
 {
@@ -121,8 +131,8 @@ static PyObject *take(Io *io, Py_ssize_t n)
     PyObject *data = PyBytes_FromStringAndSize(start, n);
     if (data == NULL)
         return NULL;
-    memmove(start, start + n, size - n);
-    if (PyByteArray_Resize(io->buffer, size - n) < 0)
+    /* Does not move the rest, and changes nothing if somebody has a view of the buffer. */
+    if (PySequence_DelSlice(io->buffer, 0, n) < 0)
         Py_CLEAR(data);
     return data;
 }
@@ -343,6 +353,8 @@ static Source *attach(Operation *self, Context *cx)
 /* Try until it is done or has to wait. */
 static enum step try_it(Operation *self, Context *cx, Source *source, PyObject **result)
 {
+    if (source->source == NULL)  /* somebody else stopped to watch the descriptor */
+        return fail(self, EBADF);
     trale_direction *d = &source->source->direction[self->writing ? TRALE_WRITE : TRALE_READ];
     for (;;) {
         if (self->io->closed || source->source == NULL)
@@ -355,8 +367,9 @@ static enum step try_it(Operation *self, Context *cx, Source *source, PyObject *
         }
         Py_ssize_t asked = self->want - self->sent;
         Py_ssize_t n = try_once(self, &asked, result);
+        if (n < 0)
+            Py_CLEAR(*result);  /* a call's, which was no number and had no length */
         if (n < 0 && n != -EAGAIN) {
-            Py_CLEAR(*result);
             /* EBADF and the like, as it was closed meanwhile; and no other exception of a CALL. */
             if (PyErr_Occurred() && !(self->io->closed && PyErr_ExceptionMatches(PyExc_OSError)))
                 return FAILED;
@@ -506,8 +519,8 @@ static PyObject *receiving(Io *self, PyObject *const *args, Py_ssize_t count, en
 {
     if (expect(count, 2) < 0)
         return NULL;
-    Py_ssize_t n = PyLong_AsSsize_t(args[1]);
-    if (n == -1 && PyErr_Occurred())
+    Py_ssize_t n = size_of(args[1]);
+    if (n < 0)
         return NULL;
     Operation *made = operation(self, args[0], kind);
     if (made != NULL)
@@ -606,8 +619,10 @@ static PyObject *Io_call(Io *self, PyObject *const *args, Py_ssize_t count)
     if (expect(count, 4) < 0)
         return NULL;
     Py_ssize_t want = PyLong_AsSsize_t(args[2]);
+    if (want == -1 && PyErr_Occurred())
+        return NULL;
     int writing = PyObject_IsTrue(args[3]);
-    if ((want == -1 && PyErr_Occurred()) || writing < 0)
+    if (writing < 0)
         return NULL;
     Operation *made = operation(self, args[0], CALL);
     if (made == NULL)
@@ -620,20 +635,24 @@ static PyObject *Io_call(Io *self, PyObject *const *args, Py_ssize_t count)
 
 static PyObject *Io_take(Io *self, PyObject *size)
 {
-    Py_ssize_t n = PyLong_AsSsize_t(size);
-    return n == -1 && PyErr_Occurred() ? NULL : take(self, n);
+    Py_ssize_t n = size_of(size);
+    return n < 0 ? NULL : take(self, n);
 }
 
 static PyObject *Io_claim(Io *self, PyObject *writing)
 {
-    if (claim(self, PyObject_IsTrue(writing)) < 0)
+    int which = PyObject_IsTrue(writing);
+    if (which < 0 || claim(self, which) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
 
 static PyObject *Io_release(Io *self, PyObject *writing)
 {
-    *(PyObject_IsTrue(writing) ? &self->writing : &self->reading) = 0;
+    int which = PyObject_IsTrue(writing);
+    if (which < 0)
+        return NULL;
+    *(which ? &self->writing : &self->reading) = 0;
     Py_RETURN_NONE;
 }
 

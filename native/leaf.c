@@ -108,6 +108,10 @@ static PyObject *leaf_throw(Leaf *self, PyObject *args)
     PyObject *type, *value = NULL, *traceback = NULL;
     if (!PyArg_ParseTuple(args, "O|OO:throw", &type, &value, &traceback))
         return NULL;
+    if (!PyExceptionClass_Check(type) && !PyExceptionInstance_Check(type)) {
+        PyErr_Format(PyExc_TypeError, "%R is no exception", type);
+        return NULL;
+    }
     drop(self);
     if (PyType_Check(type))
         PyErr_SetObject(type, value);

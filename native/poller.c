@@ -244,11 +244,11 @@ static int unwatch(Poller *self, Source *source)
     trale_source *s = source->source;
     if (s == NULL)
         return 0;
+    PyObject *key = PyLong_FromLong(source->fd);
+    if (key == NULL)  /* it can be tried again */
+        return -1;
     source->source = NULL;
     trale_unwatch(self->run_queue->engine, s);
-    PyObject *key = PyLong_FromLong(source->fd);
-    if (key == NULL)
-        return -1;
     int error = 0;
     if (PyDict_GetItemWithError(self->sources, key) == (PyObject *)source)
         error = PyDict_DelItem(self->sources, key);
@@ -258,16 +258,25 @@ static int unwatch(Poller *self, Source *source)
 
 static PyObject *Poller_watch(Poller *self, PyObject *number)
 {
-    int fd = (int)PyLong_AsLong(number);
+    long fd = PyLong_AsLong(number);
     if (fd == -1 && PyErr_Occurred())
         return NULL;
-    Source *source = (Source *)PyType_GenericAlloc(trale_Source, 0);
-    if (source == NULL)
+    if (fd != (int)fd) {
+        PyErr_Format(PyExc_OverflowError, "%ld is no descriptor", fd);
         return NULL;
+    }
+    PyObject *key = PyLong_FromLong(fd);  /* `number` may be anything with an __index__ */
+    if (key == NULL)
+        return NULL;
+    Source *source = (Source *)PyType_GenericAlloc(trale_Source, 0);
+    if (source == NULL) {
+        DECREF(key);
+        return NULL;
+    }
     source->run_queue = NEWREF(RunQueue, self->run_queue);
-    source->fd = fd;
+    source->fd = (int)fd;
     source->pollable = 1;
-    int error = trale_watch(self->run_queue->engine, fd, &source->source);
+    int error = trale_watch(self->run_queue->engine, source->fd, &source->source);
     if (error == -EPERM) {
         source->pollable = 0;
         error = 0;
@@ -276,13 +285,14 @@ static PyObject *Poller_watch(Poller *self, PyObject *number)
     }
     if (error != 0)
         trale_raise(error);
-    if (error != 0 || PyDict_SetItem(self->sources, number, (PyObject *)source) < 0) {
+    if (error != 0 || PyDict_SetItem(self->sources, key, (PyObject *)source) < 0) {
         PyObject *type, *value, *traceback;
         PyErr_Fetch(&type, &value, &traceback);
         unwatch(self, source);
         PyErr_Restore(type, value, traceback);
         Py_CLEAR(source);
     }
+    DECREF(key);
     return (PyObject *)source;
 }
 

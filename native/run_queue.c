@@ -388,6 +388,12 @@ static PyObject *RunQueue_push(RunQueue *self, PyObject *task)
     Waker *waker = waker_of(task);
     if (waker == NULL)
         return NULL;
+    /* The ring and the queue have one place for each. */
+    if (waker->next != NULL || waker->run_queue != self) {
+        PyErr_Format(PyExc_ValueError, "%R %s", task,
+                     waker->next != NULL ? "was pushed already" : "is of another run-queue");
+        return NULL;
+    }
     link_task(waker, task);
     trale_push(self->engine, waker->cell);
     Py_RETURN_NONE;
