@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -735,3 +736,168 @@ def test_100_000_operations_take_no_memory(owner: Owner) -> None:
             list(owner.queue.next_batch())
 
     assert_flat(100_000, turn)
+
+
+# -- no memory ------------------------------------------------------------------------------------
+
+NO_MEMORY = """
+import contextlib, gc, sys
+sys.path.insert(0, {tests!r})
+import _testcapi
+from tests.test_native import *
+
+sys.unraisablehook = lambda *_: None
+gc.disable()
+
+def attempt(name, action, clean_up=lambda: None):
+    for n in range(40):
+        failed = False
+        _testcapi.set_nomemory(n, n + 1)
+        try:
+            action()
+        except MemoryError:
+            failed = True
+        finally:
+            _testcapi.remove_mem_hooks()
+        clean_up()
+    assert not failed, f"{{name}} allocates without end"
+
+owner = Owner()
+queue, poller, io, cx, task = owner.queue, owner.poller, owner.io, owner.cx, owner.task
+fd, waker, wakeable = owner.ours.fileno(), cx.waker, Wakeable()
+buffer = bytearray(50)
+
+def tidy():
+    io.release(False)
+    io.release(True)
+    queue.remove(task)
+    owner.detach()
+    with contextlib.suppress(BlockingIOError):
+        owner.ours.recv(1000)
+    with contextlib.suppress(BlockingIOError):
+        owner.peer.recv(1000, socket.MSG_DONTWAIT)
+    queue.drain()
+
+def watch():
+    poller.unwatch(poller.watch(fd))
+
+def add():
+    source = poller.watch(fd)
+    source.add(1, wakeable, True, True)
+    source.discard(1)
+
+def unwatch_all():
+    for source in list(poller.sources.values()):
+        poller.unwatch(source)
+    queue.drain()
+
+def timer():
+    poller.add_timer(1 << 60, wakeable)
+    poller.cancel_timer(poller.add_timer(1 << 60, waker))
+
+def call():
+    queue.call(int)
+    for _ in queue.next_batch():
+        pass
+
+def push():
+    queue.push(task)
+    queue.live()
+    queue.put_to_wait(task)
+    queue.drain()
+    queue.remove(task)
+
+def wake_own():
+    poller.add_timer(1, wakeable)
+    entry = poller.add_timer(1, wakeable)
+    queue.drain()
+    queue.call(int)
+    for _ in queue.next_batch():
+        pass
+
+def operations():
+    owner.peer.send(b"abc")
+    io.recv(owner, 3).poll(cx)
+    owner.peer.send(b"abc")
+    io.recv_into(owner, buffer).poll(cx)
+    owner.peer.send(b"abc")
+    io.fill(owner, 5).poll(cx)
+    io.send(owner, b"abc").poll(cx)
+    io.send_all(owner, buffer).poll(cx)
+    io.call(owner, owner.ours.getpeername, 0, False).poll(cx)
+    io.recv(owner, 10).poll(cx)
+
+def awaited():  # with no coroutine: the interpreter's own do not survive this
+    owner.peer.send(b"abc")
+    native.thread.context = cx
+    try:
+        for _ in range(2):
+            operation = io.recv(owner, 3).__await__()
+            next(operation, None)
+            with contextlib.suppress(LookupError):
+                operation.throw(LookupError)
+    finally:
+        native.thread.context = None
+
+def buffered():
+    io.buffer.extend(b"abcdef")
+    io.take(2)
+    io.recv(owner, 2).poll(cx)
+    io.recv_into(owner, buffer).poll(cx)
+
+def refused(function, *args):
+    try:
+        function(*args)
+    except (TypeError, OSError, ValueError):
+        return
+    raise AssertionError(function)
+
+def clean_buffer():
+    del io.buffer[:]
+    tidy()
+
+scenes = [
+    ("waker", lambda: native.Waker(queue, 1), tidy),
+    ("context", lambda: native.Context(waker, None), tidy),
+    ("queue", native.RunQueue, tidy),
+    ("poller", lambda: native.Poller(queue), tidy),
+    ("io", lambda: native.Io(fd).buffer, tidy),
+    ("repr", lambda: [repr(x) for x in (waker, cx, queue, poller, io, io.recv(1, 1))], tidy),
+    ("counts", poller.counts, tidy),
+    ("watch", watch, unwatch_all),
+    ("add", add, unwatch_all),
+    ("timer", timer, tidy),
+    ("call", call, tidy),
+    ("push", push, tidy),
+    ("wake", wake_own, tidy),
+    ("operations", operations, tidy),
+    ("awaited", awaited, tidy),
+    ("buffered", buffered, clean_buffer),
+    ("text", partial(refused, io.send, owner, "text"), tidy),
+    ("closed", partial(refused, poller.watch, -1), tidy),
+    ("negative", partial(refused, io.take, -1), tidy),
+]
+only = sys.argv[1:]
+for round in range(3):
+    for scene in scenes:
+        if not only or scene[0] in only:
+            attempt(*scene)
+    gc.collect()
+    blocks = sys.getallocatedblocks()
+    if round == 1:
+        before = blocks
+assert poller.timers == 0 and poller.sources == {{}} and queue.live() == [] and len(queue) == 0
+assert blocks - before < 100, f"{{blocks - before}} blocks were left"
+io.claim(False)
+io.claim(True)
+buffer.append(1)
+owner.close()
+print("survived")
+"""
+
+
+def test_L3_each_allocation_may_fail(run_script: Script) -> None:
+    pytest.importorskip("_testcapi")
+    root = Path(__file__).parent.parent
+    result = run_script(textwrap.dedent(NO_MEMORY).format(tests=str(root)))
+    assert result.stdout == "survived\n", result.stderr
