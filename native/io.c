@@ -112,15 +112,11 @@ static PyObject *take(Io *io, Py_ssize_t n)
 {
     if (io->buffer == NULL)
         return PyBytes_FromStringAndSize(NULL, 0);
-    char *start = PyByteArray_AsString(io->buffer);
     Py_ssize_t size = PyByteArray_Size(io->buffer);
     if (n > size)
         n = size;
-    PyObject *data = PyBytes_FromStringAndSize(start, n);
-    if (data == NULL)
-        return NULL;
-    memmove(start, start + n, size - n);
-    if (PyByteArray_Resize(io->buffer, size - n) < 0)
+    PyObject *data = PyBytes_FromStringAndSize(PyByteArray_AsString(io->buffer), n);
+    if (data != NULL && PySequence_DelSlice(io->buffer, 0, n) < 0)  /* does not move the rest */
         Py_CLEAR(data);
     return data;
 }
@@ -453,13 +449,12 @@ static PyObject *Operation_throw(Operation *self, PyObject *args)
 
 /* The collector has to see through an operation: a socket may refer to one of its own, or a
  * function to what awaits it. There is no clear, as such a cycle passes through objects that have
- * one. */
+ * one. The view is not shown: the clear of a memoryview that is exported leaves it broken. */
 static int Operation_traverse(Operation *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE((PyObject *)self));
     Py_VISIT(self->owner);
     Py_VISIT(self->function);
-    Py_VISIT(self->view.obj);
     return 0;
 }
 
