@@ -124,15 +124,12 @@ static PyObject *take(Io *io, Py_ssize_t n)
 {
     if (io->buffer == NULL)
         return PyBytes_FromStringAndSize(NULL, 0);
-    char *start = PyByteArray_AsString(io->buffer);
     Py_ssize_t size = PyByteArray_Size(io->buffer);
     if (n > size)
         n = size;
-    PyObject *data = PyBytes_FromStringAndSize(start, n);
-    if (data == NULL)
-        return NULL;
+    PyObject *data = PyBytes_FromStringAndSize(PyByteArray_AsString(io->buffer), n);
     /* Does not move the rest, and changes nothing if somebody has a view of the buffer. */
-    if (PySequence_DelSlice(io->buffer, 0, n) < 0)
+    if (data != NULL && PySequence_DelSlice(io->buffer, 0, n) < 0)
         Py_CLEAR(data);
     return data;
 }
@@ -423,13 +420,12 @@ static enum step advance(Leaf *leaf, Context *cx, PyObject **result)
 
 /* The collector has to see through an operation: a socket may refer to one of its own, or a
  * function to what awaits it. There is no clear, as such a cycle passes through objects that have
- * one. */
+ * one. The view is not shown: the clear of a memoryview that is exported leaves it broken. */
 static int Operation_traverse(Operation *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE((PyObject *)self));
     Py_VISIT(self->owner);
     Py_VISIT(self->function);
-    Py_VISIT(self->view.obj);
     return 0;
 }
 

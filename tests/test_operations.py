@@ -136,28 +136,30 @@ class Friend(TcpStream):
     other: Any
 
 
-class Chunk(bytearray):
-    other: Any
-
-
-@pytest.mark.parametrize("cycle", ["owner", "function", "buffer"])
+@pytest.mark.parametrize("cycle", ["owner", "function"])
 def test_a_stream_in_a_cycle_with_its_own_operation_is_closed_by_the_collector(cycle: str) -> None:
     with raw_tcp_pair() as (ours, peer):
         stream = Friend.from_socket(ours)
         if cycle == "owner":
             stream.other = stream.read()
-        elif cycle == "function":
-            stream.other = stream._reading(lambda stream=stream: None)
         else:
-            data = Chunk(b"x")
-            data.other = stream
-            stream.other = [data, stream._io.send(stream, data)]  # type: ignore[attr-defined]
-            del data
+            stream.other = stream._reading(lambda stream=stream: None)
         gone = weakref.ref(stream)
         with unclosed_is_fine():
             del stream
             gc.collect()
         assert gone() is None
+        assert peer.recv(1) == b""
+
+
+def test_the_collector_survives_an_operation_on_a_memoryview_in_a_cycle() -> None:
+    with raw_tcp_pair() as (ours, peer):
+        view = memoryview(bytearray(1))  # older than the stream, so the collector comes to it first
+        stream = Friend.from_socket(ours)
+        stream.other = stream._io.send(stream, view)
+        with unclosed_is_fine():
+            del stream, view
+            gc.collect()
         assert peer.recv(1) == b""
 
 

@@ -573,6 +573,27 @@ class IoMachine(PollerMachine):
     def claim(self, what: str, writing: bool) -> None:
         self.both(lambda side: getattr(side.io, what)(writing))
 
+    @rule(size=size, cut=st.booleans(), task=task)
+    def write_against_a_slow_peer(self, size: int, cut: bool, task: int) -> None:
+        """More than there is room for; the peer makes room, or the task is cut off half-way."""
+        self.begin(lambda side: side.io.send_all(side.owner, pattern(200_000)), task, True)
+        if cut:
+            self.drop(0, False)
+        for _ in range(0 if cut else 4):
+            self.peer_receives(65_536, True)
+            self.poll(0, task)
+        self.begin(lambda side: side.io.send(side.owner, pattern(size)), task, False)
+
+    @rule(sizes=st.lists(size, min_size=1, max_size=3), ends=st.booleans(), task=task)
+    def read_in_pieces(self, sizes: list[int], ends: bool, task: int) -> None:
+        """The reader waits first, and then takes more, or less, than comes at a time."""
+        self.begin(lambda side: side.io.recv(side.owner, 40_000), task, True)
+        for size in sizes:
+            self.peer_sends(size, True)
+            self.poll(0, task)
+        if ends and len(sizes) == 3:
+            self.peer_ends("half")
+
     @rule(size=size, put=st.booleans())
     def use_the_buffer(self, size: int, put: bool) -> None:
         if put:

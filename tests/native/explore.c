@@ -58,6 +58,7 @@ static inline struct timespec trale_timespec(int64_t ns)
 #define TRALE_WAIT_UNTIL(condition, lock, ns) sim_wait(condition, lock, ns)
 #define TRALE_SIGNAL(condition) sim_signal(condition)
 #define TRALE_EPOLL_WAIT(fd, events, n, ms) sim_epoll_wait(events, ms)
+#define TRALE_EPOLL_WAIT_NS(fd, events, n, ns) sim_epoll_wait(events, (int)((ns) / MS) + 1)
 #define TRALE_CLOCK() sim_clock()
 #define TRALE_RING(fd) sim_ring()
 
