@@ -115,7 +115,8 @@ def assert_flat(rounds: int, action: Callable[[], object], slack: int = 400_000)
         action()
     gc.collect()
     assert sys.getallocatedblocks() - blocks < 200
-    assert resident() - memory < slack
+    if "libasan" not in os.environ.get("LD_PRELOAD", ""):  # it keeps what is freed for a while
+        assert resident() - memory < slack
 
 
 def fill(sock: socket.socket) -> int:
