@@ -136,7 +136,8 @@ PyObject *trale_set_up_futures(PyObject *module, PyObject *args)
         return NULL;
     INCREF(Ready);
     INCREF(PENDING);
-    if (trale_set_up_operations(module, base, busy) < 0 || trale_set_up_sleep(module, base) < 0)
+    trale_set_up_io(busy);
+    if (trale_set_up_operations(module, base) < 0 || trale_set_up_sleep(module, base) < 0)
         return NULL;
     Py_RETURN_NONE;
 }

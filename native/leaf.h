@@ -35,7 +35,8 @@ extern PyMethodDef trale_leaf_methods[];
         {Py_am_send, trale_leaf_send}
 
 /* The types of leaves, made when there is a Future to derive them from. */
-int trale_set_up_operations(PyObject *module, PyObject *base, PyObject *busy);
+int trale_set_up_operations(PyObject *module, PyObject *base);
+void trale_set_up_io(PyObject *busy);  /* BusyResourceError */
 int trale_set_up_sleep(PyObject *module, PyObject *base);
 
 #endif

@@ -1,0 +1,160 @@
+/* One attempt of an operation: its system call, and what Python is told of it. */
+
+#include "io.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+/* What comes of a read is copied from here, as it is mostly much less than was asked for. */
+#define SCRATCH 65536
+static char scratch[SCRATCH];
+
+/* From this size on a copy costs more than to ask how much there is. */
+#define BIG 16384
+
+static Py_ssize_t receive(int fd, char *place, Py_ssize_t size)
+{
+    ssize_t got;
+    do {
+        got = recv(fd, place, size, MSG_DONTWAIT);
+    } while (got < 0 && errno == EINTR);
+    return got < 0 ? -errno : got;
+}
+
+/* -errno, or how many bytes are in `result`, a new bytes object. `asked`: how many were wanted. */
+static Py_ssize_t receive_bytes(Io *io, Py_ssize_t *asked, PyObject **result)
+{
+    int there = 0;
+    Py_ssize_t got;
+    if (io->big && ioctl(io->fd, FIONREAD, &there) == 0 && there >= BIG) {
+        /* What comes after this look is told by an event after this look. */
+        Py_ssize_t size = there < *asked ? there : *asked;
+        PyObject *data = PyBytes_FromStringAndSize(NULL, size);
+        if (data == NULL)
+            return -ENOMEM;
+        got = receive(io->fd, PyBytes_AsString(data), size);
+        if (got == size)
+            *result = data;
+        else if (got >= 0)
+            *result = PyBytes_FromStringAndSize(PyBytes_AsString(data), got);
+        if (*result != data)
+            DECREF(data);
+    } else {
+        if (*asked > SCRATCH)
+            *asked = SCRATCH;
+        got = receive(io->fd, scratch, *asked);
+        if (got >= 0)
+            *result = PyBytes_FromStringAndSize(scratch, got);
+    }
+    if (got >= 0) {
+        io->big = got >= BIG;
+        if (*result == NULL)
+            return -ENOMEM;
+    }
+    return got;
+}
+
+static Py_ssize_t call(Operation *self, PyObject **result)
+{
+    *result = PyObject_CallFunctionObjArgs(self->function, NULL);
+    if (*result == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_BlockingIOError))
+            return -EIO;  /* the exception is set and says more */
+        PyErr_Clear();
+        return -EAGAIN;
+    }
+    if (self->want == 0)
+        return 0;
+    return PyLong_Check(*result) ? PyLong_AsSsize_t(*result) : PyObject_Size(*result);
+}
+
+/* How the socket module shows an address; NULL with an exception set. */
+static PyObject *show_address(const struct sockaddr_storage *from)
+{
+    char text[INET6_ADDRSTRLEN];
+    if (from->ss_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)from;
+        inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text);
+        return Py_BuildValue("si", text, ntohs(v4->sin_port));
+    }
+    if (from->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)from;
+        inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text);
+        return Py_BuildValue("siII", text, ntohs(v6->sin6_port), ntohl(v6->sin6_flowinfo),
+                             v6->sin6_scope_id);
+    }
+    PyErr_Format(PyExc_OSError, "a datagram from an address of family %d", from->ss_family);
+    return NULL;
+}
+
+static Py_ssize_t receive_from(Io *io, PyObject **result)
+{
+    struct sockaddr_storage from = {0};
+    socklen_t length = sizeof from;
+    ssize_t got;
+    do {
+        got = recvfrom(io->fd, scratch, SCRATCH, MSG_DONTWAIT, (struct sockaddr *)&from, &length);
+    } while (got < 0 && errno == EINTR);
+    if (got < 0)
+        return -errno;
+    PyObject *address = show_address(&from);
+    PyObject *data = address == NULL ? NULL : PyBytes_FromStringAndSize(scratch, got);
+    if (data != NULL)
+        *result = PyTuple_Pack(2, data, address);
+    XDECREF(data);
+    XDECREF(address);
+    return *result == NULL ? -ENOMEM : got;
+}
+
+static Py_ssize_t send_to(Operation *self, PyObject **result)
+{
+    ssize_t n;
+    do {
+        n = sendto(self->io->fd, self->view.buf, self->view.len, MSG_DONTWAIT | MSG_NOSIGNAL,
+                   (struct sockaddr *)&self->to, sizeof self->to);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return -errno;
+    *result = PyLong_FromSsize_t(n);
+    return *result == NULL ? -ENOMEM : n;
+}
+
+Py_ssize_t trale_attempt(Operation *self, Py_ssize_t *asked, PyObject **result)
+{
+    int fd = self->io->fd;
+    char *place = (char *)self->view.buf;
+    Py_ssize_t n;
+    switch (self->kind) {
+    case RECV:
+    case FILL:
+        return receive_bytes(self->io, asked, result);
+    case RECV_INTO:
+        n = receive(fd, place, self->want);
+        break;
+    case SEND:
+    case SEND_ALL:
+        do {
+            /* MSG_NOSIGNAL: a program may have given SIGPIPE its deadly meaning back. */
+            n = send(fd, place + self->sent, self->want - self->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        } while (n < 0 && errno == EINTR);
+        if (n < 0)
+            return -errno;
+        if (self->kind == SEND_ALL) {
+            self->sent += n;
+            *result = Py_NewRef(Py_None);
+            return n;
+        }
+        break;
+    case RECV_FROM:
+        return receive_from(self->io, result);
+    case SEND_TO:
+        return send_to(self, result);
+    default:
+        return call(self, result);
+    }
+    if (n >= 0 && (*result = PyLong_FromSsize_t(n)) == NULL)
+        return -ENOMEM;
+    return n;
+}

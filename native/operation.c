@@ -1,0 +1,250 @@
+/* An operation: it tries its system call whenever its direction is ready, until it is done.
+ *
+ *     advance   a poll: find the source, then
+ *       begin     the first time: is it this one's turn, and is there anything to try?
+ *       try_it    as long as the direction is ready: an attempt. Then wait for it.
+ *     drop      give back what it holds, and be as new
+ */
+
+#include "io.h"
+
+#include <errno.h>
+#include <string.h>
+
+static PyTypeObject *Operation_type;
+static PyObject *name_attach, *name_check_open;
+
+/* Whatever the operation holds, go back to where it had not begun. */
+static void drop(Leaf *leaf)
+{
+    Operation *self = (Operation *)leaf;
+    trale_cell *cell = self->waiter.cell;
+    if (self->run_queue != NULL && trale_stop_waiting(self->run_queue->engine, &self->waiter))
+        trale_release_cell(cell);
+    if (self->claimed)
+        *(self->writing ? &self->io->writing : &self->io->reading) = 0;
+    if (self->sent > 0 && self->sent < self->want) {
+        self->io->cut_sent = self->sent;
+        self->io->cut_total = self->want;
+    }
+    self->sent = 0;
+    self->claimed = self->begun = 0;
+    Py_CLEAR(self->run_queue);
+}
+
+/* Call a method of the owner's that is not on the fast path. */
+static PyObject *ask(Operation *self, PyObject *name, PyObject *argument)
+{
+    return PyObject_CallMethodObjArgs(self->owner, name, argument, NULL);
+}
+
+static enum step fail_by(Operation *self, PyObject *check)
+{
+    XDECREF(ask(self, check, NULL));
+    if (!PyErr_Occurred())
+        PyErr_Format(PyExc_SystemError, "%R of %R raised nothing", check, self->owner);
+    return FAILED;
+}
+
+static enum step fail(Operation *self, int error)
+{
+    if (self->io->closed)
+        return fail_by(self, name_check_open);
+    trale_raise(error);
+    return FAILED;
+}
+
+/* What comes before the first try. DONE: there is nothing to try. */
+static enum step begin(Operation *self, PyObject **result)
+{
+    if (self->kind >= RECV_FROM || self->kind == FILL)
+        return AGAIN;  /* not about a stream, or a part of what has begun already */
+    if (trale_claim(self->io, self->writing) < 0)
+        return FAILED;
+    self->claimed = 1;
+    if (self->io->closed)
+        return fail_by(self, name_check_open);
+    PyObject *buffer = self->io->buffer;
+    if (!self->writing && buffer != NULL && PyByteArray_Size(buffer) > 0) {
+        PyObject *data = trale_take_buffered(self->io, self->want);
+        if (data != NULL && self->kind == RECV_INTO) {
+            Py_ssize_t size = PyBytes_Size(data);
+            memcpy(self->view.buf, PyBytes_AsString(data), size);
+            DECREF(data);
+            data = PyLong_FromSsize_t(size);
+        }
+        *result = data;
+        return data == NULL ? FAILED : DONE;
+    }
+    if (self->writing && trale_check_whole(self->io) < 0)
+        return FAILED;
+    if (self->writing && self->want == 0) {
+        *result = self->kind == SEND ? PyLong_FromLong(0) : Py_NewRef(Py_None);
+        return *result == NULL ? FAILED : DONE;
+    }
+    return AGAIN;
+}
+
+/* The direction's source, which belongs to this executor. NULL with an exception set. */
+static Source *attach(Operation *self, Context *cx)
+{
+    Source *source = self->io->source;
+    if (source != NULL && source->source != NULL && !self->io->closed
+        && source->run_queue == cx->waker->run_queue)
+        return source;
+    PyObject *attached = ask(self, name_attach, cx->runtime);
+    if (attached == NULL)
+        return NULL;
+    if (!PyObject_TypeCheck(attached, trale_Source)) {
+        PyErr_Format(PyExc_TypeError, "_attach() returned %R, not a Source", attached);
+        DECREF(attached);
+        return NULL;
+    }
+    DECREF(attached);  /* io refers to it */
+    if (self->io->source == NULL)
+        PyErr_SetString(PyExc_SystemError, "_attach() has not set the source");
+    return self->io->source;
+}
+
+/* Try until it is done or has to wait. */
+static enum step try_it(Operation *self, Context *cx, Source *source, PyObject **result)
+{
+    if (source->source == NULL)  /* somebody else stopped to watch the descriptor */
+        return fail(self, EBADF);
+    trale_direction *d = &source->source->direction[self->writing ? TRALE_WRITE : TRALE_READ];
+    for (;;) {
+        if (self->io->closed || source->source == NULL)
+            return fail(self, EBADF);
+        uint64_t tick = atomic_load_explicit(&d->events, memory_order_acquire);
+        if (tick == d->seen) {
+            if (trale_wait_for(self->run_queue->engine, d, &self->waiter, cx->waker->cell))
+                return WAIT;
+            continue;
+        }
+        Py_ssize_t asked = self->want - self->sent;
+        Py_ssize_t n = trale_attempt(self, &asked, result);
+        if (n < 0)
+            Py_CLEAR(*result);  /* a call's, which was no number and had no length */
+        if (n < 0 && n != -EAGAIN) {
+            /* EBADF and the like, as it was closed meanwhile; and no other exception of a CALL. */
+            if (PyErr_Occurred() && !(self->io->closed && PyErr_ExceptionMatches(PyExc_OSError)))
+                return FAILED;
+            PyErr_Clear();
+            return fail(self, (int)-n);
+        }
+        /* Fewer than asked for: there are no more just now. But the end or an error comes as one
+         * event with the last bytes, and not again; and urgent data cuts a read short. */
+        bool drained = n < asked && !atomic_load_explicit(&d->more, memory_order_relaxed);
+        if ((n == -EAGAIN || drained) && source->source != NULL)
+            d->seen = tick;
+        if (n == -EAGAIN)
+            continue;
+        if (self->kind != SEND_ALL || self->sent == self->want)
+            return DONE;
+        Py_CLEAR(*result);
+    }
+}
+
+static enum step step(Operation *self, Context *cx, Source *source, PyObject **result)
+{
+    enum step now = AGAIN;
+    if (!self->begun) {
+        self->begun = 1;
+        now = begin(self, result);
+    }
+    if (self->run_queue != cx->waker->run_queue) {
+        XDECREF(self->run_queue);
+        self->run_queue = NEWREF(RunQueue, cx->waker->run_queue);
+    }
+    return now == AGAIN ? try_it(self, cx, source, result) : now;
+}
+
+static enum step advance(Leaf *leaf, Context *cx, PyObject **result)
+{
+    Operation *self = (Operation *)leaf;
+    enum step now = FAILED;
+    *result = NULL;
+    Source *source = attach(self, cx);
+    if (source != NULL) {
+        INCREF(source);  /* a CALL may close the socket */
+        now = step(self, cx, source, result);
+        DECREF(source);
+    }
+    if (now == DONE)
+        self->sent = 0;
+    return now;
+}
+
+/* ---- the type ------------------------------------------------------------------------------------ */
+
+/* The collector has to see through an operation: a socket may refer to one of its own, or a
+ * function to what awaits it. There is no clear, as such a cycle passes through objects that have
+ * one. The view is not shown: the clear of a memoryview that is exported leaves it broken. */
+static int Operation_traverse(Operation *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE((PyObject *)self));
+    Py_VISIT(self->owner);
+    Py_VISIT(self->function);
+    return 0;
+}
+
+static void Operation_dealloc(Operation *self)
+{
+    PyObject_GC_UnTrack(self);
+    drop(&self->leaf);
+    if (self->view.obj != NULL)
+        PyBuffer_Release(&self->view);
+    XDECREF(self->function);
+    XDECREF(self->io);
+    XDECREF(self->owner);
+    trale_free_object(self);
+}
+
+static PyObject *Operation_repr(Operation *self)
+{
+    static const char *const names[] = {"read", "read", "readinto", "write", "write_all", "call"};
+    return PyUnicode_FromFormat("<%s of %R>", names[self->kind], self->owner);
+}
+
+static const LeafKind leaf_kind = {.advance = advance, .drop = drop};
+
+static PyType_Slot Operation_slots[] = {
+    {Py_tp_dealloc, Operation_dealloc},
+    {Py_tp_traverse, Operation_traverse},
+    TRALE_LEAF_SLOTS,
+    {Py_tp_repr, Operation_repr},
+    {0, NULL},
+};
+
+static PyType_Spec Operation_spec = {
+    .name = "trale_py._native.Operation",
+    .basicsize = sizeof(Operation),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_HAVE_GC,
+    .slots = Operation_slots,
+};
+
+Operation *trale_new_operation(Io *io, PyObject *owner, enum kind kind)
+{
+    if (Operation_type == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "set_up_futures() has not been called");
+        return NULL;
+    }
+    Operation *self = (Operation *)PyType_GenericAlloc(Operation_type, 0);
+    if (self == NULL)
+        return NULL;
+    self->leaf.kind = &leaf_kind;
+    self->io = NEWREF(Io, io);
+    self->owner = Py_NewRef(owner);
+    self->kind = kind;
+    self->writing = kind == SEND || kind == SEND_ALL || kind == SEND_TO;
+    return self;
+}
+
+int trale_set_up_operations(PyObject *module, PyObject *base)
+{
+    if ((name_attach = PyUnicode_InternFromString("_attach")) == NULL
+        || (name_check_open = PyUnicode_InternFromString("_check_open")) == NULL
+        || (Operation_type = trale_add_type(module, &Operation_spec, base)) == NULL)
+        return -1;
+    return 0;
+}
