@@ -158,6 +158,15 @@ void trale_wait_on(trale_engine *e, trale_cell *cell)
     set_state(e, cell, TRALE_WAITING);
 }
 
+bool trale_is_waiting(trale_engine *e, trale_cell *cell)
+{
+    if (!enter(e))
+        return false;
+    bool waiting = cell->state == TRALE_WAITING;
+    TRALE_UNLOCK(&e->lock);
+    return waiting;
+}
+
 void trale_end(trale_engine *e, trale_cell *cell)
 {
     set_state(e, cell, TRALE_ENDED);
@@ -209,6 +218,15 @@ bool trale_clear_timer(trale_engine *e, trale_timer *timer)
         trale_heap_remove(&e->heap, timer);
     TRALE_UNLOCK(&e->lock);
     return was_set;
+}
+
+bool trale_is_set(trale_engine *e, trale_timer *timer)
+{
+    if (!enter(e))
+        return false;
+    bool set = timer->place != 0;
+    TRALE_UNLOCK(&e->lock);
+    return set;
 }
 
 size_t trale_timers(trale_engine *e)

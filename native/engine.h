@@ -64,6 +64,8 @@ void trale_wake(trale_engine *e, trale_cell *cell);
 /* From now on a wake queues it. Executor, just before it polls. */
 void trale_wait_on(trale_engine *e, trale_cell *cell);
 
+bool trale_is_waiting(trale_engine *e, trale_cell *cell);
+
 /* From now on a wake does nothing. */
 void trale_end(trale_engine *e, trale_cell *cell);
 
@@ -156,6 +158,7 @@ int trale_set_timer(trale_engine *e, trale_timer *timer, int64_t deadline, trale
 
 /* True: it was still set, and its reference to the cell is the caller's now. */
 bool trale_clear_timer(trale_engine *e, trale_timer *timer);
+bool trale_is_set(trale_engine *e, trale_timer *timer);
 size_t trale_timers(trale_engine *e);
 
 /* ---- the reactor, and the engine as a whole ------------------------------------------------------- */

@@ -141,7 +141,8 @@ static void TimerEntry_dealloc(TimerEntry *self)
 
 static PyObject *TimerEntry_waker(TimerEntry *self, void *Py_UNUSED(closure))
 {
-    return Py_NewRef(self->timer.place == 0 ? Py_None : self->wakeable);
+    bool set = trale_is_set(self->run_queue->engine, &self->timer);
+    return Py_NewRef(set ? self->wakeable : Py_None);
 }
 
 static PyMemberDef TimerEntry_members[] = {

@@ -429,10 +429,10 @@ static PyObject *RunQueue_remove(RunQueue *self, PyObject *task)
     Py_RETURN_NONE;
 }
 
-static PyObject *RunQueue_is_waiting(RunQueue *Py_UNUSED(self), PyObject *task)
+static PyObject *RunQueue_is_waiting(RunQueue *self, PyObject *task)
 {
     Waker *waker = waker_of(task);
-    return waker == NULL ? NULL : PyBool_FromLong(waker->cell->state == TRALE_WAITING);
+    return waker == NULL ? NULL : PyBool_FromLong(trale_is_waiting(self->engine, waker->cell));
 }
 
 static PyObject *RunQueue_live(RunQueue *self, PyObject *Py_UNUSED(ignored))

@@ -459,7 +459,8 @@ def test_E5_a_sleep_cancelled_at_the_instant_it_fires() -> None:
 
 @pytest.mark.parametrize("make", [Timer, sleep, Timer.sleep], ids=["Timer", "sleep", "Timer.sleep"])
 def test_E5_a_sleep_cancelled_in_the_turn_in_which_it_fires(make: Callable[[float], Any]) -> None:
-    async def one_turn(victim: JoinHandle[None], cancel_first: bool, over: float) -> None:
+    async def one_turn(victim: JoinHandle[None], cancel_first: bool, over: float) -> bool:
+        late = victim.done()
         if cancel_first:
             victim.cancel()
         while now() < over:
@@ -467,14 +468,15 @@ def test_E5_a_sleep_cancelled_in_the_turn_in_which_it_fires(make: Callable[[floa
         reactor_turn()  # it has fired, and the sleeper is to be woken
         if not cancel_first:
             victim.cancel()
+        return late
 
     for i in range(40):
         tells = Tells()
         victim = parked(tells.wait(make(0.002)))
-        block_on(one_turn(victim, bool(i % 2), now() + 0.002))
         # Under load the sleep may be over before the turn begins; then it has come through.
+        late = block_on(one_turn(victim, bool(i % 2), now() + 0.002))
         if tells.check(victim):
-            assert i % 2 == 0
+            assert late or i % 2 == 0
 
 
 def test_E5_a_sleep_that_a_deadline_cuts_off_at_the_instant_it_fires() -> None:

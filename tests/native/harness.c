@@ -121,7 +121,9 @@ static void test_only_a_waiting_cell_is_queued_by_a_wake(void)
     trale_wake(e, cell);
     CHECK(trale_queued(e) == 1);  /* TRALE_WAITING, woken twice */
     take(e, cell);
+    CHECK(!trale_is_waiting(e, cell));
     trale_wait_on(e, cell);
+    CHECK(trale_is_waiting(e, cell));
     trale_end(e, cell);
     trale_wake(e, cell);
     CHECK(trale_queued(e) == 0);  /* TRALE_ENDED */
@@ -232,6 +234,7 @@ static void test_timers_fire_in_order_and_not_early(void)
     CHECK(trale_now() >= deadlines[3] && trale_now() < deadlines[0]);
     take(e, cells[3]);
     trale_timer *last = &timers[0];
+    CHECK(trale_is_set(e, last) && !trale_is_set(e, &timers[3]));
     CHECK(trale_clear_timer(e, last));
     trale_cell_unref(last->cell);
     CHECK(!trale_clear_timer(e, last) && trale_timers(e) == 0);
@@ -760,7 +763,7 @@ static void use_everything(trale_engine *e, trale_source *s, trale_cell *cell)
     trale_wake_waiters(e, &s->direction[0]);
     CHECK(!trale_stop_waiting(e, &waiter));
     CHECK(trale_set_timer(e, &timer, 1, cell) == 0 && !trale_clear_timer(e, &timer));
-    CHECK(trale_timers(e) == 0);
+    CHECK(trale_timers(e) == 0 && !trale_is_set(e, &timer) && !trale_is_waiting(e, cell));
     trale_unwatch(e, s);
     trale_stop_reactor(e);
     trale_count(e, &counts);

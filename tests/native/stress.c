@@ -246,6 +246,10 @@ static void *waker(void *number)
             task *t = &tasks[r / 8 % TASKS];
             atomic_fetch_add(&t->asked, 1);
             trale_wake(engine, t->cell);
+            if (r % 32 == 1) {  /* whatever it is by now: anybody may ask */
+                trale_is_waiting(engine, t->cell);
+                trale_is_set(engine, &t->timer);
+            }
         }
         if (r % 64 == 1)
             sched_yield();
