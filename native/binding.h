@@ -82,7 +82,11 @@ void trale_release_cell(trale_cell *cell);
 /* A new type, added to `module`; a borrowed reference, the module keeps it. */
 PyTypeObject *trale_add_type(PyObject *module, PyType_Spec *spec, PyObject *base);
 
+/* A context to poll the task of that id with, and in it its waker. A new reference. */
+Context *trale_new_context(RunQueue *run_queue, PyObject *task_id, PyObject *runtime);
+
 int trale_add_run_queue(PyObject *module);
+int trale_add_waker(PyObject *module);
 int trale_add_poller(PyObject *module);
 int trale_add_io(PyObject *module);
 PyObject *trale_set_up_futures(PyObject *module, PyObject *args);

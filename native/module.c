@@ -47,8 +47,8 @@ PyMODINIT_FUNC PyInit__native(void)
     PyObject *module = PyModule_Create(&definition);
     if (module == NULL)
         return NULL;
-    if (trale_add_run_queue(module) < 0 || trale_add_poller(module) < 0
-        || trale_add_io(module) < 0) {
+    if (trale_add_run_queue(module) < 0 || trale_add_waker(module) < 0
+        || trale_add_poller(module) < 0 || trale_add_io(module) < 0) {
         Py_DECREF(module);
         return NULL;
     }

@@ -38,7 +38,7 @@ from trale_py.reactor import Reactor
 
 native = pytest.importorskip("trale_py._native")
 if seam.native is None:
-    native.set_up_io(Future, Ready, PENDING, BusyResourceError)
+    native.set_up_futures(Future, Ready, PENDING, BusyResourceError)
 
 PURE = SimpleNamespace(
     RunQueue=run_queue.RunQueue,
