@@ -69,9 +69,15 @@ check-asan: $(VENV)/ready
 # Those that do something with the native engine, but for the ones that mostly wait.
 ASAN_TESTS = async_fd cancel_handover fork reactor runtime stateful task tcp timer udp_many
 
-.PHONY: check-one
+# Both implementations at once: the tests wait more than they compute.
+.PHONY: check-one check-pure check-native
 check-one: $(VENV)/ready
+	$(MAKE) --no-print-directory -j2 --output-sync=target VENV=$(VENV) check-pure check-native
+
+check-pure:
 	TRALE_PURE=1 $(BIN)/python -m pytest
+
+check-native:
 	$(BIN)/python -m pytest
 
 # A virtual environment with the package and what its tests need.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -17,5 +18,8 @@ def program(name: str) -> str:
     if not binary.exists() or binary.stat().st_mtime < source.stat().st_mtime:
         BUILD.mkdir(exist_ok=True)
         flags = ["-O2", "-Wall", "-Wextra", "-Werror"]
-        subprocess.run(["gcc", *flags, str(source), "-o", str(binary)], check=True)
+        # Under a name of its own first: two processes may come here at once.
+        fresh = BUILD / f"{name}.{os.getpid()}"
+        subprocess.run(["gcc", *flags, str(source), "-o", str(fresh)], check=True)
+        fresh.rename(binary)
     return str(binary)
