@@ -5,25 +5,31 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from trale_py import block_on, blocking, spawn
 from trale_py.blocking import BlockingCall, BlockingPool
-from trale_py.runtime import Runtime
+from trale_py.runtime import Runtime, default_runtime
 
 from .net_helpers import TIMEOUT, CutOff, GaveUp, awaiting, parked
 
+T = TypeVar("T")
+
+
+def call_in(runtime: Runtime, function: Callable[[], T]) -> BlockingCall[T]:
+    return BlockingCall(function, runtime.names)
+
 
 def test_the_result_comes_out_of_the_await() -> None:
-    assert block_on(BlockingCall(lambda: 42)) == 42
-    assert block_on(BlockingCall(lambda: None)) is None
+    assert block_on(call_in(default_runtime(), lambda: 42)) == 42
+    assert block_on(call_in(default_runtime(), lambda: None)) is None
 
 
 def test_it_runs_in_another_thread() -> None:
-    thread = block_on(BlockingCall(threading.current_thread))
-    assert thread.name == "trale-blocking"
+    thread = block_on(call_in(default_runtime(), threading.current_thread))
+    assert thread.name == "trale-names"
     assert thread.daemon
 
 
@@ -37,9 +43,9 @@ def test_the_error_comes_out_of_the_await(error: BaseException) -> None:
         raise error
 
     with pytest.raises(type(error)) as caught:
-        block_on(BlockingCall(fail))
+        block_on(call_in(default_runtime(), fail))
     assert caught.value is error
-    assert block_on(BlockingCall(lambda: "alive")) == "alive"
+    assert block_on(call_in(default_runtime(), lambda: "alive")) == "alive"
 
 
 @pytest.mark.parametrize("kind", [StopIteration, StopAsyncIteration])
@@ -48,7 +54,7 @@ def test_G7_stop_iteration_hangs_nothing(kind: type[Exception]) -> None:
         raise kind("x")
 
     with pytest.raises((RuntimeError, StopAsyncIteration)) as caught:
-        block_on(BlockingCall(stop))
+        block_on(call_in(default_runtime(), stop))
     if kind is StopIteration:
         assert isinstance(caught.value, RuntimeError)
         assert isinstance(caught.value.__cause__, StopIteration)
@@ -70,10 +76,10 @@ class Gate:
 
 def test_at_most_eight_at_once_and_the_rest_in_their_turn(runtime: Runtime) -> None:
     gate = Gate()
-    handles = [runtime.spawn(BlockingCall(gate.job)) for _ in range(20)]
+    handles = [runtime.spawn(call_in(runtime, gate.job)) for _ in range(20)]
     for _ in range(8):
         assert gate.entered.acquire(timeout=TIMEOUT)
-    assert len(runtime.pool._workers) == 8
+    assert len(runtime.names._workers) == 8
     assert not gate.entered.acquire(blocking=False)
     gate.leave.set()
     for handle in handles:
@@ -81,10 +87,10 @@ def test_at_most_eight_at_once_and_the_rest_in_their_turn(runtime: Runtime) -> N
     assert len(gate.threads) <= 8
 
 
-def test_jobs_are_done_in_order(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocking, "_LIMIT", 1)
+def test_jobs_are_done_in_order(runtime: Runtime) -> None:
+    runtime.names.limit = 1
     done: list[int] = []
-    handles = [runtime.spawn(BlockingCall(partial(done.append, n))) for n in range(50)]
+    handles = [runtime.spawn(call_in(runtime, partial(done.append, n))) for n in range(50)]
     for handle in handles:
         handle.join(TIMEOUT)
     assert done == list(range(50))
@@ -95,20 +101,22 @@ def test_an_idle_thread_ends_and_a_new_one_is_started(
 ) -> None:
     monkeypatch.setattr(blocking, "_IDLE_SECONDS", 0.01)
     for _ in range(10):
-        thread = runtime.spawn(BlockingCall(threading.current_thread)).join(TIMEOUT)
+        thread = runtime.spawn(call_in(runtime, threading.current_thread)).join(TIMEOUT)
         thread.join(TIMEOUT)
         assert not thread.is_alive()
-    assert runtime.pool._workers == {}
+    assert runtime.names._workers == {}
 
 
-def test_a_job_comes_as_the_last_thread_goes_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_R16_a_job_comes_as_the_last_thread_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread has struck itself off, a job is queued, no new thread can be started."""
     monkeypatch.setattr(blocking, "_IDLE_SECONDS", 0.01)
-    pool, ran = BlockingPool(), threading.Event()
+    pool, ran = BlockingPool("test", 8, lambda function: function()), threading.Event()
 
     class Job:
         def run(self) -> None:
             ran.set()
+
+    job: Any = Job()
 
     class Workers(dict[Any, None]):
         handed_in = False
@@ -117,7 +125,8 @@ def test_a_job_comes_as_the_last_thread_goes_idle(monkeypatch: pytest.MonkeyPatc
             super().__delitem__(key)
             if not self.handed_in:
                 self.handed_in = True
-                pool._jobs.put(Job())  # type: ignore[arg-type]
+                pool._queued[job] = None  # what submit() does, on a machine with no thread left
+                pool._jobs.put(job)
 
     pool._workers = Workers()
     pool.submit(Job())  # type: ignore[arg-type]
@@ -143,8 +152,8 @@ def test_I9_no_thread_can_be_started(runtime: Runtime, monkeypatch: pytest.Monke
     with monkeypatch.context() as patch:
         no_threads(patch)
         with pytest.raises(RuntimeError, match="can't start new thread"):
-            runtime.spawn(BlockingCall(lambda: done.append("refused"))).join(TIMEOUT)
-    runtime.spawn(BlockingCall(lambda: done.append("accepted"))).join(TIMEOUT)
+            runtime.spawn(call_in(runtime, lambda: done.append("refused"))).join(TIMEOUT)
+    runtime.spawn(call_in(runtime, lambda: done.append("accepted"))).join(TIMEOUT)
     assert done == ["accepted"]
 
 
@@ -153,11 +162,11 @@ def test_I9_no_further_thread_can_be_started(
 ) -> None:
     """Those that run take the jobs."""
     gate = Gate()
-    first = runtime.spawn(BlockingCall(gate.job))
+    first = runtime.spawn(call_in(runtime, gate.job))
     assert gate.entered.acquire(timeout=TIMEOUT)
     with monkeypatch.context() as patch:
         no_threads(patch)
-        second = runtime.spawn(BlockingCall(lambda: "done"))
+        second = runtime.spawn(call_in(runtime, lambda: "done"))
         gate.leave.set()
         assert second.join(TIMEOUT) == "done"
     first.join(TIMEOUT)
@@ -165,19 +174,19 @@ def test_I9_no_further_thread_can_be_started(
 
 def test_the_waiter_is_cut_off_and_the_result_dropped(runtime: Runtime) -> None:
     gate = Gate()
-    cut: CutOff[None] = CutOff(awaiting(BlockingCall(gate.job)))
+    cut: CutOff[None] = CutOff(awaiting(call_in(runtime, gate.job)))
     handle = runtime.spawn(cut)
     assert gate.entered.acquire(timeout=TIMEOUT)
     cut.cut()
     with pytest.raises(GaveUp):
         handle.join(TIMEOUT)
     gate.leave.set()
-    assert runtime.spawn(BlockingCall(lambda: 1)).join(TIMEOUT) == 1
+    assert runtime.spawn(call_in(runtime, lambda: 1)).join(TIMEOUT) == 1
 
 
 def test_other_tasks_run_meanwhile() -> None:
     gate = Gate()
-    waiting = parked(BlockingCall(gate.job))
+    waiting = parked(call_in(default_runtime(), gate.job))
     assert gate.entered.acquire(timeout=TIMEOUT)
 
     async def quick() -> str:
@@ -191,7 +200,7 @@ def test_other_tasks_run_meanwhile() -> None:
 
 def test_the_threads_end_with_the_runtime(runtime: Runtime) -> None:
     calls: list[Callable[[], threading.Thread]] = [threading.current_thread] * 5
-    threads = {runtime.spawn(BlockingCall(call)).join(TIMEOUT) for call in calls}
+    threads = {runtime.spawn(call_in(runtime, call)).join(TIMEOUT) for call in calls}
     runtime.shutdown(TIMEOUT)
     for thread in threads:
         thread.join(TIMEOUT)
@@ -200,7 +209,7 @@ def test_the_threads_end_with_the_runtime(runtime: Runtime) -> None:
 
 def test_a_thread_goes_idle_while_the_pool_is_closed() -> None:
     """It strikes itself off the list that close() is walking along."""
-    pool = BlockingPool()
+    pool = BlockingPool("test", 8, lambda function: function())
     workers: dict[Any, None] = dict.fromkeys(range(3))
     told: list[Any] = []
 
@@ -212,3 +221,32 @@ def test_a_thread_goes_idle_while_the_pool_is_closed() -> None:
     pool._workers, pool._jobs = workers, Jobs()  # type: ignore[assignment]
     pool.close()
     assert told == [None] * 3
+
+
+def test_a_thread_that_has_just_taken_a_job_is_not_counted_as_idle() -> None:
+    """It has the job in its hands and has not struck itself off the idle list: a second job
+    needs a second thread, as the first may wait for it."""
+    pool = BlockingPool("test", 8, lambda function: function())
+    second = threading.Event()
+
+    answered: list[bool] = []
+
+    def first() -> None:
+        answered.append(second.wait(TIMEOUT))
+
+    class Idle(dict[Any, None]):
+        def __delitem__(self, key: Any) -> None:
+            if pool._queued and not handed_in:
+                handed_in.append(True)
+                pool.submit(BlockingCall(second.set, pool))
+            super().__delitem__(key)
+
+    handed_in: list[bool] = []
+    pool._idle = Idle()
+    pool.submit(BlockingCall(first, pool))
+    assert second.wait(TIMEOUT)
+    workers = list(pool._workers)
+    pool.close()
+    for worker in workers:
+        worker.join(TIMEOUT)
+    assert answered == [True]

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,9 @@ ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 
 
-def start(name: str, *args: str) -> subprocess.Popen[str]:
+def start(name: str, *args: str, warnings: str = "error") -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-W", "error", str(EXAMPLES / name), *args],
+        [sys.executable, "-W", warnings, str(EXAMPLES / name), *args],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -176,6 +177,17 @@ def test_ctrl_c() -> None:
         "worker 1 cleans up",
         "worker 2 cleans up",
         "interrupted, and all workers have ended",
+    ]
+
+
+@pytest.mark.skipif(find_spec("distributed") is None, reason="needs the extra dask")
+def test_cluster() -> None:
+    out, err = finish(start("cluster.py", warnings="ignore"))  # Dask has some of its own
+    assert err == ""
+    assert re.fullmatch(r"the main thread counts meanwhile: [1-9]\d* turns", out[0])
+    assert out[1:] == [
+        "primes below 100000: 9592",
+        "computed by 2 processes, none of them this one",
     ]
 
 

@@ -18,6 +18,7 @@ source, timer_heap, timer, join.
 from __future__ import annotations
 
 from .async_fd import AsyncFd
+from .blocking import spawn_blocking
 from .cancel import (
     CancelScope,
     current_effective_deadline,
@@ -100,6 +101,7 @@ __all__ = [
     "sleep",
     "sleep_until",
     "spawn",
+    "spawn_blocking",
     "tasks",
     "timeout",
     "yield_now",

@@ -191,7 +191,9 @@ async def _end(
     """
     running = [handle for handle in handles if not handle.done()]
     for handle in running:
-        handle.cancel("the others are not needed any more")
+        # The task, not the handle: a job in a thread cannot be cancelled once it has started,
+        # but the task that waits for it can, and ends at once.
+        handle._runtime.cancel(handle.id, "the others are not needed any more")
     if closed:
         return
     with CancelScope(shield=True):

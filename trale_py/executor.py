@@ -11,13 +11,10 @@ That is all there is to it; the rest of this file is how the loop begins and end
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
-import os
-import sys
 import threading
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import current, lifecycle
 from .durations import Duration
@@ -27,6 +24,7 @@ from .latch import never_return
 from .task import Task
 
 if TYPE_CHECKING:
+    from .blocking import BlockingPool
     from .join import JoinHandle
     from .runtime import Runtime
 
@@ -109,6 +107,11 @@ class Executor:
         """
         current.runtime().shutdown(timeout)
 
+    @property
+    def blocking_pool(self) -> BlockingPool:
+        """The threads of ``spawn_blocking``: how many there are and may be, how much is queued."""
+        return self._runtime.jobs
+
     def __repr__(self) -> str:
         return f"<Executor polling={self.polling!r} tasks={len(self._runtime.tasks())}>"
 
@@ -164,7 +167,7 @@ class Executor:
                 if self._stopping:
                     return
             if self._runtime.forked:  # by a call that the queue had for us
-                self._end_child(None)
+                lifecycle.end_child(None)
             if self._stopping:
                 return
 
@@ -184,30 +187,10 @@ class Executor:
             while not ended:
                 task.throw(RuntimeClosed(self._runtime.gone))
                 ended = task.poll()
-            self._end_child(task.error)
+            lifecycle.end_child(task.error)
         if ended:
             run_queue.remove(task)
             self._runtime.forget(task)
             task.settle()
             if self._runtime.forked:  # by a done-callback
-                self._end_child(None)
-
-    def _end_child(self, error: BaseException | None) -> NoReturn:
-        """A task, or a call made here, has forked and has ended. This is the child: so does it.
-
-        It must not come back to the loop, where the parent's other tasks are.
-        """
-        status = 0 if error is None else 1
-        if not isinstance(error, SystemExit):
-            if error is not None:
-                sys.excepthook(type(error), error, error.__traceback__)
-        elif error.code is None or isinstance(error.code, int):
-            status = error.code or 0
-        else:
-            print(error.code, file=sys.stderr)
-        with contextlib.suppress(BaseException):
-            lifecycle.end_process()
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(BaseException):
-                stream.flush()
-        os._exit(status)
+                lifecycle.end_child(None)

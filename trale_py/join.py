@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 from collections.abc import Callable, Generator
 from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from . import current
 from .durations import Duration, to_timeout
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class Job(Protocol):
+    """What a handle of ``spawn_blocking`` stands for."""
+
+    def give_up(self, reason: object = None) -> bool:
+        """Never start. True: it has not started, and will not. Any thread, any number of times."""
+
+
 class JoinHandle(Generic[T]):
     """A task's result, to come. Returned by ``spawn``; never made by hand.
 
@@ -29,11 +36,12 @@ class JoinHandle(Generic[T]):
     the task: it runs on. If it then fails, or nobody ever asks, the error is logged.
     """
 
-    __slots__ = ("__weakref__", "_outcome", "_runtime")
+    __slots__ = ("__weakref__", "_outcome", "_runtime", "job")
 
     def __init__(self, runtime: Runtime, outcome: Outcome[T]) -> None:
         self._runtime = runtime
         self._outcome = outcome
+        self.job: Job | None = None  # of spawn_blocking: what the task waits for
 
     @property
     def id(self) -> int:
@@ -51,8 +59,21 @@ class JoinHandle(Generic[T]):
         From any thread, a signal handler or a ``__del__``; never waits. A task that has not
         begun never will. If the task ends by the cancellation, join and await raise
         TaskCancelled with ``reason``; if it swallows it and returns, they return its value.
+
+        Of ``spawn_blocking``: a job that has started cannot be interrupted, and goes on; False.
         """
-        return self._runtime.cancel(self.id, reason)
+        if self.job is None:
+            return self._runtime.cancel(self.id, reason)
+        if self.done():
+            return False
+        # Published before it is asked: a Ctrl-C between the two must not leave a job that was
+        # dropped, and a task that waits for it. Both ask the same question, and get one answer.
+        self._runtime.call_on_executor(partial(self._cancel_job, reason))
+        return self.job.give_up(reason)
+
+    def _cancel_job(self, reason: object) -> None:
+        if self.job is not None and self.job.give_up(reason):
+            self._runtime.cancel(self.id, reason)
 
     def cancelled(self) -> bool:
         """Whether the task ended by being cancelled."""

@@ -28,7 +28,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from . import current
 
@@ -114,6 +114,28 @@ def _shut_down(runtime: Runtime) -> None:
             return runtime.shutdown(grace)
         except KeyboardInterrupt:
             grace = 0
+
+
+def end_child(error: BaseException | None) -> NoReturn:
+    """What forked on a thread of the runtime has ended, perhaps by ``error``. This is the child.
+
+    It ends too: it must not come back to the loop it was called from, where the parent's
+    other work is.
+    """
+    status = 0 if error is None else 1
+    if not isinstance(error, SystemExit):
+        if error is not None:
+            sys.excepthook(type(error), error, error.__traceback__)
+    elif error.code is None or isinstance(error.code, int):
+        status = error.code or 0
+    else:
+        print(error.code, file=sys.stderr)
+    with contextlib.suppress(BaseException):
+        end_process()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(BaseException):
+            stream.flush()
+    os._exit(status)
 
 
 def _after_fork_in_child() -> None:

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from . import current, lifecycle
-from .blocking import BlockingPool
+from .blocking import JOBS_LIMIT, NAMES_LIMIT, BlockingPool
 from .coroutine import as_coroutine, caller, name_of
 from .durations import Duration, to_timeout
 from .errors import RuntimeClosed, WouldDeadlock
@@ -47,7 +47,9 @@ class Runtime:
         self.run_queue = RunQueue()
         self.executor = Executor(self)
         self.reactor = Reactor(self)
-        self.pool = BlockingPool()
+        # Two pools: jobs that block for hours must not keep anybody from looking up a name.
+        self.names = BlockingPool("trale-names", NAMES_LIMIT, self.call_on_executor)
+        self.jobs = BlockingPool("trale-blocking", JOBS_LIMIT, self.call_on_executor)
         self.gone = ""
         self.unclaimed: dict[int, Outcome[object]] = {}  # errors that nobody has taken yet
         self._tasks: dict[int, Task] = {}
@@ -238,7 +240,8 @@ class Runtime:
         self._fault = fault
         live = {*self._tasks.values(), *self.run_queue.live()}
         self.reactor.stop()
-        self.pool.close()
+        self.names.close()
+        self.jobs.close()
         # Before anybody hears from a handle that it is gone: so that their next spawn finds
         # another runtime.
         if fault is None:

@@ -12,6 +12,7 @@ import socket
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
+from .. import current
 from ..blocking import BlockingCall
 
 Address: TypeAlias = str | tuple[str, int] | tuple[str, int, int, int]
@@ -116,7 +117,7 @@ async def resolve(address: HostPort) -> list[Endpoint]:
     endpoint = address.literal()
     if endpoint is not None:
         return [endpoint]
-    return await BlockingCall(partial(_look_up_all, address))
+    return await BlockingCall(partial(_look_up_all, address), current.runtime().names)
 
 
 def to_connect(address: Address) -> HostPort:
