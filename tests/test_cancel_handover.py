@@ -186,7 +186,7 @@ class Locks:
         self.hold()
 
     def close(self) -> None:
-        assert not self.mutex._permits.waiting
+        assert not self.mutex._line
         self.guard.release()
         executor_turn()
         assert not self.mutex.locked()
@@ -210,8 +210,8 @@ class Notifications:
         assert got is None
 
     def close(self) -> None:
-        assert not self.notify._permits.waiting
-        assert not self.notify._permits.pile
+        assert not self.notify._line
+        assert not self.notify._count
 
 
 KINDS = [
@@ -334,8 +334,8 @@ def test_F2_a_permit_goes_past_all_that_are_cancelled_to_the_one_that_is_not() -
     block_on(one_turn())
     assert all(outcome(victim) is CANCELLED for victim in victims)
     assert outcome(last) is None
-    assert not notify._permits.waiting
-    assert not notify._permits.pile
+    assert not notify._line
+    assert not notify._count
 
 
 def test_F3_notify_waiters_leaves_nothing_behind_for_who_was_cancelled() -> None:
@@ -349,7 +349,7 @@ def test_F3_notify_waiters_leaves_nothing_behind_for_who_was_cancelled() -> None
     block_on(one_turn())
     assert outcome(victim) is CANCELLED
     assert outcome(other) is None
-    assert not notify._permits.pile
+    assert not notify._count
 
 
 def test_F13_many_short_waits_leave_the_line_empty() -> None:
@@ -373,8 +373,8 @@ def test_F13_many_short_waits_leave_the_line_empty() -> None:
         guard.release()
 
     spawn(main()).join(TIMEOUT)
-    assert not notify._permits.waiting
-    assert not mutex._permits.waiting
+    assert not notify._line
+    assert not mutex._line
     assert not mutex.locked()
 
 
@@ -556,7 +556,7 @@ def test_an_event_wait_is_cancelled_as_the_event_is_set(racers: Racers) -> None:
         racers.at_once(event.set, victim.cancel, round_)
         cancelled += not tells.check(victim)
         other.join(TIMEOUT)
-        assert event._latch.waiters == {}
+        assert event._line == {}
     assert cancelled > 0
 
 
@@ -577,7 +577,7 @@ def test_an_event_wait_is_cancelled_in_the_turn_in_which_the_event_is_set(
         block_on(one_turn(event, victim))
         assert outcome(victim) is CANCELLED
         other.join(TIMEOUT)
-        assert event._latch.waiters == {}
+        assert event._line == {}
 
 
 async def wait_readable(fd: AsyncFd) -> None:
@@ -698,6 +698,6 @@ def test_a_result_that_nobody_took_in_time_is_not_given_to_a_cancelled_task(
         for handle in handles:
             handle.cancel()
             outcome(handle)
-        where = [len(stage._permits.pile) for stage in stages]
+        where = [stage._count for stage in stages]
         assert sum(where) == 1
         assert where.index(1) == len(taken)

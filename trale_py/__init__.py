@@ -45,7 +45,7 @@ from .reactor import Reactor
 from .registration import Interest, Registration
 from .runtime import Runtime as _Runtime  # noqa: F401  # makes the default one known
 from .seam import Context, Waker, engine
-from .sync import Event, Guard, Mutex, Notify
+from .sync import Event, Guard, Mutex, Notify, Semaphore
 from .task import Task, current_task, tasks
 from .timer import Interval, Timer, interval, now, sleep, sleep_until
 
@@ -76,6 +76,7 @@ __all__ = [
     "Ready",
     "Registration",
     "RuntimeClosed",
+    "Semaphore",
     "Task",
     "TaskCancelled",
     "TaskGroup",
