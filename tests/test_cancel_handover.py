@@ -26,6 +26,7 @@ from trale_py import (
     JoinHandle,
     Mutex,
     Notify,
+    Semaphore,
     TaskCancelled,
     TcpListener,
     TcpStream,
@@ -40,6 +41,7 @@ from trale_py import (
     spawn,
     yield_now,
 )
+from trale_py.channel import channel
 
 from .conftest import settle_reactor
 from .net_helpers import TIMEOUT, executor_turn, parked, raw_tcp_pair
@@ -214,7 +216,79 @@ class Notifications:
         assert not self.notify._count
 
 
+class Permits:
+    """Permits of a Semaphore."""
+
+    rounds = 500
+
+    def __init__(self) -> None:
+        self.semaphore = Semaphore(0)
+
+    def wait(self) -> Any:
+        return self.semaphore.acquire()
+
+    def fire(self) -> None:
+        self.semaphore.release()
+
+    def check(self, got: None) -> None:
+        assert got is None
+
+    def close(self) -> None:
+        assert not self.semaphore._line
+        assert self.semaphore.value == 0
+
+
+class Values:
+    """Values of a channel."""
+
+    rounds = 500
+
+    def __init__(self) -> None:
+        self.tx, self.rx = channel(None)
+        self.number = 0
+
+    def wait(self) -> Any:
+        return self.rx.recv()
+
+    def fire(self) -> None:
+        self.number += 1
+        self.tx.try_send(self.number)
+
+    def check(self, got: int) -> None:
+        assert got == self.number
+
+    def close(self) -> None:
+        assert not self.rx._core.receivers
+        assert len(self.rx) == 0
+
+
+class Slots:
+    """Room in a channel that is full."""
+
+    rounds = 500
+
+    def __init__(self) -> None:
+        self.tx, self.rx = channel(1)
+        self.tx.try_send(None)
+
+    def wait(self) -> Any:
+        return self.tx.send(None)
+
+    def fire(self) -> None:
+        self.rx.try_recv()
+
+    def check(self, got: None) -> None:
+        assert len(self.rx) == 1
+
+    def close(self) -> None:
+        assert not self.tx._core.senders
+        assert self.tx._core.slots == 0
+
+
 KINDS = [
+    pytest.param(Permits, id="F2_acquire"),
+    pytest.param(Values, id="F4_recv"),
+    pytest.param(Slots, id="F4_send"),
     pytest.param(Accepts, id="C8_accept"),
     pytest.param(Datagrams, id="recv_from"),
     pytest.param(Locks, id="F1_lock"),

@@ -17,6 +17,10 @@ source, timer_heap, timer, join.
 
 from __future__ import annotations
 
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from .async_fd import AsyncFd
 from .cancel import (
     CancelScope,
@@ -34,6 +38,7 @@ from .errors import (
     InvalidStateError,
     RuntimeClosed,
     TaskCancelled,
+    WouldBlock,
     WouldDeadlock,
 )
 from .executor import Executor, block_on, spawn
@@ -48,6 +53,9 @@ from .seam import Context, Waker, engine
 from .sync import Event, Guard, Mutex, Notify, Semaphore
 from .task import Task, current_task, tasks
 from .timer import Interval, Timer, interval, now, sleep, sleep_until
+
+if TYPE_CHECKING:
+    from . import channel as channel
 
 __version__ = "0.1.0"
 
@@ -86,6 +94,7 @@ __all__ = [
     "Timer",
     "UdpSocket",
     "Waker",
+    "WouldBlock",
     "WouldDeadlock",
     "as_completed",
     "block_on",
@@ -105,3 +114,11 @@ __all__ = [
     "timeout",
     "yield_now",
 ]
+
+if not TYPE_CHECKING:  # a type checker would believe that there is a module of every name
+
+    def __getattr__(name: str) -> ModuleType:
+        """A submodule, loaded when it is first asked for."""
+        if name != "channel":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return importlib.import_module(f".{name}", __name__)
