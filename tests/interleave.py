@@ -51,13 +51,17 @@ class Signal(Interleaving):
     at every line: a ``with`` that begins or ends is not taken apart.
     """
 
-    _last: dict[FrameType, str]
+    def run(self, function: Callable[[], Any]) -> Any:
+        sys._getframe().f_trace_opcodes = True  # from 3.12 on, settrace() looks for this here
+        return super().run(function)
 
     def _trace(self, frame: FrameType, event: str, _: object) -> Any:
         if frame.f_code.co_filename != self._file:
             return None
-        frame.f_trace_opcodes = True
-        frame.f_trace_lines = False
+        if event == "call":
+            frame.f_trace = self._trace  # from 3.13 on, it has to stand here for the next line
+            frame.f_trace_opcodes = True
+            frame.f_trace_lines = False
         if event == "opcode" and not self.happened:
             last = self.__dict__.setdefault("_last", {})
             if last.get(frame, "").startswith(("CALL", "JUMP_BACKWARD", "RESUME")):
