@@ -7,9 +7,11 @@ place is tried, so a race that exists is found every time, not once in a while.
 
 from __future__ import annotations
 
+import dis
+import functools
 import sys
 from collections.abc import Callable
-from types import FrameType, ModuleType
+from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 
@@ -42,8 +44,46 @@ class Interleaving:
         return self._trace
 
 
+class Signal(Interleaving):
+    """Runs ``intruder`` where Python looks for signals for the n-th time, as a handler.
+
+    That is after a call, at the end of a loop's round and at the beginning of a function, not
+    at every line: a ``with`` that begins or ends is not taken apart.
+    """
+
+    def run(self, function: Callable[[], Any]) -> Any:
+        sys._getframe().f_trace_opcodes = True  # from 3.12 on, settrace() looks for this here
+        return super().run(function)
+
+    def _trace(self, frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code.co_filename != self._file:
+            return None
+        if event == "call":
+            frame.f_trace = self._trace  # from 3.13 on, it has to stand here for the next line
+            frame.f_trace_opcodes = True
+            frame.f_trace_lines = False
+        if event == "opcode" and not self.happened:
+            last = self.__dict__.setdefault("_last", {})
+            if last.get(frame, "").startswith(("CALL", "JUMP_BACKWARD", "RESUME")):
+                self._left -= 1
+            last[frame] = opcodes(frame.f_code)[frame.f_lasti]
+            if self._left < 0:
+                self.happened = True
+                sys.settrace(None)
+                last.clear()
+                self._intruder()
+        return self._trace
+
+
+@functools.cache
+def opcodes(code: CodeType) -> dict[int, str]:
+    return {step.offset: step.opname for step in dis.get_instructions(code)}
+
+
 def everywhere(
-    module: ModuleType, attempt: Callable[[Callable[[Callable[[], object]], Interleaving]], None]
+    module: ModuleType,
+    attempt: Callable[[Callable[[Callable[[], object]], Interleaving]], None],
+    kind: type[Interleaving] = Interleaving,
 ) -> int:
     """Call ``attempt(at)`` for each place; ``at(intruder)`` is the interleaving of that place.
 
@@ -56,7 +96,7 @@ def everywhere(
         def at(
             intruder: Callable[[], object], n: int = n, made: list[Interleaving] = made
         ) -> Interleaving:
-            made.append(Interleaving(n, module, intruder))
+            made.append(kind(n, module, intruder))
             return made[0]
 
         attempt(at)

@@ -107,7 +107,7 @@ def test_an_idle_thread_ends_and_a_new_one_is_started(
     assert runtime.names._workers == {}
 
 
-def test_R16_a_job_comes_as_the_last_thread_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_R17_a_job_comes_as_the_last_thread_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread has struck itself off, a job is queued, no new thread can be started."""
     monkeypatch.setattr(blocking, "_IDLE_SECONDS", 0.01)
     pool, ran = BlockingPool("test", 8, lambda function: function()), threading.Event()

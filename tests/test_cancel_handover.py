@@ -26,6 +26,7 @@ from trale_py import (
     JoinHandle,
     Mutex,
     Notify,
+    Semaphore,
     TaskCancelled,
     TcpListener,
     TcpStream,
@@ -40,6 +41,7 @@ from trale_py import (
     spawn,
     yield_now,
 )
+from trale_py.channel import channel
 
 from .conftest import settle_reactor
 from .net_helpers import TIMEOUT, executor_turn, parked, raw_tcp_pair
@@ -186,7 +188,7 @@ class Locks:
         self.hold()
 
     def close(self) -> None:
-        assert not self.mutex._permits.waiting
+        assert not self.mutex._line
         self.guard.release()
         executor_turn()
         assert not self.mutex.locked()
@@ -210,11 +212,83 @@ class Notifications:
         assert got is None
 
     def close(self) -> None:
-        assert not self.notify._permits.waiting
-        assert not self.notify._permits.pile
+        assert not self.notify._line
+        assert not self.notify._count
+
+
+class Permits:
+    """Permits of a Semaphore."""
+
+    rounds = 500
+
+    def __init__(self) -> None:
+        self.semaphore = Semaphore(0)
+
+    def wait(self) -> Any:
+        return self.semaphore.acquire()
+
+    def fire(self) -> None:
+        self.semaphore.release()
+
+    def check(self, got: None) -> None:
+        assert got is None
+
+    def close(self) -> None:
+        assert not self.semaphore._line
+        assert self.semaphore.value == 0
+
+
+class Values:
+    """Values of a channel."""
+
+    rounds = 500
+
+    def __init__(self) -> None:
+        self.tx, self.rx = channel(None)
+        self.number = 0
+
+    def wait(self) -> Any:
+        return self.rx.recv()
+
+    def fire(self) -> None:
+        self.number += 1
+        self.tx.try_send(self.number)
+
+    def check(self, got: int) -> None:
+        assert got == self.number
+
+    def close(self) -> None:
+        assert not self.rx._core.receivers
+        assert len(self.rx) == 0
+
+
+class Slots:
+    """Room in a channel that is full."""
+
+    rounds = 500
+
+    def __init__(self) -> None:
+        self.tx, self.rx = channel(1)
+        self.tx.try_send(None)
+
+    def wait(self) -> Any:
+        return self.tx.send(None)
+
+    def fire(self) -> None:
+        self.rx.try_recv()
+
+    def check(self, got: None) -> None:
+        assert len(self.rx) == 1
+
+    def close(self) -> None:
+        assert not self.tx._core.senders
+        assert self.tx._core.slots == 0
 
 
 KINDS = [
+    pytest.param(Permits, id="F2_acquire"),
+    pytest.param(Values, id="F4_recv"),
+    pytest.param(Slots, id="F4_send"),
     pytest.param(Accepts, id="C8_accept"),
     pytest.param(Datagrams, id="recv_from"),
     pytest.param(Locks, id="F1_lock"),
@@ -334,8 +408,8 @@ def test_F2_a_permit_goes_past_all_that_are_cancelled_to_the_one_that_is_not() -
     block_on(one_turn())
     assert all(outcome(victim) is CANCELLED for victim in victims)
     assert outcome(last) is None
-    assert not notify._permits.waiting
-    assert not notify._permits.pile
+    assert not notify._line
+    assert not notify._count
 
 
 def test_F3_notify_waiters_leaves_nothing_behind_for_who_was_cancelled() -> None:
@@ -349,7 +423,7 @@ def test_F3_notify_waiters_leaves_nothing_behind_for_who_was_cancelled() -> None
     block_on(one_turn())
     assert outcome(victim) is CANCELLED
     assert outcome(other) is None
-    assert not notify._permits.pile
+    assert not notify._count
 
 
 def test_F13_many_short_waits_leave_the_line_empty() -> None:
@@ -373,8 +447,8 @@ def test_F13_many_short_waits_leave_the_line_empty() -> None:
         guard.release()
 
     spawn(main()).join(TIMEOUT)
-    assert not notify._permits.waiting
-    assert not mutex._permits.waiting
+    assert not notify._line
+    assert not mutex._line
     assert not mutex.locked()
 
 
@@ -558,7 +632,7 @@ def test_an_event_wait_is_cancelled_as_the_event_is_set(racers: Racers) -> None:
         racers.at_once(event.set, victim.cancel, round_)
         cancelled += not tells.check(victim)
         other.join(TIMEOUT)
-        assert event._latch.waiters == {}
+        assert event._line == {}
     assert cancelled > 0
 
 
@@ -579,7 +653,7 @@ def test_an_event_wait_is_cancelled_in_the_turn_in_which_the_event_is_set(
         block_on(one_turn(event, victim))
         assert outcome(victim) is CANCELLED
         other.join(TIMEOUT)
-        assert event._latch.waiters == {}
+        assert event._line == {}
 
 
 async def wait_readable(fd: AsyncFd) -> None:
@@ -700,6 +774,6 @@ def test_a_result_that_nobody_took_in_time_is_not_given_to_a_cancelled_task(
         for handle in handles:
             handle.cancel()
             outcome(handle)
-        where = [len(stage._permits.pile) for stage in stages]
+        where = [stage._count for stage in stages]
         assert sum(where) == 1
         assert where.index(1) == len(taken)

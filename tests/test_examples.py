@@ -165,6 +165,15 @@ def test_group_in_a_script() -> None:
     ]
 
 
+def test_network_request() -> None:
+    out, err = finish(start("network_request.py"))
+    assert err == ""
+    names = ["users", "posts", "photos"]
+    assert out[:6] == [f"{n}: asked" for n in names] + [f"{n}: 'data of {n}'" for n in names]
+    assert float(out[6].split()[3]) < 0.55  # one after the other they would have taken 0.6
+    assert len(out) == 7
+
+
 def test_ctrl_c() -> None:
     process = start("ctrl_c.py")
     assert process.stdout is not None

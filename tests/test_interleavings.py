@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.interleave import everywhere
+import pytest
+
+from tests.interleave import Signal, everywhere
 from trale_py import (
     PENDING,
     ClosedResourceError,
+    Notify,
     Ready,
+    Semaphore,
     UdpSocket,
     latch,
     outcome,
@@ -22,8 +26,10 @@ from trale_py.outcome import Outcome
 from trale_py.poller import Poller
 from trale_py.run_queue import RunQueue
 from trale_py.source import Direction, Source
-from trale_py.sync import permits
-from trale_py.sync.permits import Permits, PermitWait
+from trale_py.sync import notify as notify_module
+from trale_py.sync import semaphore as semaphore_module
+from trale_py.sync import wait_queue
+from trale_py.sync.semaphore import _Acquire
 from trale_py.timer_heap import NEVER, TimerEntry
 from trale_py.waker import Context, Waker
 
@@ -285,51 +291,105 @@ def test_R9_the_last_handle_goes_while_the_task_fails(caplog: Any) -> None:
     assert everywhere(outcome, attempt) > 4
 
 
-def test_F1_F3_R12_a_permit_given_while_a_task_begins_to_wait() -> None:
+# What a __del__ or a signal handler does in the midst of a step of the same object: it is put
+# off until the step is over, and not forgotten.
+
+
+@pytest.mark.parametrize("module", [wait_queue, notify_module])
+def test_F3_R12_a_notification_while_a_task_begins_to_wait(module: Any) -> None:
     def attempt(at: Any) -> None:
-        pile, cx = Permits(0), FakeContext()
-        wait = PermitWait(pile)
-        interleaving = at(pile._give)
+        notify, cx = Notify(), FakeContext()
+        wait = notify.wait()
+        interleaving = at(notify.notify_one)
         step = interleaving.run(lambda: wait.poll(cx))
         if interleaving.happened:
             assert not pending_and_asleep(step, cx)
-            assert not (pile.pile and pile.waiting)
-            left = len(pile.pile) + (wait.handed or isinstance(step, Ready))
-            assert left == 1
+            if step is PENDING:
+                step = wait.poll(cx)
+            assert isinstance(step, Ready)
+            assert notify._count == 0
+        assert not notify._gate.late
 
-    assert everywhere(permits, attempt) > 5
+    assert everywhere(module, attempt) > 1
 
 
-def test_F1_F3_R12_a_waiter_comes_or_goes_while_a_permit_is_given() -> None:
-    """One waits; while a permit is handed out, that one gives up, or a second comes."""
+@pytest.mark.parametrize("kind", [Notify, Semaphore])
+def test_F1_F2_F3_R12_a_waiter_goes_while_a_permit_is_given(kind: Any) -> None:
+    """Whether it was in line still, or had been handed the permit: the next one gets it."""
 
-    def second(at: Any) -> None:
-        pile, first_cx, second_cx = Permits(0), FakeContext(), FakeContext()
-        first, later = PermitWait(pile), PermitWait(pile)
+    def attempt(at: Any) -> None:
+        shared = Notify() if kind is Notify else Semaphore(0)
+        first, second = waits(shared), waits(shared)
+        first_cx, second_cx = FakeContext(), FakeContext()
         first.poll(first_cx)
-        at(lambda: later.poll(second_cx)).run(pile._give)
-        assert first.handed
-        assert not later.handed
-        assert len(pile.pile) == 0
-
-    assert everywhere(permits, second) > 4
-    places = 0
-
-    def give_up(at: Any) -> None:
-        nonlocal places
-        pile, cx = Permits(0), FakeContext()
-        wait = PermitWait(pile)
-        wait.poll(cx)
-        interleaving = at(wait.drop)
-        interleaving.run(pile._give)
+        second.poll(second_cx)
+        give = shared.notify_one if isinstance(shared, Notify) else shared.release
+        interleaving = at(first.drop)
+        interleaving.run(give)
         if interleaving.happened:
-            places += 1
-            # Whether it was in line still, or had been handed the permit: it is there again.
-            assert len(pile.pile) == 1
-            assert pile.waiting == {}
+            assert second_cx.counting.wakes == 1
+            assert isinstance(second.poll(second_cx), Ready)
+        else:
+            second.drop()
+        assert not shared._line
+        assert not shared._gate.late
 
-    everywhere(permits, give_up)
-    assert places > 4
+    assert everywhere(wait_queue, attempt) > 5
+    assert everywhere(notify_module if kind is Notify else semaphore_module, attempt) > 2
+
+
+def waits(shared: Notify | Semaphore) -> Any:
+    return shared.wait() if isinstance(shared, Notify) else _Acquire(shared)
+
+
+class Interrupted(BaseException):
+    """Stands for KeyboardInterrupt, at a place that is chosen."""
+
+
+def interrupt() -> None:
+    raise Interrupted
+
+
+@pytest.mark.parametrize("module", [wait_queue, semaphore_module])
+def test_H5_R16_ctrl_c_anywhere_in_a_release_is_all_or_nothing(module: Any) -> None:
+    """The permit is with a waiter that was woken, or was not given: never in between."""
+
+    def attempt(at: Any) -> None:
+        semaphore, cx = Semaphore(0), FakeContext()
+        wait = _Acquire(semaphore)
+        wait.poll(cx)
+        given = True
+        try:
+            at(interrupt).run(semaphore.release)
+        except Interrupted:
+            given = wait.result is None
+        assert not semaphore._gate.lock._is_owned()  # type: ignore[attr-defined]
+        if not given:
+            assert wait.result is wait_queue.NOTHING
+            semaphore.release()
+        assert cx.counting.wakes >= 1
+        assert isinstance(wait.poll(cx), Ready)
+        assert semaphore.value == 0
+        late = _Acquire(semaphore)
+        late.poll(cx)
+        semaphore.release()
+        assert isinstance(late.poll(cx), Ready)
+
+    assert everywhere(module, attempt, Signal) > 1
+
+
+def test_H5_R16_ctrl_c_anywhere_in_a_blocking_wait_loses_no_permit() -> None:
+    def attempt(at: Any) -> None:
+        semaphore = Semaphore(1)
+        try:
+            at(interrupt).run(semaphore.acquire_blocking)
+        except Interrupted:
+            assert semaphore.value == 1
+        else:
+            assert semaphore.value == 0
+        assert not semaphore._line
+
+    assert everywhere(wait_queue, attempt, Signal) > 2
 
 
 def test_B4_R10_a_close_in_another_thread_while_the_first_operation_begins() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import trale_py
 
@@ -26,9 +27,13 @@ LAYERS = [
     ["reactor", "join", "lifecycle"],
     ["executor", "blocking", "timer", "async_fd", "group", "combine"],
     ["runtime"],
-    ["sync.permits"],
-    ["sync.event", "sync.notify", "sync.mutex"],
+    ["sync.wait_queue"],
+    ["sync.event", "sync.notify", "sync.mutex", "sync.semaphore"],
     ["sync"],
+    ["channel.closed"],
+    ["channel.queue", "channel.broadcast", "channel.watch"],
+    ["channel.oneshot"],
+    ["channel"],
     ["net.address", "net.plain_io"],
     ["net.io"],
     ["net.base"],
@@ -113,6 +118,7 @@ def test_the_public_names() -> None:
         "Notify",
         "Pending",
         "Reactor",
+        "Semaphore",
         "Ready",
         "Registration",
         "RuntimeClosed",
@@ -122,6 +128,7 @@ def test_the_public_names() -> None:
         "Timer",
         "UdpSocket",
         "Waker",
+        "WouldBlock",
         "WouldDeadlock",
         "block_on",
         "current_task",
@@ -138,3 +145,19 @@ def test_the_public_names() -> None:
     for name in trale_py.__all__:
         thing = getattr(trale_py, name)
         assert name in ("PENDING", "engine") or thing.__doc__, name
+
+
+def test_submodules_are_loaded_at_first_use(run_script: Any) -> None:
+    result = run_script(
+        """
+        import sys
+        import trale_py
+        assert "trale_py.channel" not in sys.modules
+        tx, rx = trale_py.channel.channel(1)
+        try:
+            trale_py.no_such_thing
+        except AttributeError as error:
+            print(error)
+        """
+    )
+    assert "no_such_thing" in result.stdout, result.stderr

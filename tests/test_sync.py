@@ -150,13 +150,13 @@ class TestNotify:
             given_up = waits()
             given_up.send(None)
             next_one = spawn(notify.wait())
-            await until_waiting(lambda: len(notify._permits.waiting), 2)
+            await until_waiting(lambda: len(notify._line), 2)
             notify.notify_one()  # handed to the first
             given_up.close()  # which does not come to use it
             await next_one
 
         block_on(main())
-        assert len(notify._permits.pile) == 0
+        assert notify._count == 0
 
     def test_a_waiter_that_is_gone_leaves_no_place(self) -> None:
         notify = Notify()
@@ -172,8 +172,8 @@ class TestNotify:
             await notify.wait()
 
         block_on(main())
-        assert len(notify._permits.waiting) == 0
-        assert len(notify._permits.pile) == 0
+        assert len(notify._line) == 0
+        assert notify._count == 0
 
 
 class TestMutex:
@@ -214,7 +214,7 @@ class TestMutex:
                     inner.value.append(2)
 
             handles = [spawn(push_two()) for _ in range(4)]
-            await until_waiting(lambda: len(shared._permits.waiting), 4)
+            await until_waiting(lambda: len(shared._line), 4)
             guard.value.append(1)
             guard.release()
             for handle in handles:
@@ -236,7 +236,7 @@ class TestMutex:
         async def main() -> None:
             async with mutex:
                 handles = [spawn(take(n)) for n in range(4)]
-                await until_waiting(lambda: len(mutex._permits.waiting), 4)
+                await until_waiting(lambda: len(mutex._line), 4)
             assert mutex.try_lock() is None  # it was handed on, not unlocked
             for handle in handles:
                 await handle
@@ -271,7 +271,7 @@ class TestMutex:
             starter = spawn(starts())
             await polled.wait()
             next_one = spawn(hold())
-            await until_waiting(lambda: len(mutex._permits.waiting), 2)
+            await until_waiting(lambda: len(mutex._line), 2)
             guard.release()
             handed.set()
             await starter

@@ -17,6 +17,10 @@ source, timer_heap, timer, join.
 
 from __future__ import annotations
 
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from .async_fd import AsyncFd
 from .blocking import spawn_blocking
 from .cancel import (
@@ -35,6 +39,7 @@ from .errors import (
     InvalidStateError,
     RuntimeClosed,
     TaskCancelled,
+    WouldBlock,
     WouldDeadlock,
 )
 from .executor import Executor, block_on, spawn
@@ -46,9 +51,12 @@ from .reactor import Reactor
 from .registration import Interest, Registration
 from .runtime import Runtime as _Runtime  # noqa: F401  # makes the default one known
 from .seam import Context, Waker, engine
-from .sync import Event, Guard, Mutex, Notify
+from .sync import Event, Guard, Mutex, Notify, Semaphore
 from .task import Task, current_task, tasks
 from .timer import Interval, Timer, interval, now, sleep, sleep_until
+
+if TYPE_CHECKING:
+    from . import channel as channel
 
 __version__ = "0.1.0"
 
@@ -77,6 +85,7 @@ __all__ = [
     "Ready",
     "Registration",
     "RuntimeClosed",
+    "Semaphore",
     "Task",
     "TaskCancelled",
     "TaskGroup",
@@ -86,6 +95,7 @@ __all__ = [
     "Timer",
     "UdpSocket",
     "Waker",
+    "WouldBlock",
     "WouldDeadlock",
     "as_completed",
     "block_on",
@@ -106,3 +116,11 @@ __all__ = [
     "timeout",
     "yield_now",
 ]
+
+if not TYPE_CHECKING:  # a type checker would believe that there is a module of every name
+
+    def __getattr__(name: str) -> ModuleType:
+        """A submodule, loaded when it is first asked for."""
+        if name != "channel":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return importlib.import_module(f".{name}", __name__)

@@ -238,7 +238,7 @@ class BlockingPool:
     def _leave(self, me: threading.Thread) -> bool:
         """End this thread, unless it turns out to be needed.
 
-        R16: a job may come while the last thread leaves. We strike ourselves off first, and look
+        R17: a job may come while the last thread leaves. We strike ourselves off first, and look
         at the queue second; submit() enters the job first, and counts the threads second. Whoever
         is second sees the other.
         """

@@ -17,6 +17,7 @@ __all__ = [
     "InvalidStateError",
     "RuntimeClosed",
     "TaskCancelled",
+    "WouldBlock",
     "WouldDeadlock",
 ]
 
@@ -60,6 +61,10 @@ class RuntimeClosed(RuntimeError):
 
 class WouldDeadlock(RuntimeError):
     """A blocking wait on the executor's own thread, which alone could end that wait."""
+
+
+class WouldBlock(Exception):
+    """A ``try_`` operation would have had to wait."""
 
 
 class ClosedResourceError(Exception):

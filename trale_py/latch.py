@@ -66,7 +66,7 @@ class Latch:
         try:
             if self.opened or not self.call_when_open(lock, lock.release):
                 return True
-            return _acquire(lock, timeout, process)
+            return acquire_lock(lock, timeout, process)
         finally:
             self.waiters.pop(lock, None)
             if current.exiting:
@@ -94,7 +94,7 @@ def _freeze_daemon() -> None:
 _SIGNAL_SECONDS = 0.1
 
 
-def _acquire(lock: threading.Lock, timeout: float, process: int) -> bool:
+def acquire_lock(lock: threading.Lock, timeout: float, process: int) -> bool:
     """Acquire ``lock``; in the main thread, so that no Ctrl-C is overlooked.
 
     R13: Python runs signal handlers between bytecodes, and when a signal interrupts the wait.

@@ -1,7 +1,8 @@
-"""Objects by which tasks wait for each other: Event, Notify, Mutex."""
+"""Objects by which tasks and threads wait for each other."""
 
 from .event import Event
 from .mutex import Guard, Mutex
 from .notify import Notify
+from .semaphore import Semaphore
 
-__all__ = ["Event", "Guard", "Mutex", "Notify"]
+__all__ = ["Event", "Guard", "Mutex", "Notify", "Semaphore"]

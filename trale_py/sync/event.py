@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from ..future import Future, Pending, Ready
-from ..latch import Latch, LatchWait
-from ..seam import Context
-from .permits import Home
+from ..durations import Duration
+from ..future import Future
+from .wait_queue import Gate, Line, Wait
 
 
 class Event:
@@ -15,43 +14,58 @@ class Event:
 
         ready = Event()
         ...
-        ready.set()         # in a thread, a task, a signal handler
-        await ready.wait()  # in any number of tasks
+        ready.set()            # in a thread, a task, a signal handler
+        await ready.wait()     # in any number of tasks
+        ready.wait_blocking()  # and threads
 
-    After trio's `Event <https://trio.readthedocs.io/en/stable/reference-core.html>`_.
+    After Python's ``threading.Event`` and trio's `Event
+    <https://trio.readthedocs.io/en/stable/reference-core.html>`_.
     """
 
-    __slots__ = ("_home", "_latch", "_set")
+    __slots__ = ("_gate", "_line", "_set")
 
     def __init__(self) -> None:
-        self._latch = Latch()
-        self._home = Home()
         self._set = False
+        self._gate = Gate()
+        self._line = Line()
 
     def set(self) -> None:
-        """Let everybody through who waits or will wait. From anywhere; never waits."""
-        # Published first: a Ctrl-C between the two leaves an event that is about to be set.
-        self._home.call(self._latch.open)
-        self._set = True
+        """Let everybody through who waits or will wait. From anywhere."""
+        if not self._set:
+            self._gate.call(self._open)
 
     def is_set(self) -> bool:
-        return self._set or self._latch.opened
+        # A signal handler may look that has itself set it, in the midst of another step.
+        return self._set or self._open in self._gate.late
 
     def wait(self) -> Future[None]:
         """Wait until the event is set. Cancelling the wait changes nothing for others."""
-        return _EventWait(self._latch, self._home)
+        return _EventWait(self)
+
+    def wait_blocking(self, timeout: Duration | None = None) -> None:
+        """The same in a thread, at most ``timeout`` seconds: then TimeoutError.
+
+        Ctrl-C ends the wait. WouldDeadlock on the executor's thread.
+        """
+        _EventWait(self).block(timeout)
+
+    def _open(self) -> None:
+        self._line.wake_all()
+        self._set = True
+        self._line.clear()
 
     def __repr__(self) -> str:
-        return f"<Event {'set' if self.is_set() else f'waited for by {len(self._latch.waiters)}'}>"
+        return f"<Event {'set' if self.is_set() else f'waited for by {len(self._line)}'}>"
 
 
-class _EventWait(LatchWait):
-    __slots__ = ("_home",)
+class _EventWait(Wait[None]):
+    __slots__ = ("_event",)
 
-    def __init__(self, latch: Latch, home: Home) -> None:
-        super().__init__(latch)
-        self._home = home
+    def __init__(self, event: Event) -> None:
+        super().__init__(event._gate, event._line)
+        self._event = event
 
-    def poll(self, cx: Context) -> Ready[None] | Pending:
-        self._home.runtime = cx.runtime
-        return super().poll(cx)
+    def attempt(self) -> bool:
+        if self._event._set:
+            self.result = None
+        return self._event._set

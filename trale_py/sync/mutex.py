@@ -1,60 +1,97 @@
-"""Mutex: one task at a time, and the value that is theirs meanwhile."""
+"""Mutex: one at a time, task or thread, and the value that is theirs meanwhile."""
 
 from __future__ import annotations
 
+import threading
 import warnings
-from collections import deque
-from itertools import islice
+from functools import partial
 from types import TracebackType
 from typing import Generic, TypeVar
 
 from .. import current
-from ..future import Pending, Ready
-from ..seam import Context
-from .permits import Permits, PermitWait
+from ..durations import Duration
+from .wait_queue import Gate, Line, Wait, can_go_on
 
 T = TypeVar("T")
 
 
 class Mutex(Generic[T]):
-    """A lock for tasks around an optional value. Fair: whoever came first is next.
+    """A lock around an optional value. Fair: whoever came first is next.
 
-    ::
+    Tasks and threads wait in one line. May be made anywhere, before the runtime exists too. ::
 
         counter = Mutex(0)
-        async with counter as guard:
+        async with counter as guard:  # in a task
+            guard.value += 1
+        with counter as guard:  # in a thread
             guard.value += 1
 
     After trale's futures/mutex.rs, without the eventfd.
     """
 
-    __slots__ = ("_entered", "_owner", "_permits", "_value")
+    __slots__ = ("_entered", "_gate", "_line", "_locked", "_owner", "_value")
 
     def __init__(self, value: T | None = None) -> None:
         self._value = value
-        self._permits = Permits(1)
-        self._owner: Context | None = None  # of the task that locked it
-        self._entered: Guard[T] | None = None  # of the async with that is inside
+        self._locked = False
+        self._owner: object = None  # the context of the task, or the ident of the thread
+        self._entered: Guard[T] | None = None  # of the with or async with that is inside
+        self._gate = Gate()
+        self._line = Line()
 
     def locked(self) -> bool:
-        return not self._permits.pile
+        return self._locked
 
     async def lock(self) -> Guard[T]:
         """Wait until the mutex is free and take it. Cancelled, it does not take it.
 
         RuntimeError if this task has locked it already and not released it.
         """
-        await _MutexWait(self)
-        return Guard(self, deque([None]))
+        guard = Guard(self)
+        cx = current.thread.context
+        if self._locked or not can_go_on(cx) or not self._try(guard, cx):
+            await _Lock(guard, cx)
+        return guard
+
+    def lock_blocking(self, timeout: Duration | None = None) -> Guard[T]:
+        """The same in a thread, at most ``timeout`` seconds: then TimeoutError.
+
+        Ctrl-C ends the wait. WouldDeadlock on the executor's thread, RuntimeError if this
+        thread has locked it already.
+        """
+        guard = Guard(self)
+        _Lock(guard, threading.get_ident()).block(timeout)
+        return guard
 
     def try_lock(self) -> Guard[T] | None:
         """Take the mutex if it is free, else None. From any thread; never waits."""
-        guard: Guard[T] = Guard(self, deque())
-        if not _move_one(self._permits.pile, guard._permit):
-            guard._released = True
-            return None
-        self._owner = current.thread.context
-        return guard
+        guard = Guard(self)
+        return guard if self._try(guard, who_asks()) else None
+
+    def _try(self, guard: Guard[T], who: object) -> bool:
+        gate = self._gate
+        try:
+            with gate.lock:
+                if self._locked:
+                    return False
+                self._owner, self._locked, guard._held = who, True, True
+                return True
+        finally:
+            if gate.late:
+                gate.settle()
+
+    def _unlock(self, guard: Guard[T]) -> None:
+        """Lock of the gate held. Once a guard is unlocked, this does nothing more."""
+        if not guard._held:
+            return
+        waiter = self._line.first()
+        if waiter is None:
+            self._owner, self._locked, guard._held = None, False, False
+            return
+        assert isinstance(waiter, _Lock)
+        waiter.wake()
+        guard._held, self._owner, waiter.guard._held, waiter.result = False, waiter.who, True, None
+        self._line.pop(waiter, None)
 
     async def __aenter__(self) -> Guard[T]:
         guard = self._entered = await self.lock()
@@ -66,27 +103,37 @@ class Mutex(Generic[T]):
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
+        self._leave()
+
+    def __enter__(self) -> Guard[T]:
+        guard = self._entered = self.lock_blocking()
+        return guard
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
         guard, self._entered = self._entered, None
         if guard is not None:
             guard.release()
 
     def __repr__(self) -> str:
         state = "locked" if self.locked() else "free"
-        return f"<Mutex {state} waiting={len(self._permits.waiting)}>"
+        return f"<Mutex {state} waiting={len(self._line)}>"
 
 
 class Guard(Generic[T]):
-    """A locked Mutex: ``value`` is what it guards. ``release()`` it, or use it in a ``with``.
+    """A locked Mutex: ``value`` is what it guards. ``release()`` it, or use it in a ``with``."""
 
-    It holds the mutex's one permit, and gives it back by one C call: released twice, by two
-    threads at once or cut off by a Ctrl-C, the permit is in one place or the other.
-    """
+    __slots__ = ("_held", "_mutex")
 
-    __slots__ = ("_mutex", "_permit", "_released")
-
-    def __init__(self, mutex: Mutex[T], permit: deque[None]) -> None:
-        self._released = False
-        self._permit = permit
+    def __init__(self, mutex: Mutex[T]) -> None:
+        self._held = False
         self._mutex = mutex
 
     @property
@@ -105,15 +152,11 @@ class Guard(Generic[T]):
         self._check()
         mutex = self._mutex
         if mutex._entered is self:
-            raise RuntimeError("this guard is released by leaving its async with block")
-        mutex._owner = None
-        _move_one(self._permit, mutex._permits.pile)
-        if mutex._permits.waiting:
-            mutex._permits.home.call(mutex._permits.match)
-        self._released = True
+            raise RuntimeError("this guard is released by leaving its with block")
+        mutex._gate.call(partial(mutex._unlock, self))
 
     def _check(self) -> None:
-        if self._released:
+        if not self._held:
             raise RuntimeError("this guard has been released")
 
     def __enter__(self) -> Guard[T]:
@@ -128,42 +171,40 @@ class Guard(Generic[T]):
         self.release()
 
     def __del__(self) -> None:
-        if not hasattr(self, "_mutex") or self._released:  # without: cut off in __init__
+        if not getattr(self, "_held", False):  # without: cut off in __init__
             return
+        mutex = self._mutex
         try:
-            if self._permit:  # without: cut off in release()
-                text = f"a guard of {self._mutex!r} was dropped unreleased"
-                warnings.warn(text, ResourceWarning, stacklevel=2)
+            text = f"a guard of {mutex!r} was dropped unreleased"
+            warnings.warn(text, ResourceWarning, stacklevel=2)
         finally:
-            self.release()
+            mutex._gate.call(partial(mutex._unlock, self))
 
     def __repr__(self) -> str:
-        return f"<Guard {'released' if self._released else repr(self._mutex)}>"
+        return f"<Guard {repr(self._mutex) if self._held else 'released'}>"
 
 
-class _MutexWait(PermitWait):
-    __slots__ = ("_mutex",)
+class _Lock(Wait[None]):
+    __slots__ = ("guard", "who")
 
-    def __init__(self, mutex: Mutex[T]) -> None:
-        super().__init__(mutex._permits)
-        self._mutex = mutex
+    def __init__(self, guard: Guard[T], who: object) -> None:
+        super().__init__(guard._mutex._gate, guard._mutex._line)
+        self.guard = guard
+        self.who = who
 
-    def poll(self, cx: Context) -> Ready[None] | Pending:
-        if self._mutex._owner is cx and not self.handed:
-            raise RuntimeError("this task has locked this mutex already: it would wait for itself")
-        step = super().poll(cx)
-        if isinstance(step, Ready):
-            self._mutex._owner = cx
-        return step
+    def attempt(self) -> bool:
+        mutex, guard = self.guard._mutex, self.guard
+        if mutex._locked:
+            if mutex._owner == self.who:
+                raise RuntimeError("this mutex is locked already by who would wait for it")
+            return False
+        mutex._owner, mutex._locked, guard._held, self.result = self.who, True, True, None
+        return True
+
+    def give_back(self) -> None:
+        self.guard._mutex._unlock(self.guard)
 
 
-_NEVER = object()
-
-
-def _move_one(source: deque[None], target: deque[None]) -> bool:
-    """Move one permit, by one C call: no signal handler sees it in neither place."""
-    try:
-        target.extend(islice(iter(source.pop, _NEVER), 1))
-    except IndexError:  # there was none
-        return False
-    return True
+def who_asks() -> object:
+    """The task that is being polled, or the thread: who would wait for itself."""
+    return current.thread.context or threading.get_ident()

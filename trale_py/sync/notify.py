@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from ..durations import Duration
 from ..future import Future
-from .permits import Permits, PermitWait
+from .wait_queue import Gate, Line, Wait
 
 
 class Notify:
-    """Each ``notify_one()`` lets one ``wait()`` through, now or later; each is counted.
+    """Each ``notify_one()`` lets one wait through, now or later; each is counted.
 
-    Waiters are let through in the order they came. May be made anywhere, before the
-    runtime exists too. ::
+    Tasks and threads are let through in the order they came. May be made anywhere, before
+    the runtime exists too. ::
 
         work = Notify()
         work.notify_one()  # in a thread, a task, a signal handler
@@ -20,27 +21,65 @@ class Notify:
     differs in that it keeps one notification at most.
     """
 
-    __slots__ = ("_permits",)
+    __slots__ = ("_count", "_gate", "_line")
 
     def __init__(self) -> None:
-        self._permits = Permits(0)
+        self._count = 0  # notifications that nobody has taken; then nobody waits
+        self._gate = Gate()
+        self._line = Line()
 
     def notify_one(self) -> None:
-        """Let one waiter through, or the next that comes. From anywhere; never waits."""
-        self._permits.give()
+        """Let one waiter through, or the next that comes. From anywhere."""
+        self._gate.call(self._notify_one)
 
     def notify_waiters(self) -> None:
         """Let all through who wait now; nothing is kept for later. From anywhere."""
-        self._permits.home.call(self._wake_all)
+        self._gate.call(self._notify_waiters)
 
     def wait(self) -> Future[None]:
         """Wait for a notification and take it. Cancelled, it takes none."""
-        return PermitWait(self._permits)
+        return _NotifyWait(self)
 
-    def _wake_all(self) -> None:
-        for waiter in list(self._permits.waiting):
-            waiter.let_through(permit=False)
+    def wait_blocking(self, timeout: Duration | None = None) -> None:
+        """The same in a thread, at most ``timeout`` seconds: then TimeoutError.
+
+        Ctrl-C ends the wait. WouldDeadlock on the executor's thread.
+        """
+        _NotifyWait(self).block(timeout)
+
+    def _notify_one(self) -> None:
+        waiter = self._line.first()
+        if waiter is None:
+            self._count += 1
+        else:
+            assert isinstance(waiter, _NotifyWait)
+            waiter.wake()
+            waiter.counted, waiter.result = True, None
+            self._line.pop(waiter, None)
+
+    def _notify_waiters(self) -> None:
+        while (waiter := self._line.first()) is not None:
+            self._line.grant(waiter, None)
 
     def __repr__(self) -> str:
-        permits = self._permits
-        return f"<Notify permits={len(permits.pile)} waiting={len(permits.waiting)}>"
+        return f"<Notify permits={self._count} waiting={len(self._line)}>"
+
+
+class _NotifyWait(Wait[None]):
+    __slots__ = ("_notify", "counted")
+
+    def __init__(self, notify: Notify) -> None:
+        super().__init__(notify._gate, notify._line)
+        self._notify = notify
+        self.counted = False  # it was notify_one() that let this through
+
+    def attempt(self) -> bool:
+        notify = self._notify
+        if not notify._count:
+            return False
+        notify._count, self.counted, self.result = notify._count - 1, True, None
+        return True
+
+    def give_back(self) -> None:
+        if self.counted:
+            self._notify._notify_one()

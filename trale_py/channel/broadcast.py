@@ -1,0 +1,185 @@
+"""broadcast(): every receiver gets every value, if it keeps up."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Generic, TypeVar
+
+from ..durations import Duration
+from ..errors import WouldBlock
+from ..future import Future
+from ..sync.wait_queue import NOTHING, Gate, Line, Wait, check_capacity
+from .closed import Closed, Lagged
+
+T = TypeVar("T")
+
+
+def broadcast(capacity: int) -> tuple[BroadcastSender[Any], BroadcastReceiver[Any]]:
+    """A channel that gives every value to every receiver: ``(tx, rx)``.
+
+    Sending never waits. The last ``capacity`` values (1 or more) are kept; a receiver that is
+    further behind gets Lagged, which counts what it missed, and then the oldest that is there.
+    ``tx.subscribe()`` makes more receivers. ::
+
+        tx, rx = broadcast(16)
+        other = tx.subscribe()
+        tx.send("news")
+        await rx.recv(), await other.recv()
+
+    After Tokio's `broadcast <https://docs.rs/tokio/latest/tokio/sync/broadcast/>`_.
+    """
+    core: _Core[Any] = _Core(check_capacity(capacity, "capacity", 1))
+    return BroadcastSender(core), BroadcastReceiver(core, 0)
+
+
+class _Core(Generic[T]):
+    """All of it belongs to the gate's lock."""
+
+    __slots__ = ("closed", "gate", "line", "values")
+
+    def __init__(self, capacity: int) -> None:
+        # With the number of each: together they are added by one call.
+        self.values: deque[tuple[int, T]] = deque(maxlen=capacity)
+        self.closed = False
+        self.gate = Gate()
+        self.line = Line()
+
+    def next_number(self) -> int:
+        return self.values[-1][0] + 1 if self.values else 0
+
+    def close(self) -> None:
+        self.line.wake_all()
+        self.closed = True
+
+
+class BroadcastSender(Generic[T]):
+    """The end to send by; any number of tasks and threads may share it."""
+
+    __slots__ = ("_core",)
+
+    def __init__(self, core: _Core[T]) -> None:
+        self._core = core
+
+    def send(self, value: T) -> None:
+        """Send to all who have subscribed. Never waits; from any thread. Closed, with the value."""
+        core = self._core
+        closed = False
+
+        def send() -> None:
+            nonlocal closed
+            if core.closed:
+                closed = True
+                return
+            core.line.wake_all()
+            core.values.append((core.next_number(), value))
+
+        core.gate.call(send)
+        if closed:
+            raise Closed(value)
+
+    def subscribe(self) -> BroadcastReceiver[T]:
+        """A receiver of what is sent from now on."""
+        return BroadcastReceiver(self._core, self._core.next_number())
+
+    def close(self) -> None:
+        """Receivers get what was sent, then Closed. From anywhere."""
+        self._core.gate.call(self._core.close)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._core.closed
+
+    def __repr__(self) -> str:
+        state = " closed" if self.closed else ""
+        return f"<BroadcastSender sent={self._core.next_number()}{state}>"
+
+
+class BroadcastReceiver(Generic[T]):
+    """One place in what is sent. Shared by several, each value goes to one of them."""
+
+    __slots__ = ("_core", "_next")
+
+    def __init__(self, core: _Core[T], number: int) -> None:
+        self._core = core
+        self._next = number  # of the value it has to get; belongs to the gate's lock
+
+    def recv(self) -> Future[T]:
+        """Wait for the next value. Cancelled, it takes none.
+
+        Lagged(n) if n values were missed; the wait after that gets the oldest that is there.
+        Closed once the channel is closed and everything was received.
+        """
+        return _Receive(self)
+
+    def recv_blocking(self, timeout: Duration | None = None) -> T:
+        """The same in a thread, at most ``timeout`` seconds: then TimeoutError.
+
+        Ctrl-C ends the wait. WouldDeadlock on the executor's thread.
+        """
+        return _Receive[T](self).block(timeout)
+
+    def try_recv(self) -> T:
+        """The next value without waiting: WouldBlock if it has not come. From any thread."""
+        gate = self._core.gate
+        try:
+            with gate.lock:
+                value = self._take()
+        finally:
+            gate.settle()
+        if value is NOTHING:
+            raise WouldBlock("nothing new was sent")
+        return value  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Close the channel, for all. From anywhere."""
+        self._core.gate.call(self._core.close)
+
+    def _take(self) -> Any:
+        values = self._core.values
+        newest = self._core.next_number()
+        if self._next == newest:
+            if self._core.closed:
+                raise Closed
+            return NOTHING
+        oldest = values[0][0]
+        if self._next < oldest:
+            missed, self._next = oldest - self._next, oldest
+            raise Lagged(missed)
+        value, self._next = values[self._next - oldest][1], self._next + 1
+        return value
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        try:
+            return await self.recv()
+        except Closed:
+            raise StopAsyncIteration from None
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        try:
+            return self.recv_blocking()
+        except Closed:
+            raise StopIteration from None
+
+    def __repr__(self) -> str:
+        behind = self._core.next_number() - self._next
+        return f"<BroadcastReceiver behind={behind}{' closed' if self._core.closed else ''}>"
+
+
+class _Receive(Wait[T]):
+    __slots__ = ("_receiver",)
+
+    def __init__(self, receiver: BroadcastReceiver[T]) -> None:
+        super().__init__(receiver._core.gate, receiver._core.line)
+        self._receiver = receiver
+
+    def attempt(self) -> bool:
+        self.result = self._receiver._take()
+        return self.result is not NOTHING

@@ -1,0 +1,144 @@
+"""watch(): the newest value, for whoever looks."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+from ..durations import Duration
+from ..future import Future
+from ..sync.wait_queue import Gate, Line, Wait
+from .closed import Closed
+
+T = TypeVar("T")
+
+
+def watch(initial: T) -> tuple[WatchSender[T], WatchReceiver[T]]:
+    """A value that changes, and a way to wait for that: ``(tx, rx)``.
+
+    Only the newest value is kept: who looks late has missed the ones between. ::
+
+        tx, rx = watch("starting")
+        tx.send("running")     # from any thread
+        await rx.changed()
+        print(rx.borrow())     # running
+
+    After Tokio's `watch <https://docs.rs/tokio/latest/tokio/sync/watch/>`_.
+    """
+    core = _Core(initial)
+    return WatchSender(core), WatchReceiver(core)
+
+
+class _Core(Generic[T]):
+    __slots__ = ("closed", "gate", "line", "state")
+
+    def __init__(self, value: T) -> None:
+        self.state = (0, value)  # how many were sent, and the last
+        self.closed = False
+        self.gate = Gate()
+        self.line = Line()
+
+    def close(self) -> None:
+        self.line.wake_all()
+        self.closed = True
+
+
+class WatchSender(Generic[T]):
+    """The end that changes the value; any number of tasks and threads may share it."""
+
+    __slots__ = ("_core",)
+
+    def __init__(self, core: _Core[T]) -> None:
+        self._core = core
+
+    def send(self, value: T) -> None:
+        """Make it the value. Never waits; from any thread. Closed, with the value."""
+        core = self._core
+        closed = False
+
+        def send() -> None:
+            nonlocal closed
+            if core.closed:
+                closed = True
+                return
+            core.line.wake_all()
+            core.state = (core.state[0] + 1, value)
+
+        core.gate.call(send)
+        if closed:
+            raise Closed(value)
+
+    def subscribe(self) -> WatchReceiver[T]:
+        """Another receiver, which has seen the value as it is now."""
+        return WatchReceiver(self._core)
+
+    def borrow(self) -> T:
+        """The value as it is now."""
+        return self._core.state[1]
+
+    def close(self) -> None:
+        """The value is final: who waits for a change gets Closed. From anywhere."""
+        self._core.gate.call(self._core.close)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._core.closed
+
+    def __repr__(self) -> str:
+        return f"<WatchSender of {self.borrow()!r}{' closed' if self.closed else ''}>"
+
+
+class WatchReceiver(Generic[T]):
+    """Looks at the value, and waits for it to change."""
+
+    __slots__ = ("_core", "_seen")
+
+    def __init__(self, core: _Core[T]) -> None:
+        self._core = core
+        self._seen = core.state[0]
+
+    def borrow(self) -> T:
+        """The value as it is now. It does not count as seen: that is for ``changed``."""
+        return self._core.state[1]
+
+    def has_changed(self) -> bool:
+        """Whether ``changed`` would return at once."""
+        return self._core.state[0] != self._seen
+
+    def changed(self) -> Future[None]:
+        """Wait until there is a value that this receiver has not seen, and count it as seen.
+
+        Cancelled, it stays unseen. Closed if the channel is closed and nothing is unseen.
+        """
+        return _Changed(self)
+
+    def changed_blocking(self, timeout: Duration | None = None) -> None:
+        """The same in a thread, at most ``timeout`` seconds: then TimeoutError.
+
+        Ctrl-C ends the wait. WouldDeadlock on the executor's thread.
+        """
+        _Changed(self).block(timeout)
+
+    def close(self) -> None:
+        """Close the channel, for all. From anywhere."""
+        self._core.gate.call(self._core.close)
+
+    def __repr__(self) -> str:
+        return f"<WatchReceiver of {self.borrow()!r}{' closed' if self._core.closed else ''}>"
+
+
+class _Changed(Wait[None]):
+    __slots__ = ("_receiver",)
+
+    def __init__(self, receiver: WatchReceiver[Any]) -> None:
+        super().__init__(receiver._core.gate, receiver._core.line)
+        self._receiver = receiver
+
+    def attempt(self) -> bool:
+        receiver, core = self._receiver, self._receiver._core
+        if receiver._seen != core.state[0]:
+            receiver._seen, self.result = core.state[0], None
+            return True
+        if core.closed:
+            raise Closed
+        return False

@@ -1,0 +1,222 @@
+"""The wait queue: tasks and threads in one line, for something that one of them gets.
+
+Everything in this folder and in ``channel`` is a few fields, a Gate, and a Line or two
+of Waits. The fields are read and written with the gate's lock held, for a few steps.
+
+A Wait tries (``attempt``), and if that fails it stands in line. Whoever then has what it
+waits for *grants* it. R16: a Ctrl-C may come in the midst of that, in a user's thread, and
+neither may the grant be lost nor the waiter sleep on. So the order, under the lock, is:
+
+1. wake the waiter: this only makes it look again, for which it needs the lock;
+2. store ``result``, in one statement with what it is taken from: this is the grant;
+3. take the waiter out of the line; one that was left there is passed over.
+
+Cut off after 1, nothing has happened. Python looks for signals at calls and at the ends of
+loops, not within a statement that only stores; ``with lock:`` it does not take apart either.
+
+A waiter that goes away (cancelled, too late, interrupted) takes itself out, and if it was
+granted something already, ``give_back`` hands that on.
+
+R12: a waiter that goes away may be a coroutine that the garbage collector drops, in any
+thread and at any allocation, so perhaps in one that holds this very lock; a signal handler
+may likewise notify or close. What is done there goes through ``Gate.call``, which leaves it
+in ``late`` if this thread is inside already. Whoever leaves the lock looks into ``late``.
+Nobody waits there for another thread that could be waiting for this one: a holder does
+not call anything but wakers, and collections do not nest.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from .. import current
+from ..durations import Duration, to_timeout
+from ..errors import RuntimeClosed, WouldDeadlock
+from ..future import PENDING, Future, Pending, Ready
+from ..latch import acquire_lock
+from ..seam import Context
+
+T = TypeVar("T")
+
+NOTHING: Final[Any] = object()  # not granted
+TURN: Final[Any] = object()  # granted: that the next attempt comes before all others
+_TAKEN: Final[Any] = object()  # it was granted, and who waited has it
+
+
+class Gate:
+    """The lock of one object, and what could not be done while this thread held it."""
+
+    __slots__ = ("late", "lock")
+
+    def __init__(self) -> None:
+        # It counts, as a __del__ that comes in the midst must be told apart from another thread.
+        self.lock = threading.RLock()
+        self.late: deque[Callable[[], object]] = deque()
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Call it with the lock held, now or, inside of it, soon. From anywhere."""
+        if self.lock._is_owned():  # type: ignore[attr-defined]
+            self.late.append(function)
+            return
+        try:
+            with self.lock:
+                function()
+        finally:
+            if self.late:
+                self.settle()
+
+    def settle(self) -> None:
+        """Whoever has left the lock: do what came meanwhile."""
+        while self.late and not self.lock._is_owned():  # type: ignore[attr-defined]
+            with self.lock:
+                while self.late:
+                    self.late.popleft()()
+
+
+class Line(OrderedDict["Wait[Any]", None]):
+    """Who waits, in order. Lock held, for all of it."""
+
+    __slots__ = ()
+
+    def first(self) -> Wait[Any] | None:
+        """The one whose turn it is, or None."""
+        while self:
+            waiter = next(iter(self))
+            if waiter.result is NOTHING:
+                return waiter
+            del self[waiter]
+        return None
+
+    def grant(self, waiter: Wait[T], result: T) -> None:
+        waiter.wake()
+        waiter.result = result
+        self.pop(waiter, None)
+
+    def wake_all(self) -> None:
+        """Have all of them look again. They stay where they are."""
+        for waiter in self:
+            waiter.wake()
+
+
+class Wait(Future[T]):
+    """One wait of one task, as a future, or of one thread, by ``block()``."""
+
+    __slots__ = ("gate", "line", "result", "wake")
+
+    def __init__(self, gate: Gate, line: Line) -> None:
+        self.gate = gate
+        self.line = line
+        self.result: Any = NOTHING
+        self.wake: Callable[[], object]
+
+    # What the objects define. The lock is held.
+
+    def attempt(self) -> bool:
+        """Take it if it can be had, into ``result``; it is tried again at every wake."""
+        raise NotImplementedError
+
+    def entered(self) -> None:
+        """It has come into the line."""
+
+    def give_back(self) -> None:
+        """``result`` was granted and is not used, or it left the line: see who is next."""
+
+    # The two faces.
+
+    def _look(self, wake: Callable[[], object]) -> bool:
+        gate = self.gate
+        try:
+            with gate.lock:
+                self.wake = wake
+                if self.result is not NOTHING and self.result is not TURN:
+                    return True
+                first = self.result is TURN
+                if self.attempt():
+                    self.line.pop(self, None)
+                    return True
+                self.result = NOTHING
+                if self not in self.line:
+                    self.line[self] = None
+                    if first:
+                        self.line.move_to_end(self, last=False)
+                    self.entered()
+                return False
+        finally:
+            if gate.late:
+                gate.settle()
+
+    def poll(self, cx: Context) -> Ready[T] | Pending:
+        if not self._look(cx.waker.wake):
+            return PENDING
+        result, self.result = self.result, _TAKEN
+        return Ready(result)
+
+    def drop(self) -> None:
+        self.gate.call(self._withdraw)
+
+    def _withdraw(self) -> None:
+        self.line.pop(self, None)
+        if self.result is not _TAKEN:
+            self.give_back()
+            self.result = _TAKEN
+
+    def block(self, timeout: Duration | None) -> T:
+        """Have this thread wait, at most ``timeout`` seconds (None: for ever).
+
+        TimeoutError after that; KeyboardInterrupt in the main thread at a Ctrl-C; WouldDeadlock
+        on an executor's thread, always, also if there were no need to wait.
+        """
+        seconds = -1 if timeout is None else to_timeout(timeout, "timeout")
+        if current.thread.runtime is not None:
+            raise WouldDeadlock(
+                "this would keep the executor's thread from running anything else; "
+                "in a task: await the form without _blocking"
+            )
+        deadline = time.monotonic() + seconds
+        process = os.getpid()
+        parked = threading.Lock()
+        parked.acquire()
+        wake = partial(_unpark, parked)
+        try:
+            while not self._look(wake):
+                left = max(0.0, deadline - time.monotonic()) if seconds >= 0 else -1
+                if not acquire_lock(parked, left, process):
+                    raise TimeoutError(f"nothing came within {timeout} seconds")
+                if os.getpid() != process:
+                    raise RuntimeClosed("this wait was the parent's, and this is a forked child")
+            return self.result  # type: ignore[no-any-return]
+        except BaseException:
+            self.drop()
+            raise
+
+
+def _unpark(parked: threading.Lock) -> None:
+    # Woken twice, it is released once. The gate's lock is held: nobody else releases it now.
+    if parked.locked():
+        parked.release()
+
+
+def can_go_on(cx: Context | None) -> bool:
+    """Whether an operation that need not wait may be done at once; it is charged for then.
+
+    Otherwise it is a wait, whose await is a checkpoint that gives way.
+    """
+    if cx is None or cx.budget <= 0 or cx.cancelled:
+        return False
+    cx.budget -= 1
+    return True
+
+
+def check_capacity(value: object, argument: str, least: int) -> int:
+    """A count that a user has given."""
+    if not isinstance(value, int):
+        raise TypeError(f"{argument} has to be an int, not {value!r}")
+    if value < least:
+        raise ValueError(f"{argument} is {value!r}; it has to be {least} or more")
+    return value
