@@ -16,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
+LINES = {"demo.py": 120, "web_server.py": 175}
 
 
 def start(name: str, *args: str, warnings: str = "error") -> subprocess.Popen[str]:
@@ -52,12 +53,10 @@ def connect(port: int) -> socket.socket:
                 raise
 
 
-@pytest.mark.parametrize(
-    "name", sorted(path.name for path in EXAMPLES.glob("*.py") if path.name != "demo.py")
-)
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
 def test_an_example_is_short_and_says_how_to_run_it(name: str) -> None:
     source = (EXAMPLES / name).read_text()
-    assert len(source.splitlines()) < 60
+    assert len(source.splitlines()) < LINES.get(name, 60)
     assert f"python examples/{name}" in source
 
 
