@@ -28,7 +28,8 @@ LAYERS = [
     ["executor", "blocking", "timer", "async_fd", "group", "combine"],
     ["runtime"],
     ["sync.wait_queue"],
-    ["sync.event", "sync.notify", "sync.mutex", "sync.semaphore"],
+    ["sync.event", "sync.notify", "sync.mutex", "sync.semaphore", "sync.rwlock"],
+    ["sync.condition", "sync.barrier", "sync.once_cell", "sync.event_fd"],
     ["sync"],
     ["channel.closed"],
     ["channel.queue", "channel.broadcast", "channel.watch"],
@@ -88,6 +89,12 @@ def test_imports_go_down_only() -> None:
 def test_the_public_names() -> None:
     assert set(trale_py.__all__) == {
         "PENDING",
+        "Barrier",
+        "Condition",
+        "EventFd",
+        "OnceCell",
+        "RwGuard",
+        "RwLock",
         "AsyncFd",
         "TaskGroup",
         "TaskStatus",

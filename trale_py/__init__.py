@@ -51,7 +51,19 @@ from .reactor import Reactor
 from .registration import Interest, Registration
 from .runtime import Runtime as _Runtime  # noqa: F401  # makes the default one known
 from .seam import Context, Waker, engine
-from .sync import Event, Guard, Mutex, Notify, Semaphore
+from .sync import (
+    Barrier,
+    Condition,
+    Event,
+    EventFd,
+    Guard,
+    Mutex,
+    Notify,
+    OnceCell,
+    RwGuard,
+    RwLock,
+    Semaphore,
+)
 from .task import Task, current_task, tasks
 from .timer import Interval, Timer, interval, now, sleep, sleep_until
 
@@ -63,13 +75,16 @@ __version__ = "0.1.0"
 __all__ = [
     "PENDING",
     "AsyncFd",
+    "Barrier",
     "BusyResourceError",
     "CancelScope",
     "Cancelled",
     "ClosedResourceError",
+    "Condition",
     "Context",
     "DelimiterNotFound",
     "Event",
+    "EventFd",
     "Executor",
     "Future",
     "Guard",
@@ -80,11 +95,14 @@ __all__ = [
     "JoinHandle",
     "Mutex",
     "Notify",
+    "OnceCell",
     "Pending",
     "Reactor",
     "Ready",
     "Registration",
     "RuntimeClosed",
+    "RwGuard",
+    "RwLock",
     "Semaphore",
     "Task",
     "TaskCancelled",

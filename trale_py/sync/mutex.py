@@ -205,6 +205,11 @@ class _Lock(Wait[None]):
         self.guard._mutex._unlock(self.guard)
 
 
+def lock_again(guard: Guard[T], who: object) -> Wait[None]:
+    """A wait to lock its mutex anew for a guard that was released."""
+    return _Lock(guard, who)
+
+
 def who_asks() -> object:
     """The task that is being polled, or the thread: who would wait for itself."""
     return current.thread.context or threading.get_ident()

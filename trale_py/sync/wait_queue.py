@@ -27,6 +27,7 @@ not call anything but wakers, and collections do not nest.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -41,6 +42,7 @@ from ..errors import RuntimeClosed, WouldDeadlock
 from ..future import PENDING, Future, Pending, Ready
 from ..latch import acquire_lock
 from ..seam import Context
+from ..timer_heap import NEVER
 
 T = TypeVar("T")
 
@@ -157,6 +159,10 @@ class Wait(Future[T]):
         result, self.result = self.result, _TAKEN
         return Ready(result)
 
+    def stand_in_line(self) -> None:
+        """Before ``block()``: to be in line already when something else is let go."""
+        self._look(_nobody_yet)
+
     def drop(self) -> None:
         self.gate.call(self._withdraw)
 
@@ -173,11 +179,7 @@ class Wait(Future[T]):
         on an executor's thread, always, also if there were no need to wait.
         """
         seconds = -1 if timeout is None else to_timeout(timeout, "timeout")
-        if current.thread.runtime is not None:
-            raise WouldDeadlock(
-                "this would keep the executor's thread from running anything else; "
-                "in a task: await the form without _blocking"
-            )
+        refuse_on_executor()
         deadline = time.monotonic() + seconds
         process = os.getpid()
         parked = threading.Lock()
@@ -194,6 +196,24 @@ class Wait(Future[T]):
         except BaseException:
             self.drop()
             raise
+
+
+def _nobody_yet() -> None:
+    pass
+
+
+def refuse_on_executor() -> None:
+    """WouldDeadlock there: who waits keeps it from running what would end the wait."""
+    if current.thread.runtime is not None:
+        raise WouldDeadlock(
+            "this would keep the executor's thread from running anything else; "
+            "in a task: await the form without _blocking"
+        )
+
+
+def seconds_left(deadline: int) -> float:
+    """Until that time on the clock, in nanoseconds."""
+    return math.inf if deadline == NEVER else max(0, deadline - time.monotonic_ns()) / 10**9
 
 
 def _unpark(parked: threading.Lock) -> None:

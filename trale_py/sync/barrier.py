@@ -1,0 +1,78 @@
+"""Barrier: nobody goes on before all have come."""
+
+from __future__ import annotations
+
+from ..durations import Duration
+from ..future import Future
+from .wait_queue import Gate, Line, Wait, check_capacity
+
+
+class Barrier:
+    """Lets ``parties`` waiters through together, when the last of them has come; then anew.
+
+    Tasks and threads count alike. Who goes away while it waits is as if it had not come:
+    the others go on waiting, and no barrier is ever broken. ::
+
+        start = Barrier(3)
+        await start.wait()      # in two tasks
+        start.wait_blocking()   # and a thread
+
+    After Python's ``threading.Barrier`` and Tokio's `Barrier
+    <https://docs.rs/tokio/latest/tokio/sync/struct.Barrier.html>`_.
+    """
+
+    __slots__ = ("_gate", "_line", "_parties", "_round")
+
+    def __init__(self, parties: int) -> None:
+        self._parties = check_capacity(parties, "parties", 1)
+        self._round = 0
+        self._gate = Gate()
+        self._line = Line()  # of those of this round, and they know that
+
+    @property
+    def parties(self) -> int:
+        """How many it takes."""
+        return self._parties
+
+    @property
+    def n_waiting(self) -> int:
+        """How many have come."""
+        return len(self._line)
+
+    def wait(self) -> Future[bool]:
+        """Wait until all have come. True for one of them, the last: as for Tokio's leader."""
+        return _BarrierWait(self)
+
+    def wait_blocking(self, timeout: Duration | None = None) -> bool:
+        """The same in a thread, at most ``timeout`` seconds: then TimeoutError.
+
+        Ctrl-C ends the wait. WouldDeadlock on the executor's thread.
+        """
+        return _BarrierWait(self).block(timeout)
+
+    def __repr__(self) -> str:
+        return f"<Barrier {len(self._line)} of {self._parties} are waiting>"
+
+
+class _BarrierWait(Wait[bool]):
+    __slots__ = ("_barrier", "_round")
+
+    def __init__(self, barrier: Barrier) -> None:
+        super().__init__(barrier._gate, barrier._line)
+        self._barrier = barrier
+        self._round = -1  # not in line yet
+
+    def attempt(self) -> bool:
+        barrier, line = self._barrier, self.line
+        if self._round == barrier._round:
+            return False
+        if self._round >= 0:  # that round is over
+            self.result = False
+        elif len(line) + 1 < barrier._parties:
+            self._round = barrier._round
+            return False
+        else:
+            line.wake_all()
+            barrier._round, self.result = barrier._round + 1, True
+            line.clear()
+        return True

@@ -1,0 +1,162 @@
+"""Condition: wait, with a mutex released meanwhile, until somebody says that something changed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from .. import current
+from ..cancel import CancelScope
+from ..durations import Duration, to_deadline
+from ..timer_heap import NEVER
+from .mutex import Guard, Mutex, lock_again, who_asks
+from .wait_queue import Gate, Line, Wait, check_capacity, seconds_left
+
+T = TypeVar("T")
+
+
+class Condition(Generic[T]):
+    """A mutex, and a line of those who wait for what it guards to change.
+
+    ``mutex``: one to share; by default one of its own. Tasks and threads wait in one line. ::
+
+        changed = Condition(Mutex([]))
+        async with changed as guard:  # with, in a thread
+            await changed.wait_for(lambda: guard.value)
+            item = guard.value.pop()
+        ...
+        with changed as guard:
+            guard.value.append(item)
+            changed.notify()
+
+    After Python's ``threading.Condition``.
+    """
+
+    __slots__ = ("_gate", "_line", "_mutex")
+
+    def __init__(self, mutex: Mutex[T] | None = None) -> None:
+        self._mutex: Mutex[T] = Mutex() if mutex is None else mutex
+        self._gate = Gate()
+        self._line = Line()
+
+    async def wait(self) -> None:
+        """Unlock, wait to be notified, and lock again. RuntimeError outside ``async with``.
+
+        Cancelled, it raises when it has locked again; a notification that it had been given
+        goes to the next. There are no spurious returns, but what was notified of may be gone.
+        """
+        cx = current.thread.context
+        guard, place = self._entered(), _Place(self)
+        assert cx is not None
+        place.poll(cx)
+        self._mutex._leave()
+        try:
+            await place
+        except GeneratorExit:  # it is being closed, and may not wait any more
+            raise
+        except BaseException:
+            await self._lock_again(guard)
+            raise
+        await self._lock_again(guard)
+
+    async def _lock_again(self, guard: Guard[T]) -> None:
+        with CancelScope(shield=True):
+            await lock_again(guard, current.thread.context)
+        self._mutex._entered = guard
+
+    def wait_blocking(self, timeout: Duration | None = None) -> None:
+        """The same in a thread, inside ``with``, at most ``timeout`` seconds: then TimeoutError,
+        when it has locked again."""
+        guard, place = self._entered(), _Place(self)
+        place.stand_in_line()
+        self._mutex._leave()
+        try:
+            place.block(timeout)
+        finally:
+            lock_again(guard, threading.get_ident()).block(None)
+            self._mutex._entered = guard
+
+    async def wait_for(self, predicate: Callable[[], object]) -> None:
+        """``wait()`` until ``predicate()`` is true; it is asked first, with the mutex locked."""
+        while not predicate():
+            await self.wait()
+
+    def wait_for_blocking(
+        self, predicate: Callable[[], object], timeout: Duration | None = None
+    ) -> None:
+        """The same in a thread, at most ``timeout`` seconds in all: then TimeoutError."""
+        deadline = NEVER if timeout is None else to_deadline(timeout, "timeout")
+        while not predicate():
+            self.wait_blocking(seconds_left(deadline))
+
+    def notify(self, n: int = 1) -> None:
+        """Let the first ``n`` in line through. RuntimeError without the mutex locked."""
+        check_capacity(n, "n", 0)
+        self._entered()
+        for _ in range(n):
+            self._gate.call(self._notify_one)
+
+    def notify_all(self) -> None:
+        """Let all through that wait. RuntimeError without the mutex locked."""
+        self._entered()
+        self._gate.call(self._notify_all)
+
+    def _notify_one(self) -> None:
+        place: Any = self._line.first()
+        if place is not None:
+            place.wake()
+            place.counted, place.result = True, None
+            self._line.pop(place, None)
+
+    def _notify_all(self) -> None:
+        while (place := self._line.first()) is not None:
+            self._line.grant(place, None)
+
+    def _entered(self) -> Guard[T]:
+        guard = self._mutex._entered
+        if guard is None or self._mutex._owner != who_asks():
+            raise RuntimeError("this works inside (async) with the condition only")
+        return guard
+
+    async def __aenter__(self) -> Guard[T]:
+        return await self._mutex.__aenter__()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._mutex._leave()
+
+    def __enter__(self) -> Guard[T]:
+        return self._mutex.__enter__()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._mutex._leave()
+
+    def __repr__(self) -> str:
+        return f"<Condition of {self._mutex!r} waiting={len(self._line)}>"
+
+
+class _Place(Wait[None]):
+    __slots__ = ("_condition", "counted")
+
+    def __init__(self, condition: Condition[Any]) -> None:
+        super().__init__(condition._gate, condition._line)
+        self._condition = condition
+        self.counted = False  # it is one of the n that notify() let through
+
+    def attempt(self) -> bool:
+        return False
+
+    def give_back(self) -> None:
+        if self.counted:
+            self._condition._notify_one()

@@ -1,0 +1,212 @@
+"""RwLock: many that read, or one that writes."""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from ..durations import Duration
+from .wait_queue import Gate, Line, Wait
+
+T = TypeVar("T")
+
+
+class RwLock(Generic[T]):
+    """A lock around an optional value, for any number of readers or for one writer.
+
+    Fair: whoever came first is next, so a writer that waits holds up the readers behind it.
+    Tasks and threads wait in one line. A task that holds it and asks again may wait for itself. ::
+
+        config = RwLock({})
+        async with config.read() as guard:  # with, in a thread
+            print(guard.value)
+        async with config.write() as guard:
+            guard.value = {"debug": True}
+
+    After Tokio's `RwLock <https://docs.rs/tokio/latest/tokio/sync/struct.RwLock.html>`_.
+    """
+
+    __slots__ = ("_gate", "_line", "_readers", "_value", "_writing")
+
+    def __init__(self, value: T | None = None) -> None:
+        self._value = value
+        self._readers = 0
+        self._writing = False
+        self._gate = Gate()
+        self._line = Line()
+
+    def read(self) -> Locking[T]:
+        """``await`` it for a guard, or enter it by ``async with``, or ``with`` in a thread.
+
+        Cancelled, it has not locked.
+        """
+        return Locking(RwGuard(self, writes=False))
+
+    def write(self) -> Locking[T]:
+        """As ``read()``, for writing."""
+        return Locking(RwGuard(self, writes=True))
+
+    def read_blocking(self, timeout: Duration | None = None) -> RwGuard[T]:
+        """The same in a thread, at most ``timeout`` seconds: then TimeoutError.
+
+        Ctrl-C ends the wait. WouldDeadlock on the executor's thread.
+        """
+        return self.read().block(timeout)
+
+    def write_blocking(self, timeout: Duration | None = None) -> RwGuard[T]:
+        """As ``read_blocking()``, for writing."""
+        return self.write().block(timeout)
+
+    def try_read(self) -> RwGuard[T] | None:
+        """A guard if that needs no waiting, else None. From any thread."""
+        return self.read().at_once()
+
+    def try_write(self) -> RwGuard[T] | None:
+        """A guard if that needs no waiting, else None. From any thread."""
+        return self.write().at_once()
+
+    def _fits(self, guard: RwGuard[T], readers: int, writing: bool) -> bool:
+        return not (writing or (guard._writes and readers))
+
+    def _release(self, guard: RwGuard[T]) -> None:
+        if not guard._held:
+            return
+        readers = self._readers - (not guard._writes)
+        waiter: Any = self._line.first()
+        # The first is granted in the same statement; those after it may also wait for the next.
+        if waiter is not None and self._fits(waiter.guard, readers, False):
+            first = waiter.guard
+            waiter.wake()
+            guard._held, first._held, self._readers, self._writing, waiter.result = (
+                False, True, readers + (not first._writes), first._writes, first,
+            )  # fmt: skip
+            self._line.pop(waiter, None)
+            self._match()
+        else:
+            guard._held, self._readers, self._writing = False, readers, False
+
+    def _match(self) -> None:
+        while True:
+            waiter: Any = self._line.first()
+            if waiter is None or not self._fits(waiter.guard, self._readers, self._writing):
+                return
+            waiter.wake()
+            waiter.take_it()
+            self._line.pop(waiter, None)
+
+    def __repr__(self) -> str:
+        state = "written" if self._writing else f"readers={self._readers}"
+        return f"<RwLock {state} waiting={len(self._line)}>"
+
+
+class RwGuard(Generic[T]):
+    """A locked RwLock: ``value`` is what it guards. ``release()`` it, or use it in a ``with``."""
+
+    __slots__ = ("_held", "_lock", "_writes")
+
+    def __init__(self, lock: RwLock[T], *, writes: bool) -> None:
+        self._held = False
+        self._lock = lock
+        self._writes = writes
+
+    @property
+    def value(self) -> T:
+        """What the lock guards. It may be set by a guard for writing only."""
+        self._check()
+        return self._lock._value  # type: ignore[return-value]  # None is a T if it was left out
+
+    @value.setter
+    def value(self, value: T) -> None:
+        self._check()
+        if not self._writes:
+            raise RuntimeError("this guard is for reading; use write()")
+        self._lock._value = value
+
+    def release(self) -> None:
+        """Unlock. From any thread. RuntimeError the second time."""
+        self._check()
+        self._lock._gate.call(partial(self._lock._release, self))
+
+    def _check(self) -> None:
+        if not self._held:
+            raise RuntimeError("this guard has been released")
+
+    def __enter__(self) -> RwGuard[T]:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_held", False):  # without: cut off in __init__
+            return
+        try:
+            text = f"a guard of {self._lock!r} was dropped unreleased"
+            warnings.warn(text, ResourceWarning, stacklevel=2)
+        finally:
+            self._lock._gate.call(partial(self._lock._release, self))
+
+    def __repr__(self) -> str:
+        how = "writing" if self._writes else "reading"
+        return f"<RwGuard {f'{how} {self._lock!r}' if self._held else 'released'}>"
+
+
+class Locking(Wait[RwGuard[T]]):
+    """What ``read()`` and ``write()`` return: await it, or enter it, once."""
+
+    __slots__ = ("guard",)
+
+    def __init__(self, guard: RwGuard[T]) -> None:
+        super().__init__(guard._lock._gate, guard._lock._line)
+        self.guard = guard
+
+    def attempt(self) -> bool:
+        lock = self.guard._lock
+        if lock._line.first() not in (None, self):
+            return False
+        if not lock._fits(self.guard, lock._readers, lock._writing):
+            return False
+        self.take_it()
+        return True
+
+    def take_it(self) -> None:
+        lock, guard = self.guard._lock, self.guard
+        readers = lock._readers + (not guard._writes)
+        lock._readers, lock._writing, guard._held, self.result = readers, guard._writes, True, guard
+
+    def give_back(self) -> None:
+        self.guard._lock._release(self.guard)
+        self.guard._lock._match()  # a writer that went away had perhaps held up readers
+
+    def at_once(self) -> RwGuard[T] | None:
+        self.gate.call(self.attempt)
+        return self.guard if self.guard._held else None
+
+    async def __aenter__(self) -> RwGuard[T]:
+        return await self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.guard.release()
+
+    def __enter__(self) -> RwGuard[T]:
+        return self.block(None)
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.guard.release()
