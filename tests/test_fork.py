@@ -606,6 +606,7 @@ def test_H9_a_fork_in_a_call_on_the_executors_thread(where: str, run_fork: Scrip
         block_on(main())
         for handle in others:
             handle.join()
+        block_on(give(0))  # comes after the fork
         assert status_of(pids[0]) == 0
         """,
         where,
