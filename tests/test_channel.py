@@ -30,7 +30,7 @@ from trale_py.channel import Closed, Lagged, broadcast, channel, oneshot, watch
 from .net_helpers import TIMEOUT, executor_turn, parked
 
 # How many go through each kind of channel; a million takes some minutes.
-ITEMS = int(os.environ.get("TRALE_CHANNEL_ITEMS", "40000"))
+ITEMS = int(os.environ.get("TRALE_CHANNEL_ITEMS", "20000"))
 
 
 def in_line(line: Any, n: int) -> None:
@@ -346,7 +346,7 @@ def check_exactly_once_in_order(got: list[list[tuple[int, int]]], senders: int, 
 @pytest.mark.timeout(1200 if ITEMS > 100_000 else 60)
 def test_F4_four_threads_and_four_tasks(capacity: int | None, to_tasks: bool) -> None:
     tx, rx = channel(capacity)
-    each = (ITEMS if capacity is None or capacity > 1 else ITEMS // 4) // 4
+    each = ITEMS // 4
 
     async def sends(sender: int) -> None:
         for item in numbered(sender, each):

@@ -19,6 +19,8 @@ from trale_py import (
     poller,
     source,
 )
+from trale_py.channel import Closed, channel, queue
+from trale_py.channel.queue import _Receive, _Send
 from trale_py.latch import Latch, LatchWait
 from trale_py.net import base, plain_io
 from trale_py.net.plain_io import Io, Operation
@@ -425,3 +427,102 @@ def test_B4_R10_a_close_in_another_thread_while_the_first_operation_begins() -> 
         sock._io.closed = True
 
     assert everywhere(base, attempt) > 3
+
+
+def values_of(end: Any) -> list[Any]:
+    return list(end._core.buffer)
+
+
+def test_H5_R16_ctrl_c_anywhere_in_recv_blocking_loses_no_value() -> None:
+    def attempt(at: Any) -> None:
+        tx, rx = channel(1)
+        tx.try_send("first")
+        sending, cx = _Send(tx._core, "second"), FakeContext()
+        sending.poll(cx)
+        got = []
+        try:
+            got.append(at(interrupt).run(lambda: _Receive(rx._core).block(None)))
+        except Interrupted:
+            pass
+        if values_of(rx) == ["first"]:
+            got.append(rx.try_recv())
+        assert got == ["first"]
+        assert isinstance(sending.poll(cx), Ready)
+        assert values_of(rx) == ["second"]
+        assert rx._core.slots == 0
+        assert not rx._core.receivers
+        assert not rx._core.senders
+
+    assert everywhere(wait_queue, attempt, Signal) > 5
+    assert everywhere(queue, attempt, Signal) > 5
+
+
+def test_H5_R16_ctrl_c_anywhere_in_send_blocking_sends_once_at_most() -> None:
+    """To a receiver that waits, or, cut off before that, to the next that sends."""
+
+    def attempt(at: Any) -> None:
+        tx, rx = channel(0)
+        receiving, cx = _Receive(rx._core), FakeContext()
+        receiving.poll(cx)
+        try:
+            at(interrupt).run(lambda: _Send(tx._core, "value").block(None))
+        except Interrupted:
+            pass
+        if receiving.result is wait_queue.NOTHING:
+            tx.try_send("value")
+        step = receiving.poll(cx)
+        assert isinstance(step, Ready)
+        assert step.value == "value"
+        assert values_of(rx) == []
+        assert rx._core.slots == 0
+        assert not rx._core.receivers
+        assert not rx._core.senders
+
+    assert everywhere(wait_queue, attempt, Signal) > 5
+    assert everywhere(queue, attempt, Signal) > 2
+
+
+@pytest.mark.parametrize("module", [wait_queue, queue])
+def test_H5_R16_ctrl_c_anywhere_in_a_close_leaves_nobody_asleep_in_a_closed_channel(
+    module: Any,
+) -> None:
+    def attempt(at: Any) -> None:
+        tx, rx = channel(1)
+        receivers = [(_Receive(rx._core), FakeContext()) for _ in range(2)]
+        for receiving, cx in receivers:
+            receiving.poll(cx)
+        try:
+            at(interrupt).run(tx.close)
+        except Interrupted:
+            pass
+        for receiving, cx in receivers:
+            if tx.closed:
+                assert cx.counting.wakes == 1
+            receiving.drop()
+        assert not rx._core.receivers
+
+    assert everywhere(module, attempt, Signal) > 1
+
+
+def test_F12_R12_a_close_in_the_midst_of_a_send_comes_right_after_it() -> None:
+    def attempt(at: Any) -> None:
+        tx, rx = channel(1)
+        receiving, cx = _Receive(rx._core), FakeContext()
+        receiving.poll(cx)
+        interleaving = at(tx.close)
+        try:
+            interleaving.run(lambda: tx.try_send("value"))
+            sent = True
+        except Closed:
+            sent = False
+        assert tx.closed == interleaving.happened
+        if sent:
+            step = receiving.poll(cx)
+            assert isinstance(step, Ready)
+            assert step.value == "value"
+        else:
+            assert cx.counting.wakes == 1
+            receiving.drop()
+        assert not rx._core.gate.late
+
+    assert everywhere(queue, attempt) > 5

@@ -66,7 +66,7 @@ class _Core(Generic[T]):
         return len(self.buffer) + self.slots < (self.capacity or len(self.receivers))
 
     def push(self, value: T) -> None:
-        receiver = self.receivers.first()
+        receiver = self.receivers.first() if self.receivers else None
         if receiver is None:
             self.buffer.append(value)
         else:
@@ -232,20 +232,18 @@ class Receiver(_End[T]):
         Closed once the channel is closed and everything was received.
         """
         core = self._core
-        if can_go_on(current.thread.context):
+        if core.buffer and can_go_on(current.thread.context):
             value = core.try_recv(from_hands=False)
             if value is not NOTHING:
                 return value  # type: ignore[no-any-return]
-        received: T = await _Receive(core)
-        return received
+        return await _Receive(core)
 
     def recv_blocking(self, timeout: Duration | None = None) -> T:
         """The same in a thread, at most ``timeout`` seconds: then TimeoutError.
 
         Ctrl-C ends the wait. WouldDeadlock on the executor's thread.
         """
-        received: T = _Receive(self._core).block(timeout)
-        return received
+        return _Receive(self._core).block(timeout)
 
     def try_recv(self) -> T:
         """Take a value without waiting, from any thread: WouldBlock if there is none now."""
@@ -293,7 +291,7 @@ class _Send(Wait[None]):
         core = self._core
         if self.result is TURN:
             core.slots, self.result = core.slots - 1, NOTHING
-        elif core.senders.first() not in (None, self):
+        elif core.senders and core.senders.first() not in (None, self):
             return False
         if core.closed:
             raise Closed(self.value)
@@ -311,7 +309,7 @@ class _Send(Wait[None]):
         self._core.grant_slots()
 
 
-class _Receive(Wait[Any]):
+class _Receive(Wait[T]):
     __slots__ = ("_core",)
 
     def __init__(self, core: _Core[T]) -> None:
@@ -320,13 +318,14 @@ class _Receive(Wait[Any]):
 
     def attempt(self) -> bool:
         core = self._core
-        if core.receivers.first() not in (None, self):
+        if core.receivers and core.receivers.first() not in (None, self):
             return False
         if core.buffer:
-            # Not popleft(): a Ctrl-C after that call would find the value in neither place.
+            # R16. Not popleft(): a Ctrl-C after that call would find the value in neither place.
             self.result = core.buffer[0]
             del core.buffer[0]
-            core.grant_slots()
+            if core.senders:
+                core.grant_slots()
             return True
         if core.closed:
             raise Closed

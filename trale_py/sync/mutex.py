@@ -80,11 +80,23 @@ class Mutex(Generic[T]):
             if gate.late:
                 gate.settle()
 
+    def _release(self, guard: Guard[T]) -> None:
+        gate = self._gate
+        if gate.lock._is_owned():  # type: ignore[attr-defined]
+            gate.late.append(partial(self._unlock, guard))
+            return
+        try:
+            with gate.lock:
+                self._unlock(guard)
+        finally:
+            if gate.late:
+                gate.settle()
+
     def _unlock(self, guard: Guard[T]) -> None:
         """Lock of the gate held. Once a guard is unlocked, this does nothing more."""
         if not guard._held:
             return
-        waiter = self._line.first()
+        waiter = self._line.first() if self._line else None
         if waiter is None:
             self._owner, self._locked, guard._held = None, False, False
             return
@@ -94,7 +106,11 @@ class Mutex(Generic[T]):
         self._line.pop(waiter, None)
 
     async def __aenter__(self) -> Guard[T]:
-        guard = self._entered = await self.lock()
+        guard = Guard(self)
+        cx = current.thread.context
+        if self._locked or not can_go_on(cx) or not self._try(guard, cx):
+            await _Lock(guard, cx)
+        self._entered = guard
         return guard
 
     async def __aexit__(
@@ -153,7 +169,7 @@ class Guard(Generic[T]):
         mutex = self._mutex
         if mutex._entered is self:
             raise RuntimeError("this guard is released by leaving its with block")
-        mutex._gate.call(partial(mutex._unlock, self))
+        mutex._release(self)
 
     def _check(self) -> None:
         if not self._held:
@@ -178,7 +194,7 @@ class Guard(Generic[T]):
             text = f"a guard of {mutex!r} was dropped unreleased"
             warnings.warn(text, ResourceWarning, stacklevel=2)
         finally:
-            mutex._gate.call(partial(mutex._unlock, self))
+            mutex._release(self)
 
     def __repr__(self) -> str:
         return f"<Guard {repr(self._mutex) if self._held else 'released'}>"

@@ -69,7 +69,7 @@ class Semaphore:
         self._gate.call(self._release)
 
     def _release(self) -> None:
-        waiter = self._line.first()
+        waiter = self._line.first() if self._line else None
         if waiter is None:
             self._count += 1
         else:

@@ -139,14 +139,16 @@ class Wait(Future[T]):
                 if self.result is not NOTHING and self.result is not TURN:
                     return True
                 first = self.result is TURN
+                line = self.line
                 if self.attempt():
-                    self.line.pop(self, None)
+                    if line:
+                        line.pop(self, None)
                     return True
                 self.result = NOTHING
-                if self not in self.line:
-                    self.line[self] = None
+                if self not in line:
+                    line[self] = None
                     if first:
-                        self.line.move_to_end(self, last=False)
+                        line.move_to_end(self, last=False)
                     self.entered()
                 return False
         finally:
@@ -154,7 +156,9 @@ class Wait(Future[T]):
                 gate.settle()
 
     def poll(self, cx: Context) -> Ready[T] | Pending:
-        if not self._look(cx.waker.wake):
+        # What was granted stays so: to see that it was, the lock is not needed.
+        waiting = self.result is NOTHING or self.result is TURN
+        if waiting and not self._look(cx.waker.wake):
             return PENDING
         result, self.result = self.result, _TAKEN
         return Ready(result)
