@@ -18,9 +18,9 @@ from collections.abc import Iterator
 import report
 from harness import Measurement, pin, run
 from programs import BUILD, HERE
-from rows import FULL, QUICK, Scale, idle, sleep, spawn, tcp, udp
+from rows import FULL, QUICK, Scale, idle, sleep, spawn, sync, tcp, udp
 
-FAMILIES = [tcp, udp, spawn, sleep, idle]
+FAMILIES = [tcp, udp, spawn, sync, sleep, idle]
 
 
 def chosen(scale: Scale, only: str | None, peers: str | None) -> Iterator[Measurement]:

@@ -36,6 +36,11 @@ def children(peer: Any, count: int, at_once: int) -> dict[str, float]:
     return rate(lambda n: peer.children(n, at_once), count)
 
 
+def sync(peer: Any, what: str, count: int) -> dict[str, float]:
+    """``count`` rounds of ``what``, see rows/sync.py."""
+    return rate(getattr(peer, what), count)
+
+
 def memory(field: str, pid: int | str = "self") -> int:
     """VmRSS, or VmHWM for its peak, in bytes; rusage would have the parent's peak in it."""
     status = Path(f"/proc/{pid}/status").read_text()

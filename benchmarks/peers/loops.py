@@ -48,6 +48,12 @@ class TakeFlood(EchoDatagrams):
             self.transport.sendto(ACK, addr)
 
 
+async def take_again_and_again(lock: Any, count: int) -> None:
+    for _ in range(count):
+        async with lock:
+            pass
+
+
 class Asyncio:
     def __init__(self) -> None:
         self.loop = self.new_loop()
@@ -91,6 +97,46 @@ class Asyncio:
                     await task
 
         self.call(main())
+
+    def ping_pong(self, count: int) -> None:
+        async def main() -> None:
+            there: asyncio.Queue[int] = asyncio.Queue(1)
+            back: asyncio.Queue[int] = asyncio.Queue(1)
+
+            async def other() -> None:
+                for _ in range(count):
+                    await back.put(await there.get())
+
+            task = asyncio.create_task(other())
+            for i in range(count):
+                await there.put(i)
+                await back.get()
+            await task
+
+        self.call(main())
+
+    def mutex(self, count: int) -> None:
+        self.call(take_again_and_again(asyncio.Lock(), count))
+
+    def semaphore(self, count: int) -> None:
+        self.call(take_again_and_again(asyncio.Semaphore(1), count))
+
+    def thread_to_task(self, count: int) -> None:
+        import janus
+
+        async def make() -> Any:
+            return janus.Queue(1000)
+
+        async def takes() -> None:
+            for _ in range(count):
+                await queue.async_q.get()
+            await queue.aclose()
+
+        queue = self.call(make())
+        future = run_coroutine_threadsafe(takes(), self.loop)
+        for i in range(count):
+            queue.sync_q.put(i)
+        future.result()
 
     def sleepers(self, count: int, seconds: float) -> None:
         async def main() -> None:

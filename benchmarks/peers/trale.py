@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from trale_py import TcpListener, TcpStream, UdpSocket, block_on, sleep, spawn
+from trale_py import Mutex, Semaphore, TcpListener, TcpStream, UdpSocket, block_on, sleep, spawn
+from trale_py.channel import channel
 
 from . import NotAvailable
 from .common import ACK, ACK_EVERY, CHUNK, Server, nothing, time_sleeps
@@ -72,6 +73,52 @@ class Trale:
                     await handle
 
         block_on(main())
+
+    def ping_pong(self, count: int) -> None:
+        async def main() -> None:
+            (there, at), (back, home) = channel(1), channel(1)
+
+            async def other() -> None:
+                for _ in range(count):
+                    await back.send(await at.recv())
+
+            handle = spawn(other())
+            for i in range(count):
+                await there.send(i)
+                await home.recv()
+            await handle
+
+        block_on(main())
+
+    def mutex(self, count: int) -> None:
+        async def main() -> None:
+            mutex = Mutex()
+            for _ in range(count):
+                async with mutex:
+                    pass
+
+        block_on(main())
+
+    def semaphore(self, count: int) -> None:
+        async def main() -> None:
+            semaphore = Semaphore(1)
+            for _ in range(count):
+                async with semaphore:
+                    pass
+
+        block_on(main())
+
+    def thread_to_task(self, count: int) -> None:
+        sender, receiver = channel(1000)
+
+        async def takes() -> None:
+            for _ in range(count):
+                await receiver.recv()
+
+        handle = spawn(takes())
+        for i in range(count):
+            sender.send_blocking(i)
+        handle.join()
 
     def sleepers(self, count: int, seconds: float) -> None:
         async def main() -> None:

@@ -20,6 +20,12 @@ async def echo(stream: trio.SocketStream) -> None:
                 await stream.send_all(data)
 
 
+async def take_again_and_again(lock: Any, count: int) -> None:
+    for _ in range(count):
+        async with lock:
+            pass
+
+
 class Trio:
     def __init__(self) -> None:
         self.started: SimpleQueue[trio.Nursery] = SimpleQueue()
@@ -64,6 +70,29 @@ class Trio:
                         nursery.start_soon(nothing)
 
         self.call(main)
+
+    def ping_pong(self, count: int) -> None:
+        async def main() -> None:
+            there, at = trio.open_memory_channel[int](1)
+            back, home = trio.open_memory_channel[int](1)
+
+            async def other() -> None:
+                for _ in range(count):
+                    await back.send(await at.receive())
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(other)
+                for i in range(count):
+                    await there.send(i)
+                    await home.receive()
+
+        self.call(main)
+
+    def mutex(self, count: int) -> None:
+        self.call(take_again_and_again, trio.Lock(), count)
+
+    def semaphore(self, count: int) -> None:
+        self.call(take_again_and_again, trio.Semaphore(1), count)
 
     def sleepers(self, count: int, seconds: float) -> None:
         async def main() -> None:
