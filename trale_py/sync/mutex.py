@@ -135,8 +135,8 @@ class Mutex(Generic[T]):
 
     def _leave(self) -> None:
         guard, self._entered = self._entered, None
-        if guard is not None:
-            guard.release()
+        if guard is not None:  # None: a wait for a condition was closed in there
+            self._release(guard)
 
     def __repr__(self) -> str:
         state = "locked" if self.locked() else "free"
