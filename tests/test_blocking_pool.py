@@ -157,6 +157,20 @@ def test_I9_no_thread_can_be_started(runtime: Runtime, monkeypatch: pytest.Monke
     assert done == ["accepted"]
 
 
+def test_I9_no_thread_can_be_started_and_one_that_left_has_taken_the_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Then it is not refused: it has run, or runs."""
+    pool = BlockingPool("test", 8, lambda function: function())
+    ran: list[int] = []
+    call = BlockingCall(lambda: ran.append(1), pool)
+    with monkeypatch.context() as patch:
+        no_threads(patch)
+        call.run()  # what the last worker does, before submit() looks who is there
+        pool.submit(call)
+    assert ran == [1]
+
+
 def test_I9_no_further_thread_can_be_started(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,12 +241,12 @@ def test_a_thread_that_has_just_taken_a_job_is_not_counted_as_idle() -> None:
     """It has the job in its hands and has not struck itself off the idle list: a second job
     needs a second thread, as the first may wait for it."""
     pool = BlockingPool("test", 8, lambda function: function())
-    second = threading.Event()
-
+    second, done = threading.Event(), threading.Event()
     answered: list[bool] = []
 
     def first() -> None:
         answered.append(second.wait(TIMEOUT))
+        done.set()
 
     class Idle(dict[Any, None]):
         def __delitem__(self, key: Any) -> None:
@@ -244,7 +258,7 @@ def test_a_thread_that_has_just_taken_a_job_is_not_counted_as_idle() -> None:
     handed_in: list[bool] = []
     pool._idle = Idle()
     pool.submit(BlockingCall(first, pool))
-    assert second.wait(TIMEOUT)
+    assert done.wait(TIMEOUT)
     workers = list(pool._workers)
     pool.close()
     for worker in workers:

@@ -358,24 +358,32 @@ def test_cancel_from_a_signal_handler(pool: BlockingPool, gate: Gate) -> None:
         queued.join(TIMEOUT)
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
 def test_a_ctrl_c_in_the_midst_of_cancel_leaves_nobody_waiting(
-    pool: BlockingPool, gate: Gate, monkeypatch: pytest.MonkeyPatch
+    when: str, pool: BlockingPool, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Before it was published or after: the job is done, or dropped and its task told."""
     started(gate)
-    queued = spawn_blocking(nothing_to_do)
+    queued = spawn_blocking(lambda: "done")
     published()
     publish = Runtime.call_on_executor
 
     def interrupted(runtime: Runtime, function: Callable[[], object]) -> None:
-        publish(runtime, function)
+        if when == "after":
+            publish(runtime, function)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(Runtime, "call_on_executor", interrupted)
         with pytest.raises(KeyboardInterrupt):
             queued.cancel()
-    with pytest.raises(TaskCancelled):
-        queued.join(TIMEOUT)
+    published()
+    gate.leave.set()
+    if when == "before":
+        assert queued.join(TIMEOUT) == "done"
+    else:
+        with pytest.raises(TaskCancelled):
+            queued.join(TIMEOUT)
 
 
 # -- the pool --------------------------------------------------------------------------------------
@@ -405,9 +413,11 @@ def test_I8_user_jobs_do_not_keep_names_from_being_looked_up(
 
 
 def test_a_higher_limit_starts_what_is_queued(pool: BlockingPool, gate: Gate) -> None:
-    handles = [spawn_blocking(gate.job) for _ in range(3)]
+    handles = [started(gate), *(spawn_blocking(gate.job) for _ in range(2))]
+    published()
+    assert (pool.threads, pool.queued) == (1, 2)
     pool.limit = 3
-    for _ in range(3):
+    for _ in range(2):
         assert gate.entered.acquire(timeout=TIMEOUT)
     gate.leave.set()
     for handle in handles:
