@@ -5,7 +5,7 @@
 Prints, for each row, everybody's median and how trale_py compares: above 1x it is better,
 whatever the unit; in brackets the worst and the best round. A run of everything is written to
 benchmarks/results.json and docs/benchmarks.svg, any other (with --quick, --only or --peers) to
-benchmarks/build/.
+benchmarks/build/, or wherever --output says.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import report
 from harness import Measurement, pin, run
@@ -43,6 +44,7 @@ def main() -> None:
         "--pin", action="store_true", help="client and servers on CPUs of their own"
     )
     parser.add_argument("--quick", action="store_true", help="a little of everything")
+    parser.add_argument("--output", metavar="DIRECTORY", type=Path, help="for results and plot")
     args = parser.parse_args()
     if args.pin:
         pin()
@@ -58,17 +60,18 @@ def main() -> None:
         sys.exit(f"no row is called {args.only}")
     print(*report.summary(results), sep="\n")
 
-    whole = not (args.quick or args.only or args.peers)
     BUILD.mkdir(exist_ok=True)
-    data = HERE / "results.json" if whole else BUILD / "results.json"
-    data.write_text(report.as_json(about, results))
+    data = plots = args.output or BUILD
+    if not (args.quick or args.only or args.peers or args.output):
+        data, plots = HERE, HERE.parent / "docs"
+    (data / "results.json").write_text(report.as_json(about, results))
     try:
         import plot
     except ModuleNotFoundError as error:
         print(f"No plot: {error.name} is not installed.")
         return
     subtitle = "{engine} engine, Python {python}, {machine}".format(**about)
-    plot.draw(results, (HERE.parent / "docs" if whole else BUILD) / "benchmarks.svg", subtitle)
+    plot.draw(results, plots / "benchmarks.svg", subtitle)
 
 
 if __name__ == "__main__":

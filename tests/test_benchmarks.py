@@ -26,24 +26,26 @@ def bench(*args: str) -> str:
 
 
 @pytest.mark.skipif(not shutil.which("gcc"), reason="the load generator is written in C")
-def test_servers_under_load() -> None:
-    out = bench("--only", "tcp-64-10,udp-echo", "--peers", "trale_py,asyncio,C epoll")
+def test_servers_under_load(tmp_path: Path) -> None:
+    peers = "trale_py,asyncio,C epoll"
+    out = bench("--only", "tcp-64-10,udp-echo", "--peers", peers, "--output", str(tmp_path))
     assert "TCP echo 64 B, 10 connections, msg/s\n  trale_py" in out
     assert "UDP echo 64 B, 50 clients, datagrams/s\n  trale_py" in out
-    results = json.loads((BENCHMARKS / "build" / "results.json").read_text())
+    results = json.loads((tmp_path / "results.json").read_text())
     for row in results["rows"]:
         assert row["missing"] == {}
         assert set(row["rounds"]) == {"trale_py", "asyncio", "C epoll"}
         assert set(row["ratios"]) == {"asyncio", "C epoll"}
 
 
-def test_tasks_and_timers() -> None:
-    out = bench("--rounds", "2", "--only", "spawn-join,sleepers", "--peers", "trale_py,asyncio")
+def test_tasks_and_timers(tmp_path: Path) -> None:
+    rows = ("--only", "spawn-join,sleepers", "--peers", "trale_py,asyncio")
+    out = bench("--rounds", "2", *rows, "--output", str(tmp_path))
     assert "spawn and join from a script, tasks/s\n  trale_py" in out
     assert "targets are met" in out
 
 
-def test_what_is_not_there_is_left_out_with_a_word() -> None:
-    out = bench("--only", "spawn-join", "--peers", "asyncio,nobody")
+def test_what_is_not_there_is_left_out_with_a_word(tmp_path: Path) -> None:
+    out = bench("--only", "spawn-join", "--peers", "asyncio,nobody", "--output", str(tmp_path))
     assert "asyncio" in out
     assert "0 of 0 targets are met" in out
