@@ -14,6 +14,8 @@ import signal
 import sys
 from multiprocessing.connection import wait
 
+from linuxfd import signalfd
+
 from trale_py import TcpListener, TcpStream, spawn
 
 
@@ -35,24 +37,21 @@ def work(port: int) -> None:
 
 
 def start(port: int) -> multiprocessing.Process:
-    # A terminal sends Ctrl-C to all its processes, but it is for the first to say what becomes of
-    # the others: they are born with SIGINT blocked.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    worker = multiprocessing.get_context("spawn").Process(target=work, args=(port,), daemon=True)
+    worker = multiprocessing.get_context("fork").Process(target=work, args=(port,), daemon=True)
     worker.start()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     return worker
 
 
 if __name__ == "__main__":
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
-    try:
-        workers = [start(port) for _ in range(2)]
-        while True:
-            wait([worker.sentinel for worker in workers])
-            for n, worker in enumerate(workers):
-                if not worker.is_alive():
-                    print("worker", worker.pid, "has died, status", worker.exitcode, flush=True)
-                    workers[n] = start(port)
-    except KeyboardInterrupt:
-        print("the workers end")  # multiprocessing sees to it at the exit: they are its daemons
+    # A terminal sends Ctrl-C to all its processes, but it is for the first to say what becomes of
+    # the others. So it is blocked, in the workers too, and the first one reads it from a signalfd.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    ctrl_c = signalfd({signal.SIGINT}, closeOnExec=True)
+    workers = [start(port) for _ in range(2)]
+    while ctrl_c not in wait([ctrl_c, *(worker.sentinel for worker in workers)]):
+        for n, worker in enumerate(workers):
+            if not worker.is_alive():
+                print("worker", worker.pid, "has died, status", worker.exitcode, flush=True)
+                workers[n] = start(port)
+    print("the workers end")  # multiprocessing sees to it at the exit: they are its daemons

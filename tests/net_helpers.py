@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 import socket
 import struct
 import threading
@@ -117,6 +119,21 @@ def stream_and_peer() -> Iterator[tuple[TcpStream, socket.socket]]:
     """A TcpStream, and a blocking socket at its other end."""
     with raw_tcp_pair() as (ours, peer), TcpStream.from_socket(ours) as stream:
         yield stream, peer
+
+
+# The kernel gives away the ports from 32768 on to whoever asks for any: one of those, found free,
+# may be another's a moment later. Below, a process id keeps apart the suites that run at once.
+_ports = itertools.count(10_000 + os.getpid() % 20_000)
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """A port of 127.0.0.1 that nobody has, and that nobody gets who did not ask for it."""
+    for port in _ports:
+        with socket.socket(type=kind) as sock, contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("an endless count has ended")
 
 
 class Events:

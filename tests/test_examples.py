@@ -9,37 +9,49 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from .net_helpers import free_port
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 LINES = {"demo.py": 120, "web_server.py": 175}
 
 
+@pytest.fixture(autouse=True)
+def processes() -> Iterator[list[subprocess.Popen[str]]]:
+    """What a test has started and, as it failed, not seen the end of, ends with it."""
+    running.clear()
+    yield running
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+running: list[subprocess.Popen[str]] = []
+
+
 def start(name: str, *args: str, warnings: str = "error") -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-W", warnings, str(EXAMPLES / name), *args],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
+    running.append(process)
+    return process
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[list[str], str]:
     out, err = process.communicate(timeout=30)
+    running.remove(process)
     assert process.returncode == 0, err
     return out.splitlines(), err
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def connect(port: int) -> socket.socket:
@@ -214,8 +226,9 @@ def test_workers() -> None:
     assert process.stdout is not None
 
     def started() -> int:
-        found = re.fullmatch(rf"worker (\d+) serves port {port}\n", process.stdout.readline())
-        assert found is not None
+        line = process.stdout.readline()
+        found = re.fullmatch(rf"worker (\d+) serves port {port}\n", line)
+        assert found is not None, line
         return int(found[1])
 
     def answering() -> int:

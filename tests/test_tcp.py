@@ -40,6 +40,7 @@ from .net_helpers import (
     GaveUp,
     awaiting,
     executor_turn,
+    free_port,
     parked,
     raw_tcp_pair,
     receive_all,
@@ -72,12 +73,6 @@ def in_thread(function: Callable[[], object]) -> threading.Thread:
     thread = threading.Thread(target=function)
     thread.start()
     return thread
-
-
-def refused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 # -- listening and connecting ------------------------------------------------------------
@@ -232,13 +227,13 @@ def test_C8_an_acceptor_is_cut_off_as_the_connection_comes(listener: TcpListener
 
 
 def test_C1_refused_with_the_address_in_the_message() -> None:
-    port = refused_port()
+    port = free_port()
     with pytest.raises(ConnectionRefusedError, match=f"127.0.0.1:{port}"):
         run(TcpStream.connect(("127.0.0.1", port)))
 
 
 def test_C1_refused_by_a_name_names_the_last_address() -> None:
-    port = refused_port()
+    port = free_port()
     with pytest.raises(ConnectionRefusedError, match=f":{port}"):
         run(TcpStream.connect(("localhost", port)))
 
@@ -247,7 +242,7 @@ def test_the_next_address_of_a_name_is_tried(
     listener: TcpListener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good: Any = listener.local_addr
-    bad = ("127.0.0.1", refused_port())
+    bad = ("127.0.0.1", free_port())
     monkeypatch.setattr(
         address_module.HostPort,
         "look_up",
@@ -287,7 +282,7 @@ def test_a_bad_timeout_is_refused_at_the_call(timeout: Any) -> None:
 
 
 def test_C4_connected_to_itself_counts_as_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    port = refused_port()
+    port = free_port()
 
     class SameSourcePort(socket.socket):
         """As if the kernel had picked the very port that is connected to."""

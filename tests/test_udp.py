@@ -14,7 +14,7 @@ import pytest
 
 from trale_py import ClosedResourceError, UdpSocket, block_on, spawn
 
-from .net_helpers import TIMEOUT, CutOff, GaveUp, executor_turn, parked
+from .net_helpers import TIMEOUT, CutOff, GaveUp, executor_turn, free_port, parked
 from .test_tcp import has_ipv6
 
 
@@ -36,11 +36,8 @@ def run(coro: Any) -> Any:
     return spawn(coro).join(TIMEOUT)
 
 
-def free_port() -> tuple[str, int]:
-    with socket.socket(type=socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        name: tuple[str, int] = sock.getsockname()
-        return name
+def nobody_there() -> tuple[str, int]:
+    return ("127.0.0.1", free_port(socket.SOCK_DGRAM))
 
 
 def test_a_datagram_and_its_sender(sock: UdpSocket, peer: socket.socket) -> None:
@@ -109,7 +106,7 @@ def test_D3_no_datagram_is_cut_silently(n: int, sock: UdpSocket, peer: socket.so
 
 
 def test_D5_nobody_there_harms_no_other_destination(sock: UdpSocket, peer: socket.socket) -> None:
-    nobody = free_port()
+    nobody = nobody_there()
 
     async def main() -> None:
         for _ in range(5):
@@ -124,7 +121,7 @@ def test_D5_nobody_there_harms_no_other_destination(sock: UdpSocket, peer: socke
 
 
 def test_D5_a_connected_socket_hears_of_it_once(sock: UdpSocket) -> None:
-    nobody = free_port()
+    nobody = nobody_there()
 
     async def main() -> None:
         await sock.connect(nobody)
@@ -143,7 +140,7 @@ def test_D5_a_connected_socket_hears_of_it_once(sock: UdpSocket) -> None:
 
 
 def test_D5_a_waiting_receiver_is_told(sock: UdpSocket) -> None:
-    run(sock.connect(free_port()))
+    run(sock.connect(nobody_there()))
     waiting = parked(sock.recv_from())
     sock.socket.send(b"x")
     with pytest.raises(ConnectionRefusedError):

@@ -34,7 +34,7 @@ from trale_py.runtime import Runtime
 
 from .net_helpers import TIMEOUT, CutOff, GaveUp, parked, settle
 from .test_tcp import has_ipv6
-from .test_udp import free_port, peer, run, sock  # noqa: F401  # fixtures, two of them
+from .test_udp import nobody_there, peer, run, sock  # noqa: F401  # fixtures, two of them
 
 FAMILIES = [
     "127.0.0.1",
@@ -332,7 +332,7 @@ def test_none_is_where_it_is_connected_to(sock: UdpSocket, peer: socket.socket) 
 
 
 def test_D5_a_connected_socket_hears_of_it_once(sock: UdpSocket) -> None:
-    nobody = free_port()
+    nobody = nobody_there()
     run(sock.connect(nobody))
     for hears in (sock.recv_many, lambda _: sock.send_many([(b"y", None)])):
         assert run(sock.send_many([(b"x", None)])) == 1
@@ -347,7 +347,7 @@ def test_D5_a_connected_socket_hears_of_it_once(sock: UdpSocket) -> None:
 
 
 def test_D5_a_waiting_receiver_is_told(sock: UdpSocket) -> None:
-    run(sock.connect(free_port()))
+    run(sock.connect(nobody_there()))
     waiting = parked(sock.recv_many(64))
     sock.socket.send(b"x")
     with pytest.raises(ConnectionRefusedError):
@@ -355,7 +355,7 @@ def test_D5_a_waiting_receiver_is_told(sock: UdpSocket) -> None:
 
 
 def test_D5_one_that_is_gone_does_not_harm_the_others(sock: UdpSocket, peer: socket.socket) -> None:
-    pairs: list[Any] = [(b"x", to) for to in (free_port(), peer.getsockname())] * 5
+    pairs: list[Any] = [(b"x", to) for to in (nobody_there(), peer.getsockname())] * 5
     assert run(sock.send_many(pairs)) == 10
     assert [peer.recv(10) for _ in range(5)] == [b"x"] * 5
 
