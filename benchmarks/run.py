@@ -64,6 +64,7 @@ def main() -> None:
     data = plots = args.output or BUILD
     if not (args.quick or args.only or args.peers or args.output):
         data, plots = HERE, HERE.parent / "docs"
+    data.mkdir(parents=True, exist_ok=True)
     (data / "results.json").write_text(report.as_json(about, results))
     try:
         import plot
