@@ -72,12 +72,23 @@ extern PyTypeObject *trale_RunQueue, *trale_Waker, *trale_Context, *trale_Source
 /* The context that this thread is polling with, or NULL. Borrowed. */
 Context *trale_polling(void);
 
+void trale_set_polling(Context *cx);
+
+/* The runtime whose executor this thread is, or NULL. Borrowed. */
+PyObject *trale_thread_runtime(void);
+
+/* Hand over a new task, whose waker it is; and have it known no more. */
+void trale_push_task(RunQueue *self, Waker *waker, PyObject *task);
+void trale_remove_task(RunQueue *self, Waker *waker);
+
 /* A cell that wakes `wakeable`: a Waker's own, or one of KIND_WAKE, waiting, with a reference to it.
  * A new reference; NULL with an exception set. */
 trale_cell *trale_cell_for(PyObject *wakeable);
 
 /* Give up a cell of trale_cell_for that was taken back before it was woken. */
 void trale_release_cell(trale_cell *cell);
+
+extern PyObject *trale_PENDING;  /* the package's own */
 
 /* A new type, added to `module`; a borrowed reference, the module keeps it. */
 PyTypeObject *trale_add_type(PyObject *module, PyType_Spec *spec, PyObject *base);

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-static PyTypeObject *Io_type;
+PyTypeObject *trale_Io;
 static PyObject *BusyResourceError;
 
 int trale_claim(Io *io, int writing)
@@ -87,18 +87,21 @@ static int expect(Py_ssize_t given, Py_ssize_t wanted)
     return -1;
 }
 
+Operation *trale_new_receiving(Io *self, PyObject *owner, enum kind kind, Py_ssize_t n)
+{
+    Operation *made = trale_new_operation(self, owner, kind);
+    if (made != NULL)
+        made->want = n;
+    return made;
+}
+
 /* (owner, n) */
 static PyObject *receiving(Io *self, PyObject *const *args, Py_ssize_t count, enum kind kind)
 {
     if (expect(count, 2) < 0)
         return NULL;
     Py_ssize_t n = size_of(args[1]);
-    if (n < 0)
-        return NULL;
-    Operation *made = trale_new_operation(self, args[0], kind);
-    if (made != NULL)
-        made->want = n;
-    return (PyObject *)made;
+    return n < 0 ? NULL : (PyObject *)trale_new_receiving(self, args[0], kind, n);
 }
 
 static PyObject *Io_recv(Io *self, PyObject *const *args, Py_ssize_t count)
@@ -111,21 +114,26 @@ static PyObject *Io_fill(Io *self, PyObject *const *args, Py_ssize_t count)
     return receiving(self, args, count, FILL);
 }
 
+Operation *trale_new_viewing(Io *self, PyObject *owner, enum kind kind, PyObject *data)
+{
+    Operation *made = trale_new_operation(self, owner, kind);
+    if (made == NULL)
+        return NULL;
+    int flags = kind == RECV_INTO ? PyBUF_WRITABLE : PyBUF_SIMPLE;
+    if (PyObject_GetBuffer(data, &made->view, flags) < 0) {
+        DECREF(made);
+        return NULL;
+    }
+    made->want = made->view.len;
+    return made;
+}
+
 /* (owner, a contiguous buffer) */
 static PyObject *with_view(Io *self, PyObject *const *args, Py_ssize_t count, enum kind kind)
 {
     if (expect(count, 2) < 0)
         return NULL;
-    Operation *made = trale_new_operation(self, args[0], kind);
-    if (made == NULL)
-        return NULL;
-    int flags = kind == RECV_INTO ? PyBUF_WRITABLE : PyBUF_SIMPLE;
-    if (PyObject_GetBuffer(args[1], &made->view, flags) < 0) {
-        DECREF(made);
-        return NULL;
-    }
-    made->want = made->view.len;
-    return (PyObject *)made;
+    return (PyObject *)trale_new_viewing(self, args[0], kind, args[1]);
 }
 
 /* Is it ("127.0.0.1", 5000), and the socket an IPv4 one? */
@@ -302,6 +310,6 @@ void trale_set_up_io(PyObject *busy)
 
 int trale_add_io(PyObject *module)
 {
-    Io_type = trale_add_type(module, &Io_spec, NULL);
-    return Io_type == NULL ? -1 : 0;
+    trale_Io = trale_add_type(module, &Io_spec, NULL);
+    return trale_Io == NULL || trale_add_stream(module) < 0 ? -1 : 0;
 }

@@ -23,6 +23,8 @@ typedef struct {
     char big;               /* the last read was */
 } Io;
 
+extern PyTypeObject *trale_Io;
+
 enum kind { RECV, FILL, RECV_INTO, SEND, SEND_ALL, RECV_FROM, SEND_TO, CALL };
 
 typedef struct {
@@ -50,6 +52,11 @@ int trale_check_whole(Io *io);  /* -1: a part of something was sent; an error is
  * so many asked for; with a CALL's -errno there may be an exception, which says more. */
 Py_ssize_t trale_attempt(Operation *self, Py_ssize_t *asked, PyObject **result);
 
+/* NULL with an exception set. Of `n` bytes at most; of a contiguous buffer. */
 Operation *trale_new_operation(Io *io, PyObject *owner, enum kind kind);
+Operation *trale_new_receiving(Io *io, PyObject *owner, enum kind kind, Py_ssize_t n);
+Operation *trale_new_viewing(Io *io, PyObject *owner, enum kind kind, PyObject *data);
+
+int trale_add_stream(PyObject *module);
 
 #endif

@@ -1,6 +1,7 @@
 #include "leaf.h"
 
-static PyObject *PENDING, *Ready;  /* the package's own */
+PyObject *trale_PENDING;
+static PyObject *Ready;  /* the package's own */
 
 static void drop(Leaf *self)
 {
@@ -27,19 +28,19 @@ PySendResult trale_leaf_send(Leaf *self, PyObject *Py_UNUSED(value), PyObject **
     Context *cx = trale_polling();
     /* No context: whoever drives this coroutine is not an executor of ours. */
     if (cx == NULL) {
-        *result = Py_NewRef(PENDING);
+        *result = Py_NewRef(trale_PENDING);
         return PYGEN_NEXT;
     }
     if (self->awaited_by == NULL && (--cx->budget < 0 || cx->cancelled)) {
         trale_wake(cx->waker->run_queue->engine, cx->waker->cell);
-        *result = Py_NewRef(PENDING);
+        *result = Py_NewRef(trale_PENDING);
         return PYGEN_NEXT;
     }
     switch (advance(self, cx, result)) {
     case DONE:
         return PYGEN_RETURN;
     case WAIT:
-        *result = Py_NewRef(PENDING);
+        *result = Py_NewRef(trale_PENDING);
         return PYGEN_NEXT;
     default:
         return PYGEN_ERROR;
@@ -90,7 +91,7 @@ static PyObject *leaf_poll(Leaf *self, PyObject *cx)
         DECREF(value);
         return ready;
     case WAIT:
-        return Py_NewRef(PENDING);
+        return Py_NewRef(trale_PENDING);
     default:
         return NULL;
     }
@@ -128,16 +129,17 @@ PyMethodDef trale_leaf_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-/* set_up_futures(Future, Ready, PENDING, BusyResourceError): what leaves are made of. */
+/* set_up_futures(Future, Ready, trale_PENDING, BusyResourceError): what leaves are made of. */
 PyObject *trale_set_up_futures(PyObject *module, PyObject *args)
 {
     PyObject *base, *busy;
-    if (!PyArg_ParseTuple(args, "OOOO:set_up_futures", &base, &Ready, &PENDING, &busy))
+    if (!PyArg_ParseTuple(args, "OOOO:set_up_futures", &base, &Ready, &trale_PENDING, &busy))
         return NULL;
     INCREF(Ready);
-    INCREF(PENDING);
+    INCREF(trale_PENDING);
     trale_set_up_io(busy);
-    if (trale_set_up_operations(module, base) < 0 || trale_set_up_sleep(module, base) < 0)
+    if (trale_set_up_operations(module, base) < 0 || trale_set_up_sleep(module, base) < 0
+        || trale_set_up_latch_wait(module, base) < 0 || trale_set_up_yield(module, base) < 0)
         return NULL;
     Py_RETURN_NONE;
 }

@@ -1,7 +1,8 @@
-#include "binding.h"
+#include "task.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 PyTypeObject *trale_add_type(PyObject *module, PyType_Spec *spec, PyObject *base)
 {
@@ -29,10 +30,32 @@ PyObject *trale_raise(int error)
     return PyErr_SetFromErrno(PyExc_OSError);
 }
 
+static PyObject *document(PyObject *module, PyObject *args);
+
 static PyMethodDef functions[] = {
     {"set_up_futures", trale_set_up_futures, METH_VARARGS, NULL},
+    {"set_up_spawn", trale_set_up_spawn, METH_O, NULL},
+    {"spawn", TRALE_FAST(trale_spawn), NULL},
+    {"document", document, METH_VARARGS, NULL},
+    {"made", trale_made, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
+
+/* document(owner, name, doc): of a method or function that is written in Python too, with its text. */
+static PyObject *document(PyObject *module, PyObject *args)
+{
+    PyObject *owner;
+    const char *name, *doc;
+    if (!PyArg_ParseTuple(args, "Oss:document", &owner, &name, &doc))
+        return NULL;
+    PyMethodDef *method = owner == module ? functions
+                          : PyType_Check(owner)
+                              ? PyType_GetSlot((PyTypeObject *)owner, Py_tp_methods) : NULL;
+    for (; method != NULL && method->ml_name != NULL; method++)
+        if (strcmp(method->ml_name, name) == 0 && method->ml_doc == NULL)
+            method->ml_doc = strdup(doc);
+    Py_RETURN_NONE;
+}
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
@@ -48,7 +71,8 @@ PyMODINIT_FUNC PyInit__native(void)
     if (module == NULL)
         return NULL;
     if (trale_add_run_queue(module) < 0 || trale_add_waker(module) < 0
-        || trale_add_poller(module) < 0 || trale_add_io(module) < 0) {
+        || trale_add_poller(module) < 0 || trale_add_io(module) < 0
+        || trale_add_outcome(module) < 0 || trale_add_task(module) < 0) {
         Py_DECREF(module);
         return NULL;
     }

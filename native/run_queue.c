@@ -116,6 +116,18 @@ static PyObject *RunQueue_context(RunQueue *self, PyObject *args)
     return (PyObject *)trale_new_context(self, task_id, runtime);
 }
 
+void trale_push_task(RunQueue *self, Waker *waker, PyObject *task)
+{
+    link_task(waker, task);
+    trale_push(self->engine, waker->cell);
+}
+
+void trale_remove_task(RunQueue *self, Waker *waker)
+{
+    trale_end(self->engine, waker->cell);
+    unlink_task(waker);
+}
+
 static PyObject *RunQueue_push(RunQueue *self, PyObject *task)
 {
     Waker *waker = waker_of(task);
@@ -127,8 +139,7 @@ static PyObject *RunQueue_push(RunQueue *self, PyObject *task)
                      waker->next != NULL ? "was pushed already" : "is of another run-queue");
         return NULL;
     }
-    link_task(waker, task);
-    trale_push(self->engine, waker->cell);
+    trale_push_task(self, waker, task);
     Py_RETURN_NONE;
 }
 
@@ -157,8 +168,7 @@ static PyObject *RunQueue_remove(RunQueue *self, PyObject *task)
     Waker *waker = waker_of(task);
     if (waker == NULL)
         return NULL;
-    trale_end(self->engine, waker->cell);
-    unlink_task(waker);
+    trale_remove_task(self, waker);
     Py_RETURN_NONE;
 }
 
@@ -225,10 +235,8 @@ static PyObject *RunQueue_drain(RunQueue *self, PyObject *Py_UNUSED(ignored))
             continue;
         }
         Waker *waker = waker_of(owner);
-        if (waker != NULL) {
-            trale_end(self->engine, waker->cell);
-            unlink_task(waker);
-        }
+        if (waker != NULL)
+            trale_remove_task(self, waker);
         int error = waker == NULL ? -1 : PyList_Append(tasks, owner);
         DECREF(owner);
         if (error < 0) {

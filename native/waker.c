@@ -221,17 +221,27 @@ Context *trale_polling(void)
     return (Context *)thread_context;
 }
 
-static PyObject *get(PyObject *value)
-{
-    return Py_NewRef(value == NULL ? Py_None : value);
-}
-
 static int set(PyObject **place, PyObject *value)
 {
     PyObject *old = *place;
     *place = value == NULL || value == Py_None ? NULL : Py_NewRef(value);
     XDECREF(old);
     return 0;
+}
+
+void trale_set_polling(Context *cx)
+{
+    set(&thread_context, (PyObject *)cx);
+}
+
+PyObject *trale_thread_runtime(void)
+{
+    return thread_runtime;
+}
+
+static PyObject *get(PyObject *value)
+{
+    return Py_NewRef(value == NULL ? Py_None : value);
 }
 
 static PyObject *Thread_get_runtime(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))

@@ -376,7 +376,7 @@ def test_H9_a_signal_handler_forks_and_its_child_comes_back(run_fork: Script) ->
             Latch.wait_blocking = wait
             poke = threading.Thread(
                 target=lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1))
-            call = self.call_when_open
+            call, unbound = self.call_when_open, Latch.call_when_open
 
             def called(key, value):
                 try:
@@ -390,7 +390,7 @@ def test_H9_a_signal_handler_forks_and_its_child_comes_back(run_fork: Script) ->
             try:
                 return self.wait_blocking(timeout)
             finally:
-                Latch.call_when_open = call.__func__
+                Latch.call_when_open = unbound
 
         def attempt(function):
             Latch.wait_blocking = interrupted

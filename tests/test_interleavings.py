@@ -14,6 +14,7 @@ from trale_py import (
     Ready,
     Semaphore,
     UdpSocket,
+    engine,
     latch,
     outcome,
     poller,
@@ -252,6 +253,10 @@ def test_R6_a_second_timer_while_the_bell_still_rings() -> None:
     assert everywhere(poller, attempt) > 10
 
 
+in_python = pytest.mark.skipif(engine == "native", reason="there these steps are one call of C's")
+
+
+@in_python
 def test_R8_an_opening_while_a_task_begins_to_wait() -> None:
     def attempt(at: Any) -> None:
         gate, cx = Latch(), FakeContext()
@@ -265,6 +270,7 @@ def test_R8_an_opening_while_a_task_begins_to_wait() -> None:
     assert everywhere(latch, attempt) > 2
 
 
+@in_python
 def test_R8_a_waiter_that_comes_while_a_latch_opens() -> None:
     def attempt(at: Any) -> None:
         gate, cx = Latch(), FakeContext()

@@ -226,12 +226,12 @@ def test_R8_join_races_with_the_end() -> None:
 @pytest.mark.parametrize("spins", [0, 10, 100, 1_000, 100_000])
 def test_H4_ctrl_c_ends_a_join_at_once_and_cancels_the_task(spins: int) -> None:
     gate = Gate()
-    waiters = gate.handle._outcome.waiters
+    outcome = gate.handle._outcome
     sent_at = 0.0
 
     def interrupt() -> None:
         nonlocal sent_at
-        while not waiters:  # the main thread is about to wait, or waits already
+        while not outcome.waiters:  # the main thread is about to wait, or waits already
             time.sleep(0)
         for _ in range(spins):
             pass
@@ -247,18 +247,18 @@ def test_H4_ctrl_c_ends_a_join_at_once_and_cancels_the_task(spins: int) -> None:
     with pytest.raises(TaskCancelled, match="Ctrl-C"):
         gate.handle.join(10)
     assert gate.handle.cancelled()
-    assert waiters == {}
+    assert outcome.waiters == {}
 
 
 def test_another_exception_of_a_signal_handler_leaves_the_task_running() -> None:
     gate = Gate()
-    waiters = gate.handle._outcome.waiters
+    outcome = gate.handle._outcome
 
     def handler(*_: object) -> None:
         raise ZeroDivisionError
 
     def interrupt() -> None:
-        while not waiters:
+        while not outcome.waiters:
             time.sleep(0)
         os.kill(os.getpid(), signal.SIGUSR1)
 
@@ -271,7 +271,7 @@ def test_another_exception_of_a_signal_handler_leaves_the_task_running() -> None
     finally:
         signal.signal(signal.SIGUSR1, previous)
     thread.join()
-    assert waiters == {}
+    assert outcome.waiters == {}
     gate.open()
     assert gate.handle.join(10) == 1
 

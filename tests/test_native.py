@@ -746,6 +746,9 @@ import contextlib, gc, sys
 sys.path.insert(0, {tests!r})
 import _testcapi
 from tests.test_native import *
+from trale_py import spawn
+from trale_py.latch import Latch, LatchWait
+from trale_py.runtime import Runtime
 
 sys.unraisablehook = lambda *_: None
 gc.disable()
@@ -857,6 +860,42 @@ def clean_buffer():
     del io.buffer[:]
     tidy()
 
+async def nothing():
+    pass
+
+runtime, coros = Runtime(), [nothing()]
+runtime._started.open()
+
+def new_task():
+    native.thread.runtime = runtime
+    try:
+        spawn(coros[0])
+    finally:
+        native.thread.runtime = None
+
+def no_task():
+    runtime.run_queue.drain()
+    runtime._tasks.clear()
+    coros.pop().close()
+    coros.append(nothing())
+
+def latch():
+    made = Latch()
+    for key in range(3):
+        made.call_when_open(key, int)
+    assert len(made.waiters) == 3
+    made.forget(1)
+    made.open()
+
+def latch_wait():
+    made = Latch()
+    waits = [LatchWait(made) for _ in range(3)]
+    for wait in waits:
+        wait.poll(cx)
+    waits[1].drop()
+    made.open()
+    waits[0].poll(cx)
+
 scenes = [
     ("waker", lambda: native.Waker(queue, 1), tidy),
     ("context", lambda: native.Context(waker, None), tidy),
@@ -877,6 +916,9 @@ scenes = [
     ("text", partial(refused, io.send, owner, "text"), tidy),
     ("closed", partial(refused, poller.watch, -1), tidy),
     ("negative", partial(refused, io.take, -1), tidy),
+    ("spawn", new_task, no_task),
+    ("latch", latch, tidy),
+    ("latch wait", latch_wait, tidy),
 ]
 only = sys.argv[1:]
 for round in range(3):
@@ -889,6 +931,7 @@ for round in range(3):
         before = blocks
 assert poller.timers == 0 and poller.sources == {{}} and queue.live() == [] and len(queue) == 0
 assert blocks - before < 100, f"{{blocks - before}} blocks were left"
+coros.pop().close()
 io.claim(False)
 io.claim(True)
 buffer.append(1)

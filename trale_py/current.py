@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 # The interpreter's exit has begun to close the runtime.
 exiting = False
 
+# The default runtime, under the one key None. dict.setdefault() is one C call: of threads
+# that come at once, all get the one that was first.
+default: dict[None, Runtime] = {}
+
 default_runtime: Callable[[], Runtime]
 
 

@@ -14,13 +14,14 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from . import current, lifecycle
 from .durations import Duration
 from .errors import RuntimeClosed, WouldDeadlock
 from .future import Future
 from .latch import never_return
+from .seam import in_c, native
 from .task import Task
 
 if TYPE_CHECKING:
@@ -30,7 +31,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+if native is not None:
+    native.set_up_spawn(current.default)
 
+
+@in_c
 def spawn(
     coro: Coroutine[Any, Any, T] | Future[T],
     *,
@@ -68,6 +73,7 @@ def block_on(coro: Coroutine[Any, Any, T] | Future[T]) -> T:
     return spawn(coro).join()
 
 
+@in_c
 class Executor:
     """The executor of a runtime; ``Executor.get()`` is the default runtime's.
 
@@ -165,8 +171,8 @@ class Executor:
                 self._poll(task)
                 del task  # or it would be kept until the next one comes
                 if self._stopping:
-                    return
-            if self._runtime.forked:  # by a call that the queue had for us
+                    break
+            if self._runtime.forked:  # by a done-callback, or a call that the queue had for us
                 lifecycle.end_child(None)
             if self._stopping:
                 return
@@ -184,13 +190,15 @@ class Executor:
         finally:
             self.polling = current.thread.context = None
         if self._runtime.forked:
-            while not ended:
-                task.throw(RuntimeClosed(self._runtime.gone))
-                ended = task.poll()
-            lifecycle.end_child(task.error)
+            self._end_child(task, ended)
         if ended:
             run_queue.remove(task)
             self._runtime.forget(task)
             task.settle()
-            if self._runtime.forked:  # by a done-callback
-                lifecycle.end_child(None)
+
+    def _end_child(self, task: Task, ended: bool) -> NoReturn:
+        """The task has forked, and this is the child: it goes on to its end, alone."""
+        while not ended:
+            task.throw(RuntimeClosed(self._runtime.gone))
+            ended = task.poll()
+        lifecycle.end_child(task.error)

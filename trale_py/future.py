@@ -14,7 +14,7 @@ from typing import Final, Generic, TypeVar, final
 
 from . import current
 from .errors import BusyResourceError
-from .seam import Context, native
+from .seam import Context, in_c, native
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -118,7 +118,12 @@ class Future(Generic[T_co]):
                 self.drop()
 
 
-class _YieldNow(Future[None]):
+if native is not None:  # its operations are futures too
+    native.set_up_futures(Future, Ready, PENDING, BusyResourceError)
+
+
+@in_c
+class YieldNow(Future[None]):
     __slots__ = ("_yielded",)
 
     def __init__(self) -> None:
@@ -132,7 +137,8 @@ class _YieldNow(Future[None]):
         return PENDING
 
 
-class _Checkpoint(Future[None]):
+@in_c
+class Checkpoint(Future[None]):
     __slots__ = ()
 
     def poll(self, cx: Context) -> Ready[None] | Pending:
@@ -141,7 +147,7 @@ class _Checkpoint(Future[None]):
 
 def checkpoint() -> Future[None]:
     """For operations that need not wait this time: counts as one, like any other."""
-    return _Checkpoint()
+    return Checkpoint()
 
 
 def yield_now() -> Future[None]:
@@ -149,8 +155,4 @@ def yield_now() -> Future[None]:
 
     All others that are ready run first. Use it in long computations.
     """
-    return _YieldNow()
-
-
-if native is not None:  # its operations are futures too
-    native.set_up_futures(Future, Ready, PENDING, BusyResourceError)
+    return YieldNow()

@@ -14,6 +14,7 @@ from .future import Pending
 from .latch import LatchWait
 from .outcome import Outcome
 from .report import report
+from .seam import in_c
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -28,6 +29,7 @@ class Job(Protocol):
         """Never start. True: it has not started, and will not. Any thread, any number of times."""
 
 
+@in_c
 class JoinHandle(Generic[T]):
     """A task's result, to come. Returned by ``spawn``; never made by hand.
 

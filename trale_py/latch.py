@@ -19,9 +19,10 @@ from typing import NoReturn
 
 from . import current
 from .future import PENDING, Future, Pending, Ready
-from .seam import Context
+from .seam import Context, in_c
 
 
+@in_c
 class Latch:
     """Closed, then open for good.
 
@@ -53,6 +54,10 @@ class Latch:
         self.waiters[key] = call
         return not (self.opened and self.waiters.pop(key, None) is not None)
 
+    def forget(self, key: Hashable) -> None:
+        """Nothing is to be called for ``key`` any more."""
+        self.waiters.pop(key, None)
+
     def wait_blocking(self, timeout: float = -1) -> bool:
         """Have this thread wait, at most ``timeout`` seconds (-1: for ever). False: too late.
 
@@ -60,15 +65,17 @@ class Latch:
 
         Ctrl-C ends the wait in the main thread, by KeyboardInterrupt.
         """
+        if self.opened and not current.exiting:
+            return True
         process = os.getpid()
         lock = threading.Lock()
         lock.acquire()
         try:
-            if self.opened or not self.call_when_open(lock, lock.release):
+            if not self.call_when_open(lock, lock.release):
                 return True
             return acquire_lock(lock, timeout, process)
         finally:
-            self.waiters.pop(lock, None)
+            self.forget(lock)
             if current.exiting:
                 _freeze_daemon()
 
@@ -115,6 +122,7 @@ def acquire_lock(lock: threading.Lock, timeout: float, process: int) -> bool:
     return True
 
 
+@in_c
 class LatchWait(Future[None]):
     """Wait for a latch in a task."""
 
@@ -129,4 +137,4 @@ class LatchWait(Future[None]):
         return PENDING
 
     def drop(self) -> None:
-        self._latch.waiters.pop(self, None)
+        self._latch.forget(self)

@@ -14,10 +14,12 @@ from typing import Generic, TypeVar, cast
 from .errors import TaskCancelled
 from .latch import Latch
 from .report import report
+from .seam import in_c
 
 T = TypeVar("T")
 
 
+@in_c
 class Outcome(Latch, Generic[T]):
     """The result of a task, once the latch is open: ``error``, or else the value.
 
@@ -47,7 +49,7 @@ class Outcome(Latch, Generic[T]):
         site: tuple[CodeType | None, int],
         unclaimed: dict[int, Outcome[object]],
     ) -> None:
-        super().__init__()
+        Latch.__init__(self)
         self.id = task_id
         self.name = name
         self.code, self.offset = site  # where it was spawned

@@ -27,12 +27,13 @@ from .latch import Latch
 from .outcome import Outcome
 from .reactor import Reactor
 from .report import report
-from .seam import RunQueue
+from .seam import RunQueue, in_c
 from .task import Task
 
 T = TypeVar("T")
 
 
+@in_c
 class Runtime:
     """An executor and its reactor, their tasks, their beginning and their end.
 
@@ -266,8 +267,8 @@ class Runtime:
 
     def _leave(self, why: str) -> None:
         self.gone = self.gone or why
-        if _default.get(None) is self:
-            del _default[None]
+        if current.default.get(None) is self:
+            del current.default[None]
 
     def _abandon(self, task: Task) -> None:
         error = RuntimeClosed(f"task {task.name!r} had not ended when its runtime did")
@@ -285,7 +286,7 @@ class Runtime:
         """Be the default runtime from now on, and refuse."""
         self.gone = why
         self.closing = True
-        _default[None] = self
+        current.default[None] = self
 
     def stay_behind(self) -> None:
         """This process is a fork, and the threads are in the parent. See lifecycle.py."""
@@ -298,8 +299,8 @@ class Runtime:
         self.run_queue.stay_behind()
         self.run_queue = RunQueue()  # what was published is the parent's to do
         self.reactor.stay_behind()
-        if _default.get(None) is self:
-            del _default[None]
+        if current.default.get(None) is self:
+            del current.default[None]
 
     # -- async generators --------------------------------------------------------------------------
 
@@ -322,13 +323,9 @@ async def _aclose(generator: AsyncGenerator[Any, Any]) -> None:
 # not give way for that long, it is taken to be stuck.
 _STUCK_SECONDS = 0.25
 
-# The default runtime, under the one key None. dict.setdefault() is one C call: of threads
-# that come at once, all get the one that was first.
-_default: dict[None, Runtime] = {}
-
 
 def default_runtime() -> Runtime:
-    return _default.get(None) or _default.setdefault(None, Runtime())
+    return current.default.get(None) or current.default.setdefault(None, Runtime())
 
 
 current.default_runtime = default_runtime

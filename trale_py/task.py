@@ -20,6 +20,7 @@ from .future import PENDING
 from .outcome import Outcome
 from .report import report
 from .scope_tree import ScopeTree
+from .seam import in_c
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -41,6 +42,7 @@ class Group(Protocol):
     def child_ended(self, task: Task) -> None: ...
 
 
+@in_c
 class Task:
     """A coroutine that was given to ``spawn``. To be looked at: see ``tasks()``.
 
@@ -131,16 +133,21 @@ class Task:
             else:
                 yielded = self._context.run(self.coro.throw, error)
             if yielded is not PENDING:
-                # Thrown in at the next turn, not now: a task may try this again and again.
-                self._throw = foreign(yielded)
-                self.cx.waker.wake()
+                self._throw_foreign(yielded)
         except StopIteration as stop:
             self._ended, self._value = True, stop.value
         except BaseException as raised:
             self._ended, self._error = True, raised
+            if raised.__traceback__ is not None:
+                raised.__traceback__ = raised.__traceback__.tb_next  # without this frame
         finally:
             error = yielded = None
         return self._ended
+
+    def _throw_foreign(self, yielded: object) -> None:
+        # Thrown in at the next turn, not now: a task may try this again and again.
+        self._throw = foreign(yielded)
+        self.cx.waker.wake()
 
     def _count_throws(self, scope: ScopeTree) -> None:
         scope.throws += 1
@@ -187,8 +194,6 @@ class Task:
             cancelled.__cause__ = error
             outcome.cancel(cancelled)
         else:
-            if error.__traceback__ is not None:
-                error.__traceback__ = error.__traceback__.tb_next  # without the frame of poll()
             if error.__traceback__ is None:  # not the coroutine's: its context is in use
                 self.coro.close()
             if self.group is not None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DelimiterNotFound, IncompleteRead
 from ..future import Future, checkpoint
+from ..seam import in_c
 from .base import BaseSocket, byte_view, contiguous
 from .io import Io
 
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
 _CHUNK = 65536
 
 
+@in_c
 class BaseStream(BaseSocket):
     """A connected stream socket. One task may read and one may write at a time."""
 
     KIND = socket.SOCK_STREAM
 
     def __init__(self, sock: socket.socket) -> None:
-        super().__init__(sock)
+        BaseSocket.__init__(self, sock)
         self._reader = Claim(self._io, writing=False)
         self._writer = Claim(self._io, writing=True)
 

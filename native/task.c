@@ -1,0 +1,627 @@
+/* Task, and what is done with each: spawned, polled, ended. See task.py, executor.py, runtime.py. */
+
+#include "task.h"
+
+#include <string.h>
+
+PyTypeObject *trale_Task, *trale_Runtime;
+struct classes trale_classes;
+
+/* How many operations a task may do in one turn: see task.py. */
+#define BUDGET 128
+
+/* Of the package, and of the standard library. */
+static PyObject *default_runtimes, *CoroutineType, *copy_context;
+static PyObject *step_in_context;  /* step(), as something to call */
+
+static struct names {
+    PyObject *run, *cr_suspended, *qualname, *f_lasti, *module, *package;
+    PyObject *plain_poll, *plain_spawn, *check_unstarted, *throw_foreign, *settle;
+    PyObject *end_child, *forget, *abandon_rest;
+} names;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *runtime;
+    PyObject *polling;  /* the task that is being polled, or NULL */
+} Executor;
+
+/* ---- one poll ----------------------------------------------------------------------------------- */
+
+/* Called in the task's context: run the coroutine to its next suspension. Returns what it yields,
+ * or, with task->ended, anything. */
+static PyObject *step(PyObject *Py_UNUSED(module), PyObject *argument)
+{
+    Task *task = (Task *)argument;
+    PyObject *result;
+    switch (PyIter_Send(task->coro, Py_None, &result)) {
+    case PYGEN_NEXT:
+        return result;
+    case PYGEN_RETURN:
+        task->ended = 1;
+        XDECREF(task->value);
+        task->value = result;
+        Py_RETURN_NONE;
+    default:
+        return NULL;
+    }
+}
+
+static PyMethodDef step_definition = {"step", step, METH_O, NULL};
+
+/* The exception that is set, as an object. */
+static PyObject *caught(void)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL)
+        PyException_SetTraceback(value, traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+}
+
+/* Whether it was raised by the attempt to run the coroutine, and not in it. */
+static int from_outside(PyObject *error)
+{
+    PyObject *traceback = PyException_GetTraceback(error), *cause = PyException_GetCause(error);
+    Py_XDECREF(traceback);
+    Py_XDECREF(cause);  /* a StopIteration in the coroutine comes out as the cause of an error */
+    return traceback == NULL && cause == NULL;
+}
+
+static int fail(Task *self, char first)
+{
+    PyObject *error = caught();
+    if (first && from_outside(error)) {  /* it may be another task's, or have ended */
+        PyObject *checked = PyObject_CallMethodObjArgs((PyObject *)self, names.check_unstarted, NULL);
+        if (checked == NULL) {
+            Py_DECREF(error);
+            error = caught();
+        }
+        Py_XDECREF(checked);
+    }
+    XDECREF(self->error);
+    self->error = error;
+    self->ended = 1;
+    return 1;
+}
+
+/* Whether it is a coroutine that somebody else has begun to run. -1: an exception is set. */
+static int is_suspended(Task *self)
+{
+    PyObject *suspended = PyObject_GetAttr(self->coro, names.cr_suspended);
+    Py_XDECREF(suspended);
+    return suspended == NULL ? -1 : suspended == Py_True;
+}
+
+static int truth(PyObject *result)
+{
+    int is_true = result == NULL ? -1 : PyObject_IsTrue(result);
+    Py_XDECREF(result);
+    return is_true;
+}
+
+/* 1: it has ended, 0: it has not, -1: an exception is set, which is not the task's. */
+static int poll(Task *self)
+{
+    char first = !self->started;
+    if (self->cx->cancelled || !trale_is_none(self->thrown) || self->ended
+        || (PyObject *)Py_TYPE(self->coro) != CoroutineType || (first && is_suspended(self) != 0))
+        return truth(PyObject_CallMethodObjArgs((PyObject *)self, names.plain_poll, NULL));
+    self->cx->budget = BUDGET;
+    self->started = 1;
+    PyObject *yielded =
+        PyObject_CallMethodObjArgs(self->context, names.run, step_in_context, self, NULL);
+    if (yielded == NULL)
+        return fail(self, first);
+    int foreign = !self->ended && yielded != trale_PENDING;
+    PyObject *thrown = foreign ? PyObject_CallMethodObjArgs((PyObject *)self, names.throw_foreign,
+                                                            yielded, NULL) : NULL;
+    Py_DECREF(yielded);
+    Py_XDECREF(thrown);
+    if (foreign && thrown == NULL)
+        return fail(self, 0);
+    return self->ended;
+}
+
+static PyObject *Task_poll(Task *self, PyObject *Py_UNUSED(ignored))
+{
+    int ended = self->cx == NULL ? -1 : poll(self);
+    if (self->cx == NULL)
+        PyErr_SetString(PyExc_ValueError, "this task has no context");
+    return ended < 0 ? NULL : PyBool_FromLong(ended);
+}
+
+/* ---- Task --------------------------------------------------------------------------------------- */
+
+static PyObject *Task_get_cx(Task *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self->cx == NULL ? Py_None : (PyObject *)self->cx);
+}
+
+static int Task_set_cx(Task *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    return trale_set_typed((PyObject **)&self->cx, value, trale_Context);
+}
+
+static PyObject *Task_get_outcome(Task *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self->outcome == NULL ? Py_None : (PyObject *)self->outcome);
+}
+
+static int Task_set_outcome(Task *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    return trale_set_typed((PyObject **)&self->outcome, value, trale_Outcome);
+}
+
+/* The fields the collector has to see, and clear. The context lives as long as the task, and what it
+ * refers to is none of the task's. */
+#define FIELDS(act)                                                                                \
+    act(self->coro);                                                                               \
+    act(self->outcome);                                                                            \
+    act(self->scope);                                                                              \
+    act(self->root);                                                                               \
+    act(self->group);                                                                              \
+    act(self->context);                                                                            \
+    act(self->value);                                                                              \
+    act(self->error);                                                                              \
+    act(self->thrown)
+
+static int Task_traverse(Task *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE((PyObject *)self));
+    FIELDS(Py_VISIT);
+    return 0;
+}
+
+static int Task_clear(Task *self)
+{
+    FIELDS(Py_CLEAR);
+    return 0;
+}
+
+static void Task_dealloc(Task *self)
+{
+    PyObject_GC_UnTrack(self);
+    Task_clear(self);
+    XDECREF(self->id);
+    XDECREF(self->name);
+    XDECREF(self->parent_id);
+    XDECREF(self->cx);
+    trale_free_object(self);
+}
+
+static PyMethodDef Task_methods[] = {
+    {"poll", (PyCFunction)Task_poll, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef Task_members[] = {
+    {"coro", T_OBJECT, offsetof(Task, coro), 0, NULL},
+    {"id", T_OBJECT, offsetof(Task, id), 0, NULL},
+    {"name", T_OBJECT, offsetof(Task, name), 0, NULL},
+    {"parent_id", T_OBJECT, offsetof(Task, parent_id), 0, NULL},
+    {"scope", T_OBJECT, offsetof(Task, scope), 0, NULL},
+    {"root", T_OBJECT, offsetof(Task, root), 0, NULL},
+    {"group", T_OBJECT, offsetof(Task, group), 0, NULL},
+    {"_context", T_OBJECT, offsetof(Task, context), 0, NULL},
+    {"_value", T_OBJECT, offsetof(Task, value), 0, NULL},
+    {"_error", T_OBJECT, offsetof(Task, error), 0, NULL},
+    {"_throw", T_OBJECT, offsetof(Task, thrown), 0, NULL},
+    {"_started", T_BOOL, offsetof(Task, started), 0, NULL},
+    {"_ended", T_BOOL, offsetof(Task, ended), 0, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef Task_getset[] = {
+    {"cx", (getter)Task_get_cx, (setter)Task_set_cx, NULL, NULL},
+    {"_outcome", (getter)Task_get_outcome, (setter)Task_set_outcome, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot Task_slots[] = {
+    {Py_tp_traverse, Task_traverse},
+    {Py_tp_clear, Task_clear},
+    {Py_tp_dealloc, Task_dealloc},
+    {Py_tp_methods, Task_methods},
+    {Py_tp_members, Task_members},
+    {Py_tp_getset, Task_getset},
+    {0, NULL},
+};
+
+static PyType_Spec Task_spec = {
+    .name = "trale_py._native.Task",
+    .basicsize = sizeof(Task),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+    .slots = Task_slots,
+};
+
+/* ---- Executor ----------------------------------------------------------------------------------- */
+
+static int call(void *object, PyObject *name, void *argument)
+{
+    PyObject *result = PyObject_CallMethodObjArgs((PyObject *)object, name, argument, NULL);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+static int settle(Task *self)
+{
+    Outcome *outcome = self->outcome;
+    if (outcome == NULL || self->cx->ended || !trale_is_none(self->error)
+        || !trale_is_none(self->root) || !trale_is_none(self->group))
+        return call(self, names.settle, NULL);
+    self->cx->ended = 1;
+    self->outcome = NULL;
+    outcome->value = self->value;
+    self->value = NULL;
+    int error = trale_open_latch(&outcome->latch);
+    DECREF(outcome);
+    return error;
+}
+
+static int end(Task *task, Runtime *runtime, RunQueue *run_queue)
+{
+    trale_remove_task(run_queue, task->cx->waker);
+    if (runtime->closing) {
+        if (call(runtime, names.forget, task) < 0)
+            return -1;
+    } else if (PyDict_GetItem(runtime->tasks, task->id) != NULL
+               && PyDict_DelItem(runtime->tasks, task->id) < 0) {
+        return -1;
+    }
+    return settle(task);
+}
+
+static PyObject *Executor_poll(Executor *self, PyObject *argument)
+{
+    Task *task = (Task *)argument;
+    Runtime *runtime = (Runtime *)self->runtime;
+    if (!PyObject_TypeCheck(argument, trale_Task) || task->cx == NULL) {
+        PyErr_Format(PyExc_TypeError, "task has to be a Task, not %R", argument);
+        return NULL;
+    }
+    RunQueue *run_queue = task->cx->waker->run_queue;
+    trale_wait_on(run_queue->engine, task->cx->waker->cell);  /* before the poll, not after: R2 */
+    trale_set_polling(task->cx);
+    self->polling = Py_NewRef(argument);
+    int ended = poll(task);
+    trale_set_polling(NULL);
+    Py_CLEAR(self->polling);
+    if (ended < 0
+        || (runtime->forked
+            && PyObject_CallMethodObjArgs((PyObject *)self, names.end_child, task,
+                                          ended ? Py_True : Py_False, NULL) == NULL)
+        || (ended && end(task, runtime, run_queue) < 0))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *Executor_get_runtime(Executor *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self->runtime == NULL ? Py_None : self->runtime);
+}
+
+static int Executor_set_runtime(Executor *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    return trale_set_typed(&self->runtime, value, trale_Runtime);
+}
+
+static int Executor_traverse(Executor *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE((PyObject *)self));
+    Py_VISIT(self->runtime);
+    Py_VISIT(self->polling);
+    return 0;
+}
+
+static int Executor_clear(Executor *self)
+{
+    Py_CLEAR(self->runtime);
+    Py_CLEAR(self->polling);
+    return 0;
+}
+
+static void Executor_dealloc(Executor *self)
+{
+    PyObject_GC_UnTrack(self);
+    Executor_clear(self);
+    trale_free_object(self);
+}
+
+static PyMethodDef Executor_methods[] = {
+    {"_poll", (PyCFunction)Executor_poll, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef Executor_members[] = {
+    {"polling", T_OBJECT, offsetof(Executor, polling), 0, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef Executor_getset[] = {
+    {"_runtime", (getter)Executor_get_runtime, (setter)Executor_set_runtime, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot Executor_slots[] = {
+    {Py_tp_traverse, Executor_traverse},
+    {Py_tp_clear, Executor_clear},
+    {Py_tp_dealloc, Executor_dealloc},
+    {Py_tp_methods, Executor_methods},
+    {Py_tp_members, Executor_members},
+    {Py_tp_getset, Executor_getset},
+    {0, NULL},
+};
+
+static PyType_Spec Executor_spec = {
+    .name = "trale_py._native.Executor",
+    .basicsize = sizeof(Executor),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+    .slots = Executor_slots,
+};
+
+/* ---- Runtime, and spawn ------------------------------------------------------------------------- */
+
+static Task *make_task(Runtime *self, PyObject *coro, PyObject *id, Outcome *outcome)
+{
+    Task *task = (Task *)PyType_GenericAlloc(trale_classes.task, 0);
+    if (task == NULL)
+        return NULL;
+    task->coro = Py_NewRef(coro);
+    task->id = Py_NewRef(id);
+    task->name = Py_NewRef(outcome->name);
+    task->outcome = NEWREF(Outcome, outcome);
+    Context *polling = trale_polling();
+    PyObject *parent = polling == NULL || polling->runtime != (PyObject *)self
+                           ? NULL : polling->waker->task_id;
+    task->parent_id = Py_XNewRef(parent);
+    task->cx = trale_new_context(self->run_queue, id, (PyObject *)self);
+    task->context = task->cx == NULL ? NULL : PyObject_CallNoArgs(copy_context);
+    if (task->context == NULL)
+        Py_CLEAR(task);
+    return task;
+}
+
+/* Where the spawn stands. -1: an exception is set; 0: in the package, on whose behalf is not known. */
+static int find_site(PyObject **code, int *offset)
+{
+    PyFrameObject *frame = PyEval_GetFrame();
+    PyObject *globals = PyEval_GetGlobals();
+    PyObject *module = globals == NULL ? NULL : PyDict_GetItem(globals, names.module);
+    if (frame == NULL || module == NULL || !PyUnicode_Check(module))
+        return 0;
+    Py_ssize_t inside = PyUnicode_Tailmatch(module, names.package, 0, PY_SSIZE_T_MAX, -1);
+    if (inside != 0)
+        return inside < 0 ? -1 : 0;
+    PyObject *number = PyObject_GetAttr((PyObject *)frame, names.f_lasti);
+    if (number == NULL)
+        return -1;
+    *offset = (int)PyLong_AsLong(number);
+    Py_DECREF(number);
+    *code = (PyObject *)PyFrame_GetCode(frame);
+    return 1;
+}
+
+static Outcome *make_outcome(Runtime *self, PyObject *coro, PyObject *id)
+{
+    Outcome *outcome = (Outcome *)PyType_GenericAlloc(trale_classes.outcome, 0);
+    if (outcome == NULL)
+        return NULL;
+    outcome->id = Py_NewRef(id);
+    outcome->unclaimed = Py_NewRef(self->unclaimed);
+    outcome->name = PyObject_GetAttr(coro, names.qualname);
+    if (outcome->name == NULL)
+        Py_CLEAR(outcome);
+    return outcome;
+}
+
+static int begin(Runtime *self, Task *task)
+{
+    if (PyDict_SetItem(self->tasks, task->id, (PyObject *)task) < 0)
+        return -1;
+    trale_push_task(self->run_queue, task->cx->waker, (PyObject *)task);
+    return self->has_ended->opened ? call(self, names.abandon_rest, NULL) : 0;
+}
+
+/* The handle; NULL without an exception: let the plain one do it. */
+static PyObject *spawn_usual(Runtime *self, PyObject *coro)
+{
+    PyObject *code = NULL, *handle = NULL;
+    int offset = 0;
+    if (find_site(&code, &offset) <= 0)
+        return NULL;
+    PyObject *id = PyObject_CallNoArgs(self->next_id);
+    Outcome *outcome = id == NULL ? NULL : make_outcome(self, coro, id);
+    Task *task = outcome == NULL ? NULL : make_task(self, coro, id, outcome);
+    if (outcome != NULL) {
+        outcome->code = Py_NewRef(code);
+        outcome->offset = offset;
+    }
+    if (task != NULL)
+        handle = trale_new_handle((PyObject *)self, outcome);
+    if (handle != NULL && begin(self, task) < 0)
+        Py_CLEAR(handle);
+    XDECREF(task);
+    XDECREF(outcome);
+    XDECREF(id);
+    Py_DECREF(code);
+    return handle;
+}
+
+PyObject *trale_spawn(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    PyObject *coro = count == 1 && keywords == NULL ? args[0] : NULL;
+    PyObject *runtime = trale_thread_runtime();
+    if (runtime == NULL && default_runtimes != NULL)
+        runtime = PyDict_GetItem(default_runtimes, Py_None);
+    if (coro != NULL && (PyObject *)Py_TYPE(coro) == CoroutineType && runtime != NULL
+        && PyObject_TypeCheck(runtime, trale_Runtime)) {
+        Runtime *self = (Runtime *)Py_NewRef(runtime);
+        PyObject *handle = NULL;
+        if (self->is_started != NULL && self->is_started->opened && !self->closing)
+            handle = spawn_usual(self, coro);
+        DECREF(self);
+        if (handle != NULL || PyErr_Occurred())
+            return handle;
+    }
+    return trale_call_plain(module, names.plain_spawn, args, count, keywords);
+}
+
+#define TYPED(field, type)                                                                   \
+    static PyObject *Runtime_get_##field(Runtime *self, void *Py_UNUSED(closure))                  \
+    {                                                                                              \
+        return Py_NewRef(self->field == NULL ? Py_None : (PyObject *)self->field);                 \
+    }                                                                                              \
+    static int Runtime_set_##field(Runtime *self, PyObject *value, void *Py_UNUSED(closure))       \
+    {                                                                                              \
+        return trale_set_typed((PyObject **)&self->field, value, type);                            \
+    }
+
+TYPED(run_queue, trale_RunQueue)
+TYPED(tasks, &PyDict_Type)
+TYPED(unclaimed, &PyDict_Type)
+TYPED(is_started, trale_Latch)
+TYPED(has_ended, trale_Latch)
+
+static PyGetSetDef Runtime_getset[] = {
+    {"run_queue", (getter)Runtime_get_run_queue, (setter)Runtime_set_run_queue, NULL, NULL},
+    {"_tasks", (getter)Runtime_get_tasks, (setter)Runtime_set_tasks, NULL, NULL},
+    {"unclaimed", (getter)Runtime_get_unclaimed, (setter)Runtime_set_unclaimed, NULL, NULL},
+    {"_started", (getter)Runtime_get_is_started, (setter)Runtime_set_is_started, NULL, NULL},
+    {"_ended", (getter)Runtime_get_has_ended, (setter)Runtime_set_has_ended, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef Runtime_members[] = {
+    {"_next_id", T_OBJECT, offsetof(Runtime, next_id), 0, NULL},
+    {"closing", T_BOOL, offsetof(Runtime, closing), 0, NULL},
+    {"forked", T_BOOL, offsetof(Runtime, forked), 0, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+/* The default runtime is never freed, and those of tests are in cycles with classes of Python's that
+ * have a clear: there is none here, so a runtime in use has all its fields. */
+static int Runtime_traverse(Runtime *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE((PyObject *)self));
+    Py_VISIT(self->tasks);
+    Py_VISIT(self->unclaimed);
+    Py_VISIT(self->next_id);
+    Py_VISIT(self->is_started);
+    Py_VISIT(self->has_ended);
+    return 0;
+}
+
+static void Runtime_dealloc(Runtime *self)
+{
+    PyObject_GC_UnTrack(self);
+    XDECREF(self->run_queue);
+    XDECREF(self->tasks);
+    XDECREF(self->unclaimed);
+    XDECREF(self->next_id);
+    XDECREF(self->is_started);
+    XDECREF(self->has_ended);
+    trale_free_object(self);
+}
+
+static PyType_Slot Runtime_slots[] = {
+    {Py_tp_traverse, Runtime_traverse},
+    {Py_tp_dealloc, Runtime_dealloc},
+    {Py_tp_members, Runtime_members},
+    {Py_tp_getset, Runtime_getset},
+    {0, NULL},
+};
+
+static PyType_Spec Runtime_spec = {
+    .name = "trale_py._native.Runtime",
+    .basicsize = sizeof(Runtime),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+    .slots = Runtime_slots,
+};
+
+/* ---- the module --------------------------------------------------------------------------------- */
+
+PyObject *trale_call_plain(void *self, PyObject *name, PyObject *const *args, Py_ssize_t count,
+                           PyObject *keywords)
+{
+    Py_ssize_t named = keywords == NULL ? 0 : PyTuple_Size(keywords);
+    PyObject *result = NULL, *plain = PyObject_GetAttr((PyObject *)self, name);
+    PyObject *positional = PyTuple_New(count), *by_name = PyDict_New();
+    if (plain == NULL || positional == NULL || by_name == NULL)
+        goto out;
+    for (Py_ssize_t n = 0; n < count; n++)
+        PyTuple_SetItem(positional, n, Py_NewRef(args[n]));
+    for (Py_ssize_t n = 0; n < named; n++)
+        if (PyDict_SetItem(by_name, PyTuple_GetItem(keywords, n), args[count + n]) < 0)
+            goto out;
+    result = PyObject_Call(plain, positional, by_name);
+out:
+    XDECREF(plain);
+    XDECREF(positional);
+    XDECREF(by_name);
+    return result;
+}
+
+/* made(cls): a class was made of the type of that name; from now on new objects are of it. */
+PyObject *trale_made(PyObject *Py_UNUSED(module), PyObject *class)
+{
+    PyTypeObject *type = (PyTypeObject *)class;
+    if (!PyType_Check(class))
+        return PyErr_Format(PyExc_TypeError, "%R is no class", class);
+    Py_INCREF(class);
+    if (PyType_IsSubtype(type, trale_Task))
+        trale_classes.task = type;
+    else if (PyType_IsSubtype(type, trale_Outcome))
+        trale_classes.outcome = type;
+    else if (PyType_IsSubtype(type, trale_JoinHandle))
+        trale_classes.handle = type;
+    Py_RETURN_NONE;
+}
+
+/* set_up_spawn(default_runtimes): the dict of current.py. */
+PyObject *trale_set_up_spawn(PyObject *Py_UNUSED(module), PyObject *defaults)
+{
+    default_runtimes = Py_NewRef(defaults);
+    Py_RETURN_NONE;
+}
+
+static int add_names(void)
+{
+    struct { PyObject **place; const char *name; } const all[] = {
+        {&names.run, "run"}, {&names.cr_suspended, "cr_suspended"},
+        {&names.qualname, "__qualname__"}, {&names.f_lasti, "f_lasti"},
+        {&names.module, "__name__"}, {&names.package, "trale_py."},
+        {&names.plain_poll, "plain_poll"}, {&names.plain_spawn, "plain_spawn"}, {&names.check_unstarted, "_check_unstarted"},
+        {&names.throw_foreign, "_throw_foreign"}, {&names.settle, "settle"},
+        {&names.end_child, "_end_child"}, {&names.forget, "forget"},
+        {&names.abandon_rest, "_abandon_rest"},
+    };
+    for (size_t n = 0; n < sizeof(all) / sizeof(*all); n++)
+        if ((*all[n].place = PyUnicode_InternFromString(all[n].name)) == NULL)
+            return -1;
+    return 0;
+}
+
+/* Something of the standard library's; a new reference. */
+static PyObject *find(const char *module, const char *name)
+{
+    PyObject *found = PyImport_ImportModule(module);
+    PyObject *attribute = found == NULL ? NULL : PyObject_GetAttrString(found, name);
+    Py_XDECREF(found);
+    return attribute;
+}
+
+int trale_add_task(PyObject *module)
+{
+    if (add_names() < 0 || (CoroutineType = find("types", "CoroutineType")) == NULL
+        || (copy_context = find("contextvars", "copy_context")) == NULL
+        || (step_in_context = PyCFunction_New(&step_definition, NULL)) == NULL
+        || (trale_Task = trale_add_type(module, &Task_spec, NULL)) == NULL
+        || trale_add_type(module, &Executor_spec, NULL) == NULL
+        || (trale_Runtime = trale_add_type(module, &Runtime_spec, NULL)) == NULL)
+        return -1;
+    return 0;
+}

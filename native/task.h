@@ -1,0 +1,87 @@
+/* Tasks, their outcomes and handles: what spawning, polling and joining a task has to do each time.
+ *
+ * Each type here is the base of the Python class of the same name, and has its fields. A method that
+ * is written here too does what the Python one does, in the usual case; whatever is unusual it leaves
+ * to that one, which the class keeps as plain_NAME (see seam.in_c). */
+#ifndef TRALE_TASK_H
+#define TRALE_TASK_H
+
+#include "binding.h"
+
+/* See latch.py. The first who waits needs no dict. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *key, *call;  /* of the first; NULL: nobody waits, or all are in `more` */
+    PyObject *more;        /* {key: call} of who came later; NULL until there is one */
+    char opened;
+} Latch;
+
+/* See outcome.py. */
+typedef struct {
+    Latch latch;
+    PyObject *id, *name;
+    PyObject *code;        /* where it was spawned */
+    PyObject *error, *value, *traceback;
+    PyObject *unclaimed;
+    int offset;
+    char abandoned, cancelled;
+} Outcome;
+
+/* See task.py. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *coro, *id, *name, *parent_id;
+    Context *cx;
+    Outcome *outcome;      /* NULL once it is settled */
+    PyObject *scope, *root, *group;
+    PyObject *context;     /* the contextvars.Context it runs in */
+    PyObject *value, *error, *thrown;
+    char started, ended;
+} Task;
+
+/* See runtime.py: the part that each spawn, poll and end looks at. */
+typedef struct {
+    PyObject_HEAD
+    RunQueue *run_queue;
+    PyObject *tasks, *unclaimed, *next_id;
+    Latch *is_started, *has_ended;
+    char closing, forked;
+} Runtime;
+
+/* The classes made of those below, of which new objects are. */
+extern struct classes {
+    PyTypeObject *task, *outcome, *handle;
+} trale_classes;
+
+extern PyTypeObject *trale_Latch, *trale_Outcome, *trale_Task, *trale_JoinHandle, *trale_Runtime;
+
+/* For a field that Python code may have set to None. */
+static inline int trale_is_none(PyObject *field)
+{
+    return field == NULL || field == Py_None;
+}
+
+/* Set a field that is NULL or of that type; -1 with an exception set. */
+int trale_set_typed(PyObject **field, PyObject *value, PyTypeObject *type);
+
+/* Call the method of that name, which is a Python one, with what the one in C was called with. */
+PyObject *trale_call_plain(void *self, PyObject *name, PyObject *const *args, Py_ssize_t count,
+                           PyObject *keywords);
+
+/* Of a PyMethodDef: a function that takes its arguments so. */
+#define TRALE_FAST(function)                                                                       \
+    (PyCFunction)(void (*)(void))function, METH_FASTCALL | METH_KEYWORDS
+
+/* Let everybody through. -1 with an exception set: what somebody had called has failed. */
+int trale_open_latch(Latch *self);
+
+/* The handle of a new task. Takes nothing; NULL with an exception set. */
+PyObject *trale_new_handle(PyObject *runtime, Outcome *outcome);
+
+int trale_add_outcome(PyObject *module);
+int trale_add_task(PyObject *module);
+PyObject *trale_made(PyObject *module, PyObject *class);
+PyObject *trale_set_up_spawn(PyObject *module, PyObject *defaults);
+PyObject *trale_spawn(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords);
+
+#endif

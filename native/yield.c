@@ -1,0 +1,88 @@
+/* The two smallest leaves: see YieldNow and Checkpoint in future.py. */
+
+#include "leaf.h"
+
+typedef struct {
+    Leaf leaf;
+    char yielded;
+} YieldNow;
+
+static enum step give_way(Leaf *leaf, Context *cx, PyObject **result)
+{
+    YieldNow *self = (YieldNow *)leaf;
+    if (self->yielded) {
+        *result = Py_NewRef(Py_None);
+        return DONE;
+    }
+    self->yielded = 1;
+    trale_wake(cx->waker->run_queue->engine, cx->waker->cell);
+    return WAIT;
+}
+
+static enum step pass(Leaf *Py_UNUSED(leaf), Context *Py_UNUSED(cx), PyObject **result)
+{
+    *result = Py_NewRef(Py_None);
+    return DONE;
+}
+
+static void hold_nothing(Leaf *Py_UNUSED(leaf))
+{
+}
+
+static const LeafKind yield_now = {.advance = give_way, .drop = hold_nothing};
+static const LeafKind checkpoint = {.advance = pass, .drop = hold_nothing};
+
+static PyObject *make(PyTypeObject *type, const LeafKind *kind, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "", names))
+        return NULL;
+    Leaf *self = (Leaf *)PyType_GenericAlloc(type, 0);
+    if (self != NULL)
+        self->kind = kind;
+    return (PyObject *)self;
+}
+
+static PyObject *YieldNow_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    return make(type, &yield_now, args, kwargs);
+}
+
+static PyObject *Checkpoint_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    return make(type, &checkpoint, args, kwargs);
+}
+
+static PyType_Slot YieldNow_slots[] = {
+    {Py_tp_new, YieldNow_new},
+    {Py_tp_dealloc, trale_free_object},
+    TRALE_LEAF_SLOTS,
+    {0, NULL},
+};
+
+static PyType_Slot Checkpoint_slots[] = {
+    {Py_tp_new, Checkpoint_new},
+    {Py_tp_dealloc, trale_free_object},
+    TRALE_LEAF_SLOTS,
+    {0, NULL},
+};
+
+static PyType_Spec YieldNow_spec = {
+    .name = "trale_py._native.YieldNow",
+    .basicsize = sizeof(YieldNow),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = YieldNow_slots,
+};
+
+static PyType_Spec Checkpoint_spec = {
+    .name = "trale_py._native.Checkpoint",
+    .basicsize = sizeof(Leaf),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = Checkpoint_slots,
+};
+
+int trale_set_up_yield(PyObject *module, PyObject *base)
+{
+    return trale_add_type(module, &YieldNow_spec, base) == NULL
+                   || trale_add_type(module, &Checkpoint_spec, base) == NULL ? -1 : 0;
+}

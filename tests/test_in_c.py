@@ -1,0 +1,225 @@
+"""Classes of which a part is in C (see seam.in_c): that part, used by hand, and wrongly.
+
+What they do is tested where they belong; the whole suite runs on both.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import sys
+import weakref
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+import trale_py
+from trale_py import (
+    JoinHandle,
+    TaskCancelled,
+    TcpStream,
+    block_on,
+    current,
+    executor,
+    sleep,
+    spawn,
+    yield_now,
+)
+from trale_py.latch import Latch, LatchWait
+from trale_py.outcome import Outcome
+from trale_py.runtime import Runtime
+from trale_py.seam import native
+from trale_py.task import Task
+
+from .conftest import nothing
+
+pytestmark = pytest.mark.skipif(trale_py.engine == "pure", reason="there is no native engine")
+
+
+def both() -> Iterator[tuple[Any, Any]]:
+    """What is written twice: in C, and in Python."""
+    yield spawn, native.plain_spawn
+    for cls in (Latch, Outcome, JoinHandle, Task, Runtime, executor.Executor, TcpStream):
+        for base in cls.__mro__:
+            for name in [name for name in vars(base) if name.startswith("plain_")]:
+                if not name.endswith("__"):
+                    yield getattr(cls, name.removeprefix("plain_")), vars(base)[name]
+
+
+def test_they_have_the_same_signature_and_text() -> None:
+    found = list(both())
+    assert len(found) > 6
+    for in_c, python in found:
+        assert inspect.getdoc(in_c) == inspect.getdoc(python), python
+        names = [
+            (parameter.name, parameter.default)
+            for parameter in inspect.signature(in_c).parameters.values()
+        ]
+        assert names == [
+            (parameter.name, parameter.default)
+            for parameter in inspect.signature(python).parameters.values()
+        ]
+
+
+def test_the_order_of_a_latch_is_that_of_the_coming() -> None:
+    latch, called = Latch(), list[int]()
+    keys = [object() for _ in range(5)]
+    for n, key in enumerate(keys):
+        assert latch.call_when_open(key, partial(called.append, n))
+    assert latch.call_when_open(keys[0], partial(called.append, 10))  # keeps its place
+    latch.forget(keys[1])
+    latch.forget(keys[1])
+    assert set(latch.waiters) == {*keys} - {keys[1]}
+    latch.open()
+    assert called == [10, 2, 3, 4]
+    assert latch.opened
+    assert latch.waiters == {}
+    assert not latch.call_when_open("late", list)
+
+
+def test_what_a_latch_calls_may_forget_others_and_fail() -> None:
+    latch, called = Latch(), list[str]()
+
+    def first() -> None:
+        called.append("first")
+        latch.forget("second")
+
+    latch.call_when_open("first", first)
+    latch.call_when_open("second", lambda: called.append("second"))
+    latch.call_when_open("third", lambda: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        latch.open()
+    assert called == ["first"]
+    assert latch.waiters == {}
+
+
+def test_wrong_calls() -> None:
+    latch = Latch()
+    made = object.__new__(JoinHandle)
+    task = object.__new__(Task)
+    runtime = current.default_runtime()
+    wrong: list[Any] = [
+        lambda: latch.call_when_open("key", None),  # type: ignore[arg-type]
+        lambda: Latch(1),  # type: ignore[call-arg]
+        lambda: LatchWait(7),  # type: ignore[arg-type]
+        lambda: setattr(made, "_outcome", 7),
+        lambda: setattr(task, "cx", 7),
+        lambda: setattr(task, "_outcome", 7),
+        lambda: setattr(runtime, "_tasks", 7),
+        lambda: setattr(runtime, "run_queue", 7),
+        lambda: setattr(runtime.executor, "_runtime", 7),
+        lambda: runtime.executor._poll(7),  # type: ignore[arg-type]
+        lambda: runtime.executor._poll(task),
+        lambda: native.made(7),
+        spawn,
+        lambda: spawn(nothing),  # type: ignore[arg-type]
+        lambda: spawn(1, 2),  # type: ignore[call-arg, arg-type]
+    ]
+    for call in wrong:
+        with pytest.raises(TypeError):
+            call()
+    with pytest.raises(ValueError, match="context"):
+        task.poll()
+    with pytest.raises(RuntimeError, match="spawn"):
+        made.__await__()
+    with pytest.raises(AttributeError):
+        made.name  # noqa: B018  # asked for its error
+    assert latch.waiters == {}
+
+
+class Trap(Exception):
+    """An error to which a weak reference may be had."""
+
+
+def test_G5_an_error_that_refers_to_its_handle_is_collected() -> None:
+    async def fail() -> None:
+        raise Trap
+
+    async def main() -> weakref.ref[Trap]:
+        handle = spawn(fail())
+        try:
+            await handle
+        except Trap as error:
+            kept = [error, handle]  # the frame is in the error's traceback
+            return weakref.ref(kept[0])  # type: ignore[arg-type]
+        raise AssertionError
+
+    reference = block_on(main())
+    gc.collect()
+    assert reference() is None
+
+
+def test_G5_tasks_that_wait_for_each_other_are_collected() -> None:
+    """Of a runtime of their own, whose threads never were."""
+    runtime = Runtime()
+    handles: list[JoinHandle[None]] = []
+
+    async def wait(n: int) -> None:
+        await handles[n]
+
+    runtime._started.open()
+    current.thread.runtime = runtime
+    try:
+        handles += [spawn(wait(1)), spawn(wait(0))]
+    finally:
+        current.thread.runtime = None
+    tasks = runtime.run_queue.drain()
+    reference = weakref.ref(handles[0])
+    for task in tasks:
+        task.coro.close()
+    runtime._tasks.clear()
+    handles.clear()
+    del task, tasks, runtime
+    gc.collect()
+    assert reference() is None
+
+
+def test_nothing_is_left_of_many_tasks() -> None:
+    async def fail() -> None:
+        raise Trap
+
+    async def main(count: int) -> None:
+        for _ in range(count):
+            assert await spawn(nothing()) is None
+            handle = spawn(sleep_forever())
+            await yield_now()
+            handle.cancel()
+            with pytest.raises(TaskCancelled):
+                await handle
+            with pytest.raises(Trap):
+                await spawn(fail())
+            spawn(nothing())
+
+    async def sleep_forever() -> None:
+        await sleep(1000)
+
+    block_on(main(100))
+    gc.collect()
+    before = sys.getallocatedblocks()
+    block_on(main(300))
+    gc.collect()
+    assert sys.getallocatedblocks() - before < 150
+
+
+def test_where_a_spawn_stands() -> None:
+    line = inspect.currentframe().f_lineno + 1  # type: ignore[union-attr]
+    handle = spawn(nothing())
+    assert handle._outcome.spawned_at() == f"{__file__}:{line}"
+    assert handle.name == "nothing"
+    handle.join()
+
+    async def main() -> tuple[int | None, int]:
+        child = spawn(current_parent())
+        return await child, child.id
+
+    async def current_parent() -> int | None:
+        task = trale_py.current_task()
+        assert task is not None
+        return task.parent_id
+
+    handle2 = spawn(main())
+    parent, child = handle2.join()
+    assert parent == handle2.id
+    assert child != parent
