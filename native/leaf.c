@@ -3,6 +3,14 @@
 PyObject *trale_PENDING;
 static PyObject *Ready;  /* the package's own */
 
+Leaf *trale_new_leaf(PyTypeObject *type, const LeafKind *kind)
+{
+    Leaf *self = (Leaf *)PyType_GenericAlloc(type, 0);
+    if (self != NULL)
+        self->kind = kind;
+    return self;
+}
+
 static void drop(Leaf *self)
 {
     self->awaited_by = NULL;

@@ -24,6 +24,9 @@ struct Leaf {
     const trale_cell *awaited_by;  /* compared only; NULL: it has not begun */
 };
 
+/* A new leaf, which the collector tracks, as Future is a class of Python's. */
+Leaf *trale_new_leaf(PyTypeObject *type, const LeafKind *kind);
+
 PySendResult trale_leaf_send(Leaf *self, PyObject *value, PyObject **result);
 PyObject *trale_leaf_next(Leaf *self);
 PyObject *trale_leaf_await(Leaf *self);

@@ -7,7 +7,7 @@ PyTypeObject *trale_Latch, *trale_Outcome, *trale_JoinHandle;
 static PyTypeObject *LatchWait_type;
 static PyObject *name_result, *name_check_awaitable, *name_plain_del, *name_plain_join;
 
-typedef struct {
+typedef struct JoinHandle {
     PyObject_HEAD
     PyObject *runtime;
     Outcome *outcome;
@@ -86,7 +86,7 @@ static int let_through(Latch *self, PyObject *key)
     return result == NULL ? -1 : 0;
 }
 
-int trale_open_latch(Latch *self)
+static int open_latch(Latch *self)
 {
     int error = 0;
     self->opened = 1;
@@ -106,7 +106,7 @@ int trale_open_latch(Latch *self)
 
 static PyObject *Latch_open(Latch *self, PyObject *Py_UNUSED(ignored))
 {
-    if (trale_open_latch(self) < 0)
+    if (open_latch(self) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -260,10 +260,9 @@ static const LeafKind latch_wait = {.advance = advance, .drop = drop};
 
 static LatchWait *wait_for(PyTypeObject *type, Latch *latch, JoinHandle *handle)
 {
-    LatchWait *self = (LatchWait *)PyType_GenericAlloc(type, 0);
+    LatchWait *self = (LatchWait *)trale_new_leaf(type, &latch_wait);
     if (self == NULL)
         return NULL;
-    self->leaf.kind = &latch_wait;
     self->latch = NEWREF(Latch, latch);
     self->handle = handle == NULL ? NULL : NEWREF(JoinHandle, handle);
     return self;
@@ -319,6 +318,58 @@ int trale_set_up_latch_wait(PyObject *module, PyObject *base)
 
 /* ---- Outcome ------------------------------------------------------------------------------------ */
 
+static void track(void *object)
+{
+    if (object != NULL && !PyObject_GC_IsTracked(object))
+        PyObject_GC_Track(object);
+}
+
+static void track_both(Outcome *self)
+{
+    track(self);
+    track(self->handle);
+}
+
+Outcome *trale_new_outcome(void)
+{
+    PyObject *self = PyType_GenericAlloc(trale_classes.outcome, 0);
+    if (self != NULL)
+        PyObject_GC_UnTrack(self);
+    return (Outcome *)self;
+}
+
+int trale_succeed(Outcome *self, PyObject *value)
+{
+    PyObject *old = self->value;
+    self->value = value;
+    Py_XDECREF(old);
+    if (value != NULL && PyType_HasFeature(Py_TYPE(value), Py_TPFLAGS_HAVE_GC))
+        track_both(self);
+    return open_latch(&self->latch);
+}
+
+static PyObject *Outcome_get_error(Outcome *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self->error == NULL ? Py_None : self->error);
+}
+
+static int Outcome_set_error(Outcome *self, PyObject *error, void *Py_UNUSED(closure))
+{
+    PyObject *old = self->error;
+    self->error = Py_XNewRef(error);
+    Py_XDECREF(old);
+    if (!trale_is_none(error))
+        track_both(self);
+    return 0;
+}
+
+static PyObject *Outcome_succeed(Outcome *self, PyObject *value)
+{
+    if (trale_succeed(self, Py_NewRef(value)) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
 static int Outcome_traverse(Outcome *self, visitproc visit, void *arg)
 {
     Py_VISIT(self->error);
@@ -351,7 +402,6 @@ static PyMemberDef Outcome_members[] = {
     {"name", T_OBJECT, offsetof(Outcome, name), 0, NULL},
     {"code", T_OBJECT, offsetof(Outcome, code), 0, NULL},
     {"offset", T_INT, offsetof(Outcome, offset), 0, NULL},
-    {"error", T_OBJECT, offsetof(Outcome, error), 0, NULL},
     {"abandoned", T_BOOL, offsetof(Outcome, abandoned), 0, NULL},
     {"cancelled", T_BOOL, offsetof(Outcome, cancelled), 0, NULL},
     {"_value", T_OBJECT, offsetof(Outcome, value), 0, NULL},
@@ -360,11 +410,23 @@ static PyMemberDef Outcome_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
+static PyMethodDef Outcome_methods[] = {
+    {"succeed", (PyCFunction)Outcome_succeed, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef Outcome_getset[] = {
+    {"error", (getter)Outcome_get_error, (setter)Outcome_set_error, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 static PyType_Slot Outcome_slots[] = {
     {Py_tp_traverse, Outcome_traverse},
     {Py_tp_clear, Outcome_clear},
     {Py_tp_dealloc, Outcome_dealloc},
+    {Py_tp_methods, Outcome_methods},
     {Py_tp_members, Outcome_members},
+    {Py_tp_getset, Outcome_getset},
     {0, NULL},
 };
 
@@ -381,8 +443,10 @@ PyObject *trale_new_handle(PyObject *runtime, Outcome *outcome)
 {
     JoinHandle *self = (JoinHandle *)PyType_GenericAlloc(trale_classes.handle, 0);
     if (self != NULL) {
+        PyObject_GC_UnTrack(self);
         self->runtime = Py_NewRef(runtime);
         self->outcome = NEWREF(Outcome, outcome);
+        outcome->handle = self;
     }
     return (PyObject *)self;
 }
@@ -447,6 +511,8 @@ static int JoinHandle_traverse(JoinHandle *self, visitproc visit, void *arg)
 static void JoinHandle_dealloc(JoinHandle *self)
 {
     PyObject_GC_UnTrack(self);
+    if (self->outcome != NULL && self->outcome->handle == self)
+        self->outcome->handle = NULL;
     XDECREF(self->runtime);
     XDECREF(self->outcome);
     XDECREF(self->job);
@@ -472,11 +538,25 @@ static PyMethodDef JoinHandle_methods[] = {
 
 static PyMemberDef JoinHandle_members[] = {
     {"_runtime", T_OBJECT_EX, offsetof(JoinHandle, runtime), 0, NULL},
-    {"job", T_OBJECT, offsetof(JoinHandle, job), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
+static PyObject *JoinHandle_get_job(JoinHandle *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self->job == NULL ? Py_None : self->job);
+}
+
+static int JoinHandle_set_job(JoinHandle *self, PyObject *job, void *Py_UNUSED(closure))
+{
+    PyObject *old = self->job;
+    self->job = Py_XNewRef(job);
+    Py_XDECREF(old);
+    track(self);
+    return 0;
+}
+
 static PyGetSetDef JoinHandle_getset[] = {
+    {"job", (getter)JoinHandle_get_job, (setter)JoinHandle_set_job, NULL, NULL},
     {"_outcome", (getter)JoinHandle_get_outcome, (setter)JoinHandle_set_outcome, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

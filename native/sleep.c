@@ -44,9 +44,9 @@ static PyObject *Sleep_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     long long deadline;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "L:Sleep", names, &deadline))
         return NULL;
-    Sleep *self = (Sleep *)PyType_GenericAlloc(type, 0);
+    Sleep *self = (Sleep *)trale_new_leaf(type, &leaf_kind);
     if (self != NULL) {
-        self->leaf.kind = &leaf_kind;
+        PyObject_GC_UnTrack(self);  /* there is nothing in it that could refer to it */
         self->deadline = deadline;
     }
     return (PyObject *)self;

@@ -156,40 +156,21 @@ static int Task_set_outcome(Task *self, PyObject *value, void *Py_UNUSED(closure
     return trale_set_typed((PyObject **)&self->outcome, value, trale_Outcome);
 }
 
-/* The fields the collector has to see, and clear. The context lives as long as the task, and what it
- * refers to is none of the task's. */
-#define FIELDS(act)                                                                                \
-    act(self->coro);                                                                               \
-    act(self->outcome);                                                                            \
-    act(self->scope);                                                                              \
-    act(self->root);                                                                               \
-    act(self->group);                                                                              \
-    act(self->context);                                                                            \
-    act(self->value);                                                                              \
-    act(self->error);                                                                              \
-    act(self->thrown)
-
-static int Task_traverse(Task *self, visitproc visit, void *arg)
-{
-    Py_VISIT(Py_TYPE((PyObject *)self));
-    FIELDS(Py_VISIT);
-    return 0;
-}
-
-static int Task_clear(Task *self)
-{
-    FIELDS(Py_CLEAR);
-    return 0;
-}
-
 static void Task_dealloc(Task *self)
 {
-    PyObject_GC_UnTrack(self);
-    Task_clear(self);
+    XDECREF(self->coro);
     XDECREF(self->id);
     XDECREF(self->name);
     XDECREF(self->parent_id);
     XDECREF(self->cx);
+    XDECREF(self->outcome);
+    XDECREF(self->scope);
+    XDECREF(self->root);
+    XDECREF(self->group);
+    XDECREF(self->context);
+    XDECREF(self->value);
+    XDECREF(self->error);
+    XDECREF(self->thrown);
     trale_free_object(self);
 }
 
@@ -222,8 +203,6 @@ static PyGetSetDef Task_getset[] = {
 };
 
 static PyType_Slot Task_slots[] = {
-    {Py_tp_traverse, Task_traverse},
-    {Py_tp_clear, Task_clear},
     {Py_tp_dealloc, Task_dealloc},
     {Py_tp_methods, Task_methods},
     {Py_tp_members, Task_members},
@@ -234,7 +213,7 @@ static PyType_Slot Task_slots[] = {
 static PyType_Spec Task_spec = {
     .name = "trale_py._native.Task",
     .basicsize = sizeof(Task),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
     .slots = Task_slots,
 };
 
@@ -253,11 +232,11 @@ static int settle(Task *self)
     if (outcome == NULL || self->cx->ended || !trale_is_none(self->error)
         || !trale_is_none(self->root) || !trale_is_none(self->group))
         return call(self, names.settle, NULL);
+    PyObject *value = self->value;
     self->cx->ended = 1;
     self->outcome = NULL;
-    outcome->value = self->value;
     self->value = NULL;
-    int error = trale_open_latch(&outcome->latch);
+    int error = trale_succeed(outcome, value);
     DECREF(outcome);
     return error;
 }
@@ -272,7 +251,11 @@ static int end(Task *task, Runtime *runtime, RunQueue *run_queue)
                && PyDict_DelItem(runtime->tasks, task->id) < 0) {
         return -1;
     }
-    return settle(task);
+    int error = settle(task);
+    Py_CLEAR(task->context);
+    if (task->coro != NULL && (PyObject *)Py_TYPE(task->coro) != CoroutineType)
+        Py_CLEAR(task->coro);
+    return error;
 }
 
 static PyObject *Executor_poll(Executor *self, PyObject *argument)
@@ -370,6 +353,7 @@ static Task *make_task(Runtime *self, PyObject *coro, PyObject *id, Outcome *out
     Task *task = (Task *)PyType_GenericAlloc(trale_classes.task, 0);
     if (task == NULL)
         return NULL;
+    PyObject_GC_UnTrack(task);  /* as a class of Python's it would be tracked */
     task->coro = Py_NewRef(coro);
     task->id = Py_NewRef(id);
     task->name = Py_NewRef(outcome->name);
@@ -407,7 +391,7 @@ static int find_site(PyObject **code, int *offset)
 
 static Outcome *make_outcome(Runtime *self, PyObject *coro, PyObject *id)
 {
-    Outcome *outcome = (Outcome *)PyType_GenericAlloc(trale_classes.outcome, 0);
+    Outcome *outcome = trale_new_outcome();
     if (outcome == NULL)
         return NULL;
     outcome->id = Py_NewRef(id);

@@ -16,9 +16,15 @@ typedef struct {
     char opened;
 } Latch;
 
-/* See outcome.py. */
+/* See outcome.py.
+ *
+ * The collector walks what it tracks again and again, and of a million tasks that was more than half
+ * of the time. So what spawn() makes is not tracked before it can be part of a cycle: the outcome has
+ * an error, or a value that is tracked, or the handle has a job. Until then nothing of it is garbage
+ * that a live task does not hold anyway. */
 typedef struct {
     Latch latch;
+    struct JoinHandle *handle;  /* that spawn() made; borrowed, NULL once it is gone */
     PyObject *id, *name;
     PyObject *code;        /* where it was spawned */
     PyObject *error, *value, *traceback;
@@ -27,7 +33,8 @@ typedef struct {
     char abandoned, cancelled;
 } Outcome;
 
-/* See task.py. */
+/* See task.py. The collector does not see through it: while it lives its cell has a reference that the
+ * collector would not see, and at its end it lets go of all that might refer to it. */
 typedef struct {
     PyObject_HEAD
     PyObject *coro, *id, *name, *parent_id;
@@ -72,11 +79,12 @@ PyObject *trale_call_plain(void *self, PyObject *name, PyObject *const *args, Py
 #define TRALE_FAST(function)                                                                       \
     (PyCFunction)(void (*)(void))function, METH_FASTCALL | METH_KEYWORDS
 
-/* Let everybody through. -1 with an exception set: what somebody had called has failed. */
-int trale_open_latch(Latch *self);
-
-/* The handle of a new task. Takes nothing; NULL with an exception set. */
+/* An outcome, and its handle; not tracked. Take nothing; NULL with an exception set. */
+Outcome *trale_new_outcome(void);
 PyObject *trale_new_handle(PyObject *runtime, Outcome *outcome);
+
+/* Settle with that value, whose reference it takes. -1: what somebody had called has failed. */
+int trale_succeed(Outcome *self, PyObject *value);
 
 int trale_add_outcome(PyObject *module);
 int trale_add_task(PyObject *module);

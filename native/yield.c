@@ -37,9 +37,9 @@ static PyObject *make(PyTypeObject *type, const LeafKind *kind, PyObject *args, 
     static char *names[] = {NULL};
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "", names))
         return NULL;
-    Leaf *self = (Leaf *)PyType_GenericAlloc(type, 0);
+    Leaf *self = trale_new_leaf(type, kind);
     if (self != NULL)
-        self->kind = kind;
+        PyObject_GC_UnTrack(self);
     return (PyObject *)self;
 }
 

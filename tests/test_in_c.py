@@ -5,6 +5,7 @@ What they do is tested where they belong; the whole suite runs on both.
 
 from __future__ import annotations
 
+import contextvars
 import gc
 import inspect
 import sys
@@ -22,6 +23,7 @@ from trale_py import (
     TcpStream,
     block_on,
     current,
+    current_task,
     executor,
     sleep,
     spawn,
@@ -147,6 +149,40 @@ def test_G5_an_error_that_refers_to_its_handle_is_collected() -> None:
         raise AssertionError
 
     reference = block_on(main())
+    gc.collect()
+    assert reference() is None
+
+
+class Holder:
+    """A value that refers to the handle it came from."""
+
+    handle: JoinHandle[Holder] | None = None
+
+
+def test_G5_a_value_that_refers_to_its_handle_is_collected() -> None:
+    async def make() -> Holder:
+        return Holder()
+
+    handle = spawn(make())
+    holder = handle.join()
+    holder.handle = handle
+    reference = weakref.ref(holder)
+    del handle, holder
+    gc.collect()
+    assert reference() is None
+
+
+def test_G5_a_context_that_refers_to_its_task_goes_with_it() -> None:
+    mine = contextvars.ContextVar[object]("mine")
+
+    async def main() -> weakref.ref[Holder]:
+        holder = Holder()
+        mine.set((current_task(), holder))
+        await yield_now()
+        return weakref.ref(holder)
+
+    reference = block_on(main())
+    block_on(nothing())
     gc.collect()
     assert reference() is None
 
