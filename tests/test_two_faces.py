@@ -249,6 +249,23 @@ class TestMutex:
             mutex.lock_blocking()
         assert not mutex.locked()
 
+    def test_F14_a_thread_that_gets_the_ident_of_one_that_has_ended_is_not_that_one(self) -> None:
+        mutex: Mutex[None] = Mutex()
+        outcomes: list[Any] = []
+
+        def lock() -> None:
+            try:
+                outcomes.append(mutex.lock_blocking(0))
+            except Exception as error:
+                outcomes.append(type(error))
+
+        for _ in range(2):
+            thread = threading.Thread(target=lock)
+            thread.start()
+            thread.join()
+        outcomes[0].release()
+        assert outcomes[1] is TimeoutError
+
 
 class TestSemaphore:
     def test_so_many_at_once(self, pool: ThreadPoolExecutor) -> None:
