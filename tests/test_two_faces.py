@@ -431,6 +431,29 @@ class TestCondition:
         with changed as guard:
             assert guard.value == 2
 
+    def test_F3_one_of_all_that_are_notified_has_nothing_to_pass_on(self) -> None:
+        changed: Condition[None] = Condition()
+
+        async def task() -> None:
+            async with changed:
+                await changed.wait()
+
+        victim = parked(task())
+
+        async def at_once() -> JoinHandle[None]:
+            newcomer = spawn(task())  # it waits before the victim has noticed
+            async with changed:
+                changed.notify_all()
+            victim.cancel()
+            return newcomer
+
+        newcomer = block_on(at_once())
+        assert cancelled(victim)
+        executor_turn()
+        assert len(changed._line) == 1
+        newcomer.cancel()
+        assert cancelled(newcomer)
+
     def test_a_coroutine_that_is_closed_while_it_waits(self) -> None:
         changed: Condition[None] = Condition()
 
