@@ -18,6 +18,8 @@ from trale_py import Waker, block_on, current, tasks
 from trale_py.runtime import Runtime
 from trale_py.seam import TimerEntry
 
+pytest.register_assert_rewrite("tests.crowd")
+
 ROOT = Path(__file__).parent.parent
 
 

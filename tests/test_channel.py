@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gc
-import os
 import pickle
 import signal
 import threading
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -28,9 +26,6 @@ from trale_py import (
 from trale_py.channel import Closed, Lagged, broadcast, channel, oneshot, watch
 
 from .net_helpers import TIMEOUT, executor_turn, parked
-
-# How many go through each kind of channel; a million takes some minutes.
-ITEMS = int(os.environ.get("TRALE_CHANNEL_ITEMS", "20000"))
 
 
 def in_line(line: Any, n: int) -> None:
@@ -326,50 +321,6 @@ class TestQueue:
         assert rx
         tx.close()
         assert "closed" in repr(rx)
-
-
-def numbered(sender: int, count: int) -> list[tuple[int, int]]:
-    return [(sender, n) for n in range(count)]
-
-
-def check_exactly_once_in_order(got: list[list[tuple[int, int]]], senders: int, each: int) -> None:
-    everything = Counter(item for received in got for item in received)
-    assert everything == Counter(item for s in range(senders) for item in numbered(s, each))
-    for received in got:
-        for sender in range(senders):
-            of_one = [n for s, n in received if s == sender]
-            assert of_one == sorted(of_one)
-
-
-@pytest.mark.parametrize("capacity", [0, 1, 64, None])
-@pytest.mark.parametrize("to_tasks", [True, False], ids=["to_tasks", "to_threads"])
-@pytest.mark.timeout(1200 if ITEMS > 100_000 else 60)
-def test_F4_four_threads_and_four_tasks(capacity: int | None, to_tasks: bool) -> None:
-    tx, rx = channel(capacity)
-    each = ITEMS // 4
-
-    async def sends(sender: int) -> None:
-        for item in numbered(sender, each):
-            await tx.send(item)
-
-    def sends_blocking(sender: int) -> None:
-        for item in numbered(sender, each):
-            tx.send_blocking(item)
-
-    async def receives() -> list[Any]:
-        return [item async for item in rx]
-
-    with ThreadPoolExecutor(4) as pool:
-        if to_tasks:
-            receivers = [spawn(receives()).future() for _ in range(4)]
-            senders = [pool.submit(sends_blocking, n) for n in range(4)]
-        else:
-            receivers = [pool.submit(list, rx) for _ in range(4)]
-            senders = [spawn(sends(n)).future() for n in range(4)]
-        for sender in senders:
-            sender.result()
-        tx.close()
-        check_exactly_once_in_order([future.result() for future in receivers], 4, each)
 
 
 OPERATIONS = st.lists(

@@ -249,6 +249,23 @@ class TestMutex:
             mutex.lock_blocking()
         assert not mutex.locked()
 
+    def test_F14_a_thread_that_gets_the_ident_of_one_that_has_ended_is_not_that_one(self) -> None:
+        mutex: Mutex[None] = Mutex()
+        outcomes: list[Any] = []
+
+        def lock() -> None:
+            try:
+                outcomes.append(mutex.lock_blocking(0))
+            except Exception as error:
+                outcomes.append(type(error))
+
+        for _ in range(2):
+            thread = threading.Thread(target=lock)
+            thread.start()
+            thread.join()
+        outcomes[0].release()
+        assert outcomes[1] is TimeoutError
+
 
 class TestSemaphore:
     def test_so_many_at_once(self, pool: ThreadPoolExecutor) -> None:
@@ -413,6 +430,29 @@ class TestCondition:
         other.join(TIMEOUT)
         with changed as guard:
             assert guard.value == 2
+
+    def test_F3_one_of_all_that_are_notified_has_nothing_to_pass_on(self) -> None:
+        changed: Condition[None] = Condition()
+
+        async def task() -> None:
+            async with changed:
+                await changed.wait()
+
+        victim = parked(task())
+
+        async def at_once() -> JoinHandle[None]:
+            newcomer = spawn(task())  # it waits before the victim has noticed
+            async with changed:
+                changed.notify_all()
+            victim.cancel()
+            return newcomer
+
+        newcomer = block_on(at_once())
+        assert cancelled(victim)
+        executor_turn()
+        assert len(changed._line) == 1
+        newcomer.cancel()
+        assert cancelled(newcomer)
 
     def test_a_coroutine_that_is_closed_while_it_waits(self) -> None:
         changed: Condition[None] = Condition()

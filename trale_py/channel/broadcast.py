@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Generic, TypeVar
 
@@ -36,17 +35,22 @@ def broadcast(capacity: int) -> tuple[BroadcastSender[Any], BroadcastReceiver[An
 class _Core(Generic[T]):
     """All of it belongs to the gate's lock."""
 
-    __slots__ = ("closed", "gate", "line", "values")
+    __slots__ = ("capacity", "closed", "gate", "line", "sent", "values")
 
     def __init__(self, capacity: int) -> None:
-        # With the number of each: together they are added by one call.
-        self.values: deque[tuple[int, T]] = deque(maxlen=capacity)
+        self.capacity = capacity
+        self.values: list[T] = []  # value n is at n % capacity: it grows so far, and goes round
+        self.sent = 0  # how many, which is the number of the next
         self.closed = False
         self.gate = Gate()
         self.line = Line()
 
-    def next_number(self) -> int:
-        return self.values[-1][0] + 1 if self.values else 0
+    def add(self, value: T) -> None:
+        number = self.sent
+        at = number % self.capacity
+        # R16: one statement that only stores. The count is first: what is overwritten may have a
+        # __del__, which finds the value stored as well.
+        self.sent, self.values[at : at + 1] = number + 1, (value,)
 
     def close(self) -> None:
         self.line.wake_all()
@@ -72,7 +76,7 @@ class BroadcastSender(Generic[T]):
                 closed = True
                 return
             core.line.wake_all()
-            core.values.append((core.next_number(), value))
+            core.add(value)
 
         core.gate.call(send)
         if closed:
@@ -80,7 +84,7 @@ class BroadcastSender(Generic[T]):
 
     def subscribe(self) -> BroadcastReceiver[T]:
         """A receiver of what is sent from now on."""
-        return BroadcastReceiver(self._core, self._core.next_number())
+        return BroadcastReceiver(self._core, self._core.sent)
 
     def close(self) -> None:
         """Receivers get what was sent, then Closed. From anywhere."""
@@ -93,7 +97,7 @@ class BroadcastSender(Generic[T]):
 
     def __repr__(self) -> str:
         state = " closed" if self.closed else ""
-        return f"<BroadcastSender sent={self._core.next_number()}{state}>"
+        return f"<BroadcastSender sent={self._core.sent}{state}>"
 
 
 class BroadcastReceiver(Generic[T]):
@@ -137,17 +141,16 @@ class BroadcastReceiver(Generic[T]):
         self._core.gate.call(self._core.close)
 
     def _take(self) -> Any:
-        values = self._core.values
-        newest = self._core.next_number()
-        if self._next == newest:
-            if self._core.closed:
+        core = self._core
+        if self._next == core.sent:
+            if core.closed:
                 raise Closed
             return NOTHING
-        oldest = values[0][0]
+        oldest = core.sent - core.capacity
         if self._next < oldest:
             missed, self._next = oldest - self._next, oldest
             raise Lagged(missed)
-        value, self._next = values[self._next - oldest][1], self._next + 1
+        value, self._next = core.values[self._next % core.capacity], self._next + 1
         return value
 
     def __aiter__(self) -> AsyncIterator[T]:
@@ -169,7 +172,7 @@ class BroadcastReceiver(Generic[T]):
             raise StopIteration from None
 
     def __repr__(self) -> str:
-        behind = self._core.next_number() - self._next
+        behind = self._core.sent - self._next
         return f"<BroadcastReceiver behind={behind}{' closed' if self._core.closed else ''}>"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -11,7 +10,7 @@ from .. import current
 from ..cancel import CancelScope
 from ..durations import Duration, to_deadline
 from ..timer_heap import NEVER
-from .mutex import Guard, Mutex, lock_again, who_asks
+from .mutex import Guard, Mutex, lock_again, this_thread, who_asks
 from .wait_queue import Gate, Line, Wait, check_capacity, seconds_left
 
 T = TypeVar("T")
@@ -75,7 +74,7 @@ class Condition(Generic[T]):
         try:
             place.block(timeout)
         finally:
-            lock_again(guard, threading.get_ident()).block(None)
+            lock_again(guard, this_thread()).block(None)
             self._mutex._entered = guard
 
     async def wait_for(self, predicate: Callable[[], object]) -> None:

@@ -34,7 +34,7 @@ class Mutex(Generic[T]):
     def __init__(self, value: T | None = None) -> None:
         self._value = value
         self._locked = False
-        self._owner: object = None  # the context of the task, or the ident of the thread
+        self._owner: object = None  # the context of the task, or what stands for the thread
         self._entered: Guard[T] | None = None  # of the with or async with that is inside
         self._gate = Gate()
         self._line = Line()
@@ -60,7 +60,7 @@ class Mutex(Generic[T]):
         thread has locked it already.
         """
         guard = Guard(self)
-        _Lock(guard, threading.get_ident()).block(timeout)
+        _Lock(guard, this_thread()).block(timeout)
         return guard
 
     def try_lock(self) -> Guard[T] | None:
@@ -228,4 +228,12 @@ def lock_again(guard: Guard[T], who: object) -> Wait[None]:
 
 def who_asks() -> object:
     """The task that is being polled, or the thread: who would wait for itself."""
-    return current.thread.context or threading.get_ident()
+    return current.thread.context or this_thread()
+
+
+_here = threading.local()
+
+
+def this_thread() -> object:
+    """What stands for it. Not its ident: when it has ended, another is given that."""
+    return _here.__dict__.setdefault("me", object())
