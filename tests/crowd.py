@@ -12,6 +12,7 @@ waits, in order, and ``ended``, what has become of the others. Each step is done
 from __future__ import annotations
 
 import queue
+import select
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ import pytest
 from hypothesis import strategies as st
 
 from trale_py import TaskCancelled, block_on, spawn
+from trale_py.latch import acquire_lock
 from trale_py.sync import event_fd, wait_queue
 
 from .net_helpers import TIMEOUT, executor_turn
@@ -115,7 +117,6 @@ class InThread:
 @contextmanager
 def threads_that_are_told() -> Iterator[None]:
     """While this lasts an InThread sleeps as described; all other threads as ever."""
-    acquire_lock, select = wait_queue.acquire_lock, event_fd.select
 
     def acquire(lock: threading.Lock, timeout: float, process: int) -> bool:
         waiter = getattr(_local, "waiter", None)

@@ -154,7 +154,7 @@ def test_watch_in_order_and_the_last_is_seen(to_tasks: bool) -> None:
     receivers = [tx.subscribe() for _ in range(4)]
 
     async def receive(n: int) -> list[Item]:
-        seen = []
+        seen: list[Item] = []
         while True:
             try:
                 await receivers[n].changed()
@@ -163,7 +163,7 @@ def test_watch_in_order_and_the_last_is_seen(to_tasks: bool) -> None:
             seen.append(receivers[n].borrow())
 
     def receive_blocking(n: int) -> list[Item]:
-        seen = []
+        seen: list[Item] = []
         while True:
             try:
                 receivers[n].changed_blocking()
