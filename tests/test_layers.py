@@ -14,7 +14,7 @@ PACKAGE = Path(trale_py.__file__).parent
 LAYERS = [
     ["_linux._ffi", "_linux.build", "_linux.sockaddr"],
     ["_linux"],
-    ["errors", "timer_heap", "report", "scope_tree", "thread_state"],
+    ["errors", "closing", "timer_heap", "report", "scope_tree", "thread_state"],
     ["waker", "source", "reactor_fds", "durations"],
     ["run_queue", "poller"],
     ["_native"],

@@ -19,10 +19,10 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from .. import current
+from ..closing import Closing
 from ..durations import Duration
 from ..errors import WouldBlock
 from ..sync.wait_queue import NOTHING, TURN, Gate, Line, Wait, can_go_on, check_capacity
@@ -127,7 +127,7 @@ class _Core(Generic[T]):
                 gate.settle()
 
 
-class _End(Generic[T]):
+class _End(Closing, Generic[T]):
     """What both ends can do."""
 
     __slots__ = ("_core",)
@@ -158,22 +158,6 @@ class _End(Generic[T]):
 
     def __bool__(self) -> bool:
         return True  # an end that has nothing in it is still an end
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         core = self._core
@@ -210,12 +194,6 @@ class Sender(_End[T]):
         """Send without waiting, from any thread: WouldBlock if there is no room now."""
         if not self._core.try_send(value):
             raise WouldBlock("there is no room in the channel")
-
-    def __enter__(self) -> Sender[T]:
-        return self
-
-    async def __aenter__(self) -> Sender[T]:
-        return self
 
 
 class Receiver(_End[T]):
@@ -269,12 +247,6 @@ class Receiver(_End[T]):
             return self.recv_blocking()
         except Closed:
             raise StopIteration from None
-
-    def __enter__(self) -> Receiver[T]:
-        return self
-
-    async def __aenter__(self) -> Receiver[T]:
-        return self
 
 
 class _Send(Wait[None]):
