@@ -32,6 +32,7 @@ LAYERS = [
     ["sync.condition", "sync.barrier", "sync.once_cell", "sync.event_fd"],
     ["sync"],
     ["channel.closed"],
+    ["channel.iteration"],
     ["channel.queue", "channel.broadcast", "channel.watch"],
     ["channel.oneshot"],
     ["channel"],

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
 from typing import Any, Generic, TypeVar
 
 from .. import current
@@ -27,6 +26,7 @@ from ..durations import Duration
 from ..errors import WouldBlock
 from ..sync.wait_queue import NOTHING, TURN, Gate, Line, Wait, can_go_on, check_capacity
 from .closed import Closed
+from .iteration import UntilClosed
 
 T = TypeVar("T")
 
@@ -196,7 +196,7 @@ class Sender(_End[T]):
             raise WouldBlock("there is no room in the channel")
 
 
-class Receiver(_End[T]):
+class Receiver(_End[T], UntilClosed[T]):
     """The end to receive by; of several tasks and threads, each value goes to one.
 
     ``async for`` in tasks and ``for`` in threads go on until the channel is closed and empty.
@@ -229,24 +229,6 @@ class Receiver(_End[T]):
         if value is NOTHING:
             raise WouldBlock("there is nothing in the channel")
         return value  # type: ignore[no-any-return]
-
-    def __aiter__(self) -> AsyncIterator[T]:
-        return self
-
-    async def __anext__(self) -> T:
-        try:
-            return await self.recv()
-        except Closed:
-            raise StopAsyncIteration from None
-
-    def __iter__(self) -> Iterator[T]:
-        return self
-
-    def __next__(self) -> T:
-        try:
-            return self.recv_blocking()
-        except Closed:
-            raise StopIteration from None
 
 
 class _Send(Wait[None]):
