@@ -25,6 +25,7 @@ LAYERS = [
     ["outcome"],
     ["task"],
     ["reactor", "join", "lifecycle"],
+    ["blocking_pool"],
     ["executor", "blocking", "timer", "async_fd", "group", "combine"],
     ["runtime"],
     ["sync.wait_queue"],
