@@ -40,7 +40,7 @@ LAYERS = [
     ["net.address", "net.plain_io"],
     ["net.io"],
     ["net.base"],
-    ["net.stream", "net.udp"],
+    ["net.stream", "net.udp", "net.happy_eyeballs"],
     ["net.tcp"],
     ["net"],
     [""],
