@@ -15,8 +15,8 @@ async def worker(n: int) -> None:
     try:
         await sleep(3600)
     finally:
-        with CancelScope(shield=True):
-            await sleep(0.1 * n)  # flush, say goodbye, ...
+        with CancelScope(shield=True):  # without it, this await would be cut off at once, too
+            await sleep(0.1 * n)  # in the place of: flush, say goodbye, ...
         print(f"worker {n} cleans up", flush=True)
 
 

@@ -19,7 +19,7 @@ async def picky(n: int) -> None:
     try:
         await sleep(0.1 if n == 2 else 60)
     except Cancelled:
-        if n == 3:
+        if n == 3:  # for all of them
             print("other tasks are cancelled")
         raise
     print(f"task {n} gives up")
@@ -34,6 +34,6 @@ print("the squares:", [handle.result() for handle in handles])
 try:
     with TaskGroup() as group:
         for n in range(4):
-            group.spawn(picky(n))
-except* ValueError as failures:
+            group.spawn(picky(n))  # the first to fail has the others cancelled
+except* ValueError as failures:  # whatever fails comes out in one ExceptionGroup
     print("what failed:", list(failures.exceptions))

@@ -15,15 +15,16 @@ class HttpGet(Future[bytes]):
         self.sock.setblocking(False)
         self.request, self.response, self.registration = request, b"", None
 
-    def poll(self, cx):
-        want = Interest.WRITABLE
+    def poll(self, cx):  # called whenever there may be news, until it returns Ready
+        if self.registration is not None:
+            self.registration.cancel()  # this call may come before what it waits for
         try:
             while self.request:
                 self.request = self.request[self.sock.send(self.request) :]
-            want = Interest.READABLE
             while data := self.sock.recv(4096):
                 self.response += data
         except BlockingIOError:  # the reactor will know when to go on: it gets the waker
+            want = Interest.WRITABLE if self.request else Interest.READABLE
             self.registration = Reactor.get().register_waker(self.sock.fileno(), cx.waker, want)
             return PENDING
         self.sock.close()
@@ -45,15 +46,14 @@ async def http_get(address, request):
 
 
 async def serve(listener):
-    async for stream in listener:
-        async with stream:
+    for _ in range(2):  # so many will ask
+        async with await listener.accept() as stream:
             path = (await stream.read_until(b"\r\n\r\n")).split()[1]
             await stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nhello from " + path)
 
 
 with TcpListener.bind("127.0.0.1:0") as listener:
     spawn(serve(listener))
-    for how, get in ("by-hand", HttpGet), ("with-TcpStream", http_get):
-        request = f"GET /{how} HTTP/1.0\r\n\r\n".encode()
-        response = spawn(get(listener.local_addr, request)).join().decode()
-        print(*response.split("\r\n\r\n"), sep=", ")
+    for how, get in (b"by-hand", HttpGet), (b"with-TcpStream", http_get):
+        response = spawn(get(listener.local_addr, b"GET /%s HTTP/1.0\r\n\r\n" % how)).join()
+        print(*response.decode().split("\r\n\r\n"), sep=", ")

@@ -1,7 +1,7 @@
 """A set of jobs like Tokio's JoinSet: put work in while it runs, take results as they come.
 
 Run:  python examples/job_set.py [DIRECTORY]
-See:  the five longest Python files under it (of trale_py, if left out): ... lines  runtime.py
+See:  the five longest Python files in there (left out: of trale_py): ... lines  runtime.py
 """
 
 import sys

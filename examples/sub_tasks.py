@@ -1,5 +1,7 @@
 """A task spawns another, goes on meanwhile, and awaits its handle for the result.
 
+The words are those of trale's own example: Executor.spawn is spawn, Timer.sleep is sleep.
+
 Run:  python examples/sub_tasks.py
 See:  after 2 s  Hello A!  Hello from other task
       after 3 s  Hello B!  Bye bye from other task  (in either order)

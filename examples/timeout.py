@@ -49,7 +49,7 @@ async def main() -> None:
 spawn(main()).join()
 
 task = spawn(slow())
-spawn(sleep(0.05)).join()
+spawn(sleep(0.05)).join()  # it has begun by then; otherwise it would never, nor clean up
 task.cancel("the user has gone")
 try:
     task.join()

@@ -1,5 +1,7 @@
 """Two tasks race to print.
 
+The words are those of trale's own example: Executor.spawn is spawn, Timer.sleep is sleep.
+
 Run:  python examples/timer.py
 See:  after 2, 3 and 4 seconds a pair of lines, in either order within a pair:
       Hello A!  Hello a!  Hello B!  Hello b!  Hello C!  Hello c!

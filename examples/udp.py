@@ -1,5 +1,7 @@
 """Twenty bytes go from one task to another by UDP, while a third one prints.
 
+The words are those of trale's own example: Executor.spawn is spawn, Timer.sleep is sleep.
+
 Run:  python examples/udp.py [--port 9998]
 See:  Hello A!
       Sent 20 bytes  and  Received 20 bytes from 127.0.0.1:...  (in either order)
@@ -27,13 +29,13 @@ async def hello() -> None:
 
 async def receive() -> None:
     with UdpSocket.bind(("127.0.0.1", port)) as sock:
-        data, (host, sender) = await sock.recv_from(1500)
-    print(f"Received {len(data)} bytes from {host}:{sender}")
+        data, (host, from_port) = await sock.recv_from(1500)
+    print(f"Received {len(data)} bytes from {host}:{from_port}")
 
 
 async def send() -> None:
     with UdpSocket.bind("127.0.0.1:0") as sock:
-        await Timer.sleep(1)
+        await Timer.sleep(1)  # by then the other socket is there
         sent = await sock.send_to(b"\xad" * 20, ("127.0.0.1", port))
     print(f"Sent {sent} bytes")
 

@@ -2,8 +2,10 @@
  *
  * The GIL is kept in every call but RunQueue.next_batch when it has to wait, and Poller.run. What is
  * kept takes less than a microsecond and never waits; a thread that drops the GIL may get it back
- * only after the switch interval of 5 ms, if another one computes. The order is: GIL, then the
- * engine's lock; nobody takes the GIL while it holds the lock.
+ * only after the switch interval of 5 ms, if another one computes. The one exception follows from
+ * that: while another thread computes, next_batch first waits in epoll with the GIL kept, after I/O
+ * and for TRALE_MOMENT_NS, 50 us, at most (trale_wait_a_moment). The order is: GIL, then the engine's
+ * lock; nobody takes the GIL while it holds the lock.
  *
  * Cells and who owns what they stand for
  *     KIND_TASK  the cell belongs to a Waker and its copies; its owner is the task, with a reference

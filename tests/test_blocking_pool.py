@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from trale_py import block_on, blocking, spawn
-from trale_py.blocking import BlockingCall, BlockingPool
+from trale_py import block_on, blocking_pool, spawn
+from trale_py.blocking import BlockingCall
+from trale_py.blocking_pool import BlockingPool
 from trale_py.runtime import Runtime, default_runtime
 
 from .net_helpers import TIMEOUT, CutOff, GaveUp, awaiting, parked
@@ -99,7 +100,7 @@ def test_jobs_are_done_in_order(runtime: Runtime) -> None:
 def test_an_idle_thread_ends_and_a_new_one_is_started(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocking, "_IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(blocking_pool, "_IDLE_SECONDS", 0.01)
     for _ in range(10):
         thread = runtime.spawn(call_in(runtime, threading.current_thread)).join(TIMEOUT)
         thread.join(TIMEOUT)
@@ -109,7 +110,7 @@ def test_an_idle_thread_ends_and_a_new_one_is_started(
 
 def test_R17_a_job_comes_as_the_last_thread_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread has struck itself off, a job is queued, no new thread can be started."""
-    monkeypatch.setattr(blocking, "_IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(blocking_pool, "_IDLE_SECONDS", 0.01)
     pool, ran = BlockingPool("test", 8, lambda function: function()), threading.Event()
 
     class Job:

@@ -22,6 +22,7 @@ from trale_py import (
     TaskGroup,
     block_on,
     blocking,
+    blocking_pool,
     current,
     gather,
     race,
@@ -30,7 +31,7 @@ from trale_py import (
     spawn_blocking,
     timeout,
 )
-from trale_py.blocking import BlockingPool
+from trale_py.blocking_pool import BlockingPool
 from trale_py.runtime import Runtime, default_runtime
 
 from .conftest import nothing
@@ -427,7 +428,7 @@ def test_a_higher_limit_starts_what_is_queued(pool: BlockingPool, gate: Gate) ->
 def test_a_lower_limit_ends_threads_that_are_idle_or_when_they_are(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocking, "_IDLE_SECONDS", TIMEOUT * 10)
+    monkeypatch.setattr(blocking_pool, "_IDLE_SECONDS", TIMEOUT * 10)
     gate, pool = Gate(), runtime.jobs
     calls = [blocking.BlockingCall(gate.job, pool) for _ in range(4)]
     handles = [runtime.spawn(call) for call in calls]

@@ -20,6 +20,7 @@ from trale_py import (
     Timer,
     block_on,
     interval,
+    move_on_after,
     now,
     sleep,
     sleep_until,
@@ -312,3 +313,14 @@ class TestInterval:
             interval(0)
         with pytest.raises(ValueError, match="burst"):
             interval(1, missed="never")  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("missed", ["burst", "delay", "skip"])
+    def test_E3_a_period_that_no_clock_can_hold_ticks_once(self, missed: Any) -> None:
+        async def main() -> bool:
+            clock = interval(math.inf, missed=missed)
+            await clock.tick()
+            with move_on_after(0.01) as scope:
+                await clock.tick()
+            return scope.cancelled_caught
+
+        assert block_on(main())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Protocol
 
+from .closing import Closing
 from .errors import BusyResourceError, ClosedResourceError
 from .future import PENDING, Future, Pending, Ready
 from .registration import Interest, Registration
@@ -17,7 +17,7 @@ class HasFileno(Protocol):
     def fileno(self) -> int: ...
 
 
-class AsyncFd:
+class AsyncFd(Closing):
     """Wait until a descriptor can be read or written; do that yourself, non-blocking.
 
     It does not own the descriptor and never closes it. Level-triggered: while there is
@@ -66,17 +66,6 @@ class AsyncFd:
         self._closed = True
         for waiting in list(self._waiting.values()):
             waiting.wake()
-
-    def __enter__(self) -> AsyncFd:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<AsyncFd {self._fd}{' closed' if self._closed else ''}>"

@@ -131,7 +131,7 @@ def sleep_until(deadline: float) -> Future[None]:
     if not isinstance(deadline, (int, float)):
         raise TypeError(f"deadline has to be a float, as now() returns, not {deadline!r}")
     # A time before the clock's zero is past, like any other.
-    return Timer.at(to_ns(deadline if not deadline < 0 else 0.0, "deadline"))
+    return _sleep(to_ns(deadline if not deadline < 0 else 0.0, "deadline"))
 
 
 # A timer that nobody resets or cancels. See seam.py.
@@ -156,14 +156,14 @@ class Interval:
         Cancelled, it leaves the tick to the next call.
         """
         due = self._next
-        await Timer.at(due)
+        await _sleep(due)
         after = due + self._period
         late = time.monotonic_ns()
         if self._missed == "delay":
             after = max(after, late + self._period)
         elif self._missed == "skip" and after <= late:
             after += ((late - after) // self._period + 1) * self._period
-        self._next = after
+        self._next = min(after, NEVER)
         return due / 1e9
 
     def __aiter__(self) -> AsyncIterator[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from typing import Any, Generic, TypeVar
 
 from ..durations import Duration
@@ -10,6 +9,7 @@ from ..errors import WouldBlock
 from ..future import Future
 from ..sync.wait_queue import NOTHING, Gate, Line, Wait, check_capacity
 from .closed import Closed, Lagged
+from .iteration import UntilClosed
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ class BroadcastSender(Generic[T]):
         return f"<BroadcastSender sent={self._core.sent}{state}>"
 
 
-class BroadcastReceiver(Generic[T]):
+class BroadcastReceiver(UntilClosed[T], Generic[T]):
     """One place in what is sent. Shared by several, each value goes to one of them."""
 
     __slots__ = ("_core", "_next")
@@ -152,24 +152,6 @@ class BroadcastReceiver(Generic[T]):
             raise Lagged(missed)
         value, self._next = core.values[self._next % core.capacity], self._next + 1
         return value
-
-    def __aiter__(self) -> AsyncIterator[T]:
-        return self
-
-    async def __anext__(self) -> T:
-        try:
-            return await self.recv()
-        except Closed:
-            raise StopAsyncIteration from None
-
-    def __iter__(self) -> Iterator[T]:
-        return self
-
-    def __next__(self) -> T:
-        try:
-            return self.recv_blocking()
-        except Closed:
-            raise StopIteration from None
 
     def __repr__(self) -> str:
         behind = self._core.sent - self._next

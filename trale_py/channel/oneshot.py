@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from ..closing import Closing
 from ..durations import Duration
 from .closed import Closed
 from .queue import Receiver, Sender, channel
@@ -68,7 +68,7 @@ class OneshotSender(Generic[T]):
         return f"<OneshotSender{' closed' if self.closed else ''}>"
 
 
-class OneshotReceiver(Generic[T]):
+class OneshotReceiver(Closing, Generic[T]):
     """The end that receives. The value is taken once; after that, and after close(), Closed."""
 
     __slots__ = ("_rx",)
@@ -91,17 +91,6 @@ class OneshotReceiver(Generic[T]):
     def close(self) -> None:
         """Have the sender fail. What was sent can still be received. From anywhere."""
         self._rx.close()
-
-    def __enter__(self) -> OneshotReceiver[T]:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<OneshotReceiver values={len(self._rx)}{' closed' if self._rx.closed else ''}>"

@@ -18,15 +18,15 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from .. import current
+from ..closing import Closing
 from ..durations import Duration
 from ..errors import WouldBlock
 from ..sync.wait_queue import NOTHING, TURN, Gate, Line, Wait, can_go_on, check_capacity
 from .closed import Closed
+from .iteration import UntilClosed
 
 T = TypeVar("T")
 
@@ -127,7 +127,7 @@ class _Core(Generic[T]):
                 gate.settle()
 
 
-class _End(Generic[T]):
+class _End(Closing, Generic[T]):
     """What both ends can do."""
 
     __slots__ = ("_core",)
@@ -158,22 +158,6 @@ class _End(Generic[T]):
 
     def __bool__(self) -> bool:
         return True  # an end that has nothing in it is still an end
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         core = self._core
@@ -211,14 +195,8 @@ class Sender(_End[T]):
         if not self._core.try_send(value):
             raise WouldBlock("there is no room in the channel")
 
-    def __enter__(self) -> Sender[T]:
-        return self
 
-    async def __aenter__(self) -> Sender[T]:
-        return self
-
-
-class Receiver(_End[T]):
+class Receiver(_End[T], UntilClosed[T]):
     """The end to receive by; of several tasks and threads, each value goes to one.
 
     ``async for`` in tasks and ``for`` in threads go on until the channel is closed and empty.
@@ -251,30 +229,6 @@ class Receiver(_End[T]):
         if value is NOTHING:
             raise WouldBlock("there is nothing in the channel")
         return value  # type: ignore[no-any-return]
-
-    def __aiter__(self) -> AsyncIterator[T]:
-        return self
-
-    async def __anext__(self) -> T:
-        try:
-            return await self.recv()
-        except Closed:
-            raise StopAsyncIteration from None
-
-    def __iter__(self) -> Iterator[T]:
-        return self
-
-    def __next__(self) -> T:
-        try:
-            return self.recv_blocking()
-        except Closed:
-            raise StopIteration from None
-
-    def __enter__(self) -> Receiver[T]:
-        return self
-
-    async def __aenter__(self) -> Receiver[T]:
-        return self
 
 
 class _Send(Wait[None]):

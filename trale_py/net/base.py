@@ -11,10 +11,10 @@ from __future__ import annotations
 import socket
 import warnings
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
 
 from .. import current
+from ..closing import Closing
 from ..errors import ClosedResourceError, RuntimeClosed
 from ..future import Future
 from ..report import report
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class BaseSocket:
+class BaseSocket(Closing):
     """A non-blocking socket and its place in the reactor."""
 
     KIND: ClassVar[socket.SocketKind]
@@ -129,28 +129,6 @@ class BaseSocket:
 
     def _writing(self, call: Callable[[], T], want: int = 0) -> Future[T]:
         return self._io.call(self, call, want, True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         if hasattr(self, "_io") and not self._io.closed:

@@ -27,6 +27,7 @@ from .address import (
     to_connect,
 )
 from .base import BaseSocket
+from .happy_eyeballs import connect_first
 from .stream import BaseStream
 
 # accept(2): "treat them like EAGAIN by retrying". The connection was lost before we took it.
@@ -76,11 +77,13 @@ class TcpStream(BaseStream):
     ) -> Coroutine[Any, Any, Self]:
         """Wait for a connection to ``addr``, for at most ``timeout`` seconds if given.
 
-        A host name is looked up in another thread, and its addresses are tried in turn; if
-        none answers, the last one's error is raised, with its address in the message.
-        Cancelled, it leaves no connection and no descriptor. OSError
-        (ConnectionRefusedError, ...), socket.gaierror for an unknown name, TimeoutError;
-        ValueError and TypeError for a bad address at the call. See connect(2).
+        A host name is looked up in another thread. Of its addresses, IPv6 and IPv4 in turn,
+        the next is tried when one has failed, or has not answered for a quarter of a second;
+        the first that answers it is. If none does, the error that came last is raised, with
+        its address in the message. Cancelled, it leaves no connection and no descriptor.
+        OSError (ConnectionRefusedError, ...), socket.gaierror for an unknown name,
+        TimeoutError; ValueError and TypeError for a bad address at the call. See connect(2);
+        `RFC 8305 <https://www.rfc-editor.org/rfc/rfc8305>`_, happy eyeballs.
         """
         target = to_connect(addr)
         if timeout is None:
@@ -101,11 +104,7 @@ class TcpStream(BaseStream):
     @classmethod
     async def _connect(cls, target: HostPort) -> Self:
         await checkpoint()  # before connect(2): cancelled, it does not knock at the peer's door
-        *others, last = await resolve(target)
-        for endpoint in others:
-            with contextlib.suppress(OSError):
-                return await cls._connect_to(endpoint)
-        return await cls._connect_to(last)
+        return await connect_first(await resolve(target), cls._connect_to)
 
     @classmethod
     async def _connect_to(cls, endpoint: Endpoint) -> Self:

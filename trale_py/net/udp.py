@@ -104,8 +104,8 @@ class UdpSocket(BaseSocket):
         """Wait for a datagram; return it and what came after it, in one system call.
 
         That is 1 to ``max`` datagrams in the order they came, and at most 64: a larger ``max``
-        counts as 64. Each is whole, and comes with its sender as from ``recv_from``. Worth it
-        where many come at a time: a datagram costs about a third then. ::
+        counts as 64. Each is whole, and comes with its sender as from ``recv_from``. For
+        floods: what is paid once for each call, many datagrams share. ::
 
             while True:
                 for data, addr in await sock.recv_many(64):

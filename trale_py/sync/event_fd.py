@@ -6,10 +6,10 @@ import math
 import os
 import select
 import time
-from types import TracebackType
 
 import linuxfd
 
+from ..closing import Closing
 from ..durations import Duration, to_timeout
 from ..errors import ClosedResourceError
 from ..future import PENDING, Future, Pending, Ready
@@ -18,7 +18,7 @@ from ..seam import Context
 from .wait_queue import check_capacity, refuse_on_executor
 
 
-class EventFd:
+class EventFd(Closing):
     """Each ``notify_one()`` lets one wait through, in this process or another; each is counted.
 
     The count is the kernel's, so a process that has the descriptor takes part: one that was
@@ -106,17 +106,6 @@ class EventFd:
     def closed(self) -> bool:
         """Whether it was closed."""
         return self._closed
-
-    def __enter__(self) -> EventFd:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<EventFd {'closed' if self._closed else self.fileno()}>"

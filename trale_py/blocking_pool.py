@@ -1,0 +1,179 @@
+"""Small pools of threads, for calls that would block.
+
+The threads are daemons of our own: those of ``concurrent.futures`` are joined at the
+interpreter's exit, before the program's own threads have ended, and a call that never
+returns would keep the process from ending.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Protocol
+
+from . import lifecycle
+from .errors import RuntimeClosed
+
+NAMES_LIMIT = 8  # name servers are what is waited for, not processors
+JOBS_LIMIT = 40  # trio's figure; enough to wait for many disks, few enough to share one lock
+_IDLE_SECONDS = 10.0
+
+
+class Job(Protocol):
+    """What a pool is given: to be run once, or given up before that."""
+
+    error: BaseException | None  # what ``run`` ended with
+
+    def run(self) -> None: ...
+
+    def give_up(self) -> bool:
+        """Never run. False: it does, or has."""
+
+
+class BlockingPool:
+    """A few threads, started as they are needed; one that is idle ends after a while.
+
+    Each is in ``_workers`` while it will look at the queue again, and in ``_idle`` while it waits
+    for it. They strike themselves off, and ``_add_threads`` on the executor's thread enters them.
+    What is queued is in ``_queued`` too, which knows how much of it is still wanted.
+    """
+
+    def __init__(
+        self, name: str, limit: int, call_on_executor: Callable[[Callable[[], object]], object]
+    ) -> None:
+        self._name = name
+        self._limit = limit
+        self._call_on_executor = call_on_executor
+        self._closed = False
+        # None: nothing to do, look at limit and _closed.
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._queued: dict[Job, None] = {}
+        self._workers: dict[threading.Thread, None] = {}
+        self._idle: dict[threading.Thread, None] = {}
+
+    @property
+    def threads(self) -> int:
+        """How many threads there are."""
+        return len(self._workers)
+
+    @property
+    def idle(self) -> int:
+        """How many of the threads have nothing to do."""
+        return len(self._idle)
+
+    @property
+    def queued(self) -> int:
+        """How many calls have not started yet."""
+        return len(self._queued)
+
+    @property
+    def limit(self) -> int:
+        """How many threads there may be. To be set at any time, from any thread.
+
+        If it is lowered, a thread that is busy ends after its call.
+        """
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        if isinstance(limit, bool) or not isinstance(limit, int):
+            raise TypeError(f"limit has to be an int, not {limit!r}")
+        if limit < 1:
+            raise ValueError(f"limit has to be at least 1, not {limit}")
+        self._limit = limit
+        self._call_on_executor(self._limit_changed)
+
+    def __repr__(self) -> str:
+        return (
+            f"<BlockingPool {self._name!r} threads={self.threads} idle={self.idle} "
+            f"limit={self.limit} queued={self.queued}>"
+        )
+
+    # -- executor's thread ---------------------------------------------------------------------
+
+    def submit(self, job: Job) -> None:
+        """RuntimeError if there is no thread and none can be started."""
+        self._queued[job] = None
+        self._jobs.put(job)
+        try:
+            self._add_threads()
+        except RuntimeError as error:
+            if self._workers:
+                return  # they will come to it
+            if not job.give_up():
+                return  # one that was about to leave has come to it
+            if "shutdown" in str(error):  # from 3.12 on, once the main thread has ended
+                raise RuntimeClosed("the interpreter is exiting") from error
+            raise
+
+    def _add_threads(self) -> None:
+        """As many as are wanted and allowed. One that was just started counts as idle."""
+        for _ in range(min(len(self._queued) - len(self._idle), self._limit - len(self._workers))):
+            worker = threading.Thread(target=self._work, name=self._name, daemon=True)
+            self._workers[worker] = self._idle[worker] = None
+            try:
+                worker.start()
+            except BaseException:
+                del self._workers[worker], self._idle[worker]
+                raise
+
+    def _limit_changed(self) -> None:
+        with contextlib.suppress(RuntimeError):  # no more threads to be had: then it is these
+            self._add_threads()
+        for _ in range(len(self._workers) - self._limit):
+            self._jobs.put(None)
+
+    def close(self) -> None:
+        """Have the threads end when they are done with what they do; the rest is dropped."""
+        self._closed = True
+        for job in list(self._queued):
+            job.give_up()
+        for _ in list(self._workers):  # one that is idle may leave meanwhile
+            self._jobs.put(None)
+
+    # -- any thread ----------------------------------------------------------------------------
+
+    def forget(self, job: Job) -> None:
+        """It is queued no more. It stays in ``_jobs``, and does nothing when its turn comes."""
+        self._queued.pop(job, None)
+
+    def _work(self) -> None:
+        me = threading.current_thread()
+        process = os.getpid()
+        while True:
+            if (self._closed or len(self._workers) > self._limit) and self._leave(me):
+                return
+            self._idle[me] = None
+            try:
+                job = self._jobs.get(timeout=_IDLE_SECONDS)
+            except Empty:
+                del self._idle[me]
+                if self._leave(me):
+                    return
+                continue
+            # Off the list of the idle first, off the queue second. Between the two there is one
+            # thread too few on the list. The other way round there would be one too many: a
+            # job that comes just then would be left to this thread, which may not come back.
+            del self._idle[me]
+            if job is not None:
+                self.forget(job)
+                job.run()
+                if os.getpid() != process:
+                    lifecycle.end_child(job.error)
+            del job  # its result is not ours to keep
+
+    def _leave(self, me: threading.Thread) -> bool:
+        """End this thread, unless it turns out to be needed.
+
+        R17: a job may come while the last thread leaves. We strike ourselves off first, and look
+        at the queue second; submit() enters the job first, and counts the threads second. Whoever
+        is second sees the other.
+        """
+        del self._workers[me]
+        if self._closed or len(self._workers) >= self._limit or not self._queued:
+            return True
+        self._workers[me] = None
+        return False
