@@ -1,4 +1,4 @@
-#include "binding.h"
+#include "store.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -31,6 +31,7 @@ PyObject *trale_raise(int error)
 
 static PyMethodDef functions[] = {
     {"set_up_futures", trale_set_up_futures, METH_VARARGS, NULL},
+    {"set_up_queues", trale_set_up_queues, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -48,7 +49,9 @@ PyMODINIT_FUNC PyInit__native(void)
     if (module == NULL)
         return NULL;
     if (trale_add_run_queue(module) < 0 || trale_add_waker(module) < 0
-        || trale_add_poller(module) < 0 || trale_add_io(module) < 0) {
+        || trale_add_poller(module) < 0 || trale_add_io(module) < 0
+        || trale_add_store(module) < 0 || trale_add_permits(module) < 0
+        || trale_add_queue(module) < 0) {
         Py_DECREF(module);
         return NULL;
     }

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from ..durations import Duration
-from .wait_queue import Gate, Line, Wait
+from .wait_queue import Gate, Line, Wait, block
 
 T = TypeVar("T")
 
@@ -53,11 +53,11 @@ class RwLock(Generic[T]):
 
         Ctrl-C ends the wait. WouldDeadlock on the executor's thread.
         """
-        return self.read().block(timeout)
+        return block(self.read(), timeout)
 
     def write_blocking(self, timeout: Duration | None = None) -> RwGuard[T]:
         """As ``read_blocking()``, for writing."""
-        return self.write().block(timeout)
+        return block(self.write(), timeout)
 
     def try_read(self) -> RwGuard[T] | None:
         """A guard if that needs no waiting, else None. From any thread."""
@@ -201,7 +201,7 @@ class Locking(Wait[RwGuard[T]]):
         self.guard.release()
 
     def __enter__(self) -> RwGuard[T]:
-        return self.block(None)
+        return block(self, None)
 
     def __exit__(
         self,
