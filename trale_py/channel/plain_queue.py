@@ -140,6 +140,9 @@ class _Send(Wait[None]):
             core.grant_slots()
         return True
 
+    def at_once(self) -> Any:
+        return None if self._core.try_send(self.value) else NOTHING
+
     def give_back(self) -> None:
         if self.result is TURN:
             self._core.slots, self.result = self._core.slots - 1, NOTHING
@@ -167,6 +170,9 @@ class _Receive(Wait[T]):
         if core.closed:
             raise Closed
         return False
+
+    def at_once(self) -> Any:
+        return self._core.try_recv() if self._core.buffer else NOTHING
 
     def entered(self) -> None:
         if not self._core.capacity:

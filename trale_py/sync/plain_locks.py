@@ -10,9 +10,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from .. import current
 from ..future import Pending, Ready
 from ..seam import Context
-from .wait_queue import Gate, Line, Wait
+from .wait_queue import NOTHING, Gate, Line, Wait
 
 H = TypeVar("H", bound="Hold")
 
@@ -80,6 +81,9 @@ class _Acquire(Wait[None]):
             return False
         permits._count, self.result = permits._count - 1, None
         return True
+
+    def at_once(self) -> Any:
+        return None if self._permits.try_acquire() else NOTHING
 
     def give_back(self) -> None:
         if self.result is None:
@@ -199,6 +203,9 @@ class _Lock(Wait[Any]):
             return False
         mutex._owner, hold._held, self.result = self.who, True, hold
         return True
+
+    def at_once(self) -> Any:
+        return self.hold if self.hold._try_lock(current.thread.context) else NOTHING
 
     def give_back(self) -> None:
         self.hold._pass_on()

@@ -33,7 +33,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -124,6 +124,11 @@ class Wait(Future[T]):
         """Take it if it can be had, into ``result``; it is tried again at every wake."""
         raise NotImplementedError
 
+    def at_once(self) -> Any:
+        """What it waits for, if that need not be waited for; or NOTHING. A short cut: the lock is
+        not held, and nothing is left behind."""
+        return NOTHING
+
     def entered(self) -> None:
         """It has come into the line."""
 
@@ -131,6 +136,15 @@ class Wait(Future[T]):
         """``result`` was granted and is not used, or it left the line: see who is next."""
 
     # The two faces.
+
+    def __await__(self) -> Generator[Pending, None, T]:
+        cx = current.thread.context
+        if cx is not None and cx.budget > 0 and not cx.cancelled and self.result is NOTHING:
+            found = self.at_once()
+            if found is not NOTHING:
+                cx.budget -= 1
+                return found  # type: ignore[no-any-return]
+        return (yield from super().__await__())
 
     def _look(self, wake: Callable[[], object]) -> bool:
         gate = self.gate
