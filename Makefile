@@ -76,7 +76,8 @@ check-asan: $(VENV)/ready
 		$(ASAN_PYTEST) $(addprefix tests/test_,$(addsuffix .py,$(ASAN_TESTS)))
 
 # Those that do something with the native engine, but for the ones that mostly wait.
-ASAN_TESTS = async_fd cancel_handover fork groups join reactor runtime stateful task tcp timer udp_many
+ASAN_TESTS = async_fd cancel_handover channel fork groups join reactor runtime stateful task tcp timer \
+	two_faces udp_many
 
 # Both implementations at once: the tests wait more than they compute.
 .PHONY: check-one check-pure check-native

@@ -62,6 +62,10 @@ PyObject *trale_leaf_next(Leaf *self)
     case PYGEN_NEXT:
         return result;
     case PYGEN_RETURN: {
+        if (result == Py_None) {  /* what the end of an iterator means, if nothing else is said */
+            DECREF(result);
+            return NULL;
+        }
         PyObject *stop = PyObject_CallFunctionObjArgs(PyExc_StopIteration, result, NULL);
         DECREF(result);
         if (stop != NULL)
@@ -86,7 +90,7 @@ PyObject *trale_leaf_await(Leaf *self)
     return Py_NewRef((PyObject *)self);
 }
 
-static PyObject *leaf_poll(Leaf *self, PyObject *cx)
+PyObject *trale_leaf_poll(Leaf *self, PyObject *cx)
 {
     if (!PyObject_TypeCheck(cx, trale_Context)) {
         PyErr_Format(PyExc_TypeError, "cx has to be a Context, not %R", cx);
@@ -105,14 +109,14 @@ static PyObject *leaf_poll(Leaf *self, PyObject *cx)
     }
 }
 
-static PyObject *leaf_drop(Leaf *self, PyObject *Py_UNUSED(ignored))
+PyObject *trale_leaf_drop(Leaf *self, PyObject *Py_UNUSED(ignored))
 {
     drop(self);
     Py_RETURN_NONE;
 }
 
 /* throw(error), as the interpreter calls it; or with a class, and perhaps its argument. */
-static PyObject *leaf_throw(Leaf *self, PyObject *args)
+PyObject *trale_leaf_throw(Leaf *self, PyObject *args)
 {
     PyObject *type, *value = NULL, *traceback = NULL;
     if (!PyArg_ParseTuple(args, "O|OO:throw", &type, &value, &traceback))
@@ -130,10 +134,7 @@ static PyObject *leaf_throw(Leaf *self, PyObject *args)
 }
 
 PyMethodDef trale_leaf_methods[] = {
-    {"poll", (PyCFunction)leaf_poll, METH_O, NULL},
-    {"drop", (PyCFunction)leaf_drop, METH_NOARGS, NULL},
-    {"close", (PyCFunction)leaf_drop, METH_NOARGS, NULL},
-    {"throw", (PyCFunction)leaf_throw, METH_VARARGS, NULL},
+    TRALE_LEAF_METHODS,
     {NULL, NULL, 0, NULL},
 };
 
@@ -147,7 +148,8 @@ PyObject *trale_set_up_futures(PyObject *module, PyObject *args)
     INCREF(trale_PENDING);
     trale_set_up_io(busy);
     if (trale_set_up_operations(module, base) < 0 || trale_set_up_sleep(module, base) < 0
-        || trale_set_up_latch_wait(module, base) < 0 || trale_set_up_yield(module, base) < 0)
+        || trale_set_up_latch_wait(module, base) < 0 || trale_set_up_yield(module, base) < 0
+        || trale_set_up_waits(module, base) < 0)
         return NULL;
     Py_RETURN_NONE;
 }

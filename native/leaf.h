@@ -30,12 +30,23 @@ Leaf *trale_new_leaf(PyTypeObject *type, const LeafKind *kind);
 PySendResult trale_leaf_send(Leaf *self, PyObject *value, PyObject **result);
 PyObject *trale_leaf_next(Leaf *self);
 PyObject *trale_leaf_await(Leaf *self);
+PyObject *trale_leaf_poll(Leaf *self, PyObject *cx);
+PyObject *trale_leaf_drop(Leaf *self, PyObject *ignored);
+PyObject *trale_leaf_throw(Leaf *self, PyObject *args);
 extern PyMethodDef trale_leaf_methods[];
 
+#define TRALE_LEAF_METHODS                                                                         \
+    {"poll", (PyCFunction)trale_leaf_poll, METH_O, NULL},                                          \
+        {"drop", (PyCFunction)trale_leaf_drop, METH_NOARGS, NULL},                                 \
+        {"close", (PyCFunction)trale_leaf_drop, METH_NOARGS, NULL},                                \
+        {"throw", (PyCFunction)trale_leaf_throw, METH_VARARGS, NULL}
+
+/* Of a leaf that has no methods but these. */
 #define TRALE_LEAF_SLOTS                                                                           \
-    {Py_tp_methods, trale_leaf_methods}, {Py_tp_iter, PyObject_SelfIter},                          \
-        {Py_tp_iternext, trale_leaf_next}, {Py_am_await, trale_leaf_await},                        \
-        {Py_am_send, trale_leaf_send}
+    {Py_tp_methods, trale_leaf_methods}, TRALE_LEAF_PROTOCOL
+#define TRALE_LEAF_PROTOCOL                                                                        \
+    {Py_tp_iter, PyObject_SelfIter}, {Py_tp_iternext, trale_leaf_next},                            \
+        {Py_am_await, trale_leaf_await}, {Py_am_send, trale_leaf_send}
 
 /* The types of leaves, made when there is a Future to derive them from. */
 int trale_set_up_operations(PyObject *module, PyObject *base);
@@ -43,5 +54,6 @@ void trale_set_up_io(PyObject *busy);  /* BusyResourceError */
 int trale_set_up_yield(PyObject *module, PyObject *base);
 int trale_set_up_latch_wait(PyObject *module, PyObject *base);
 int trale_set_up_sleep(PyObject *module, PyObject *base);
+int trale_set_up_waits(PyObject *module, PyObject *base);
 
 #endif

@@ -1,3 +1,4 @@
+#include "store.h"
 #include "task.h"
 
 #include <errno.h>
@@ -35,6 +36,7 @@ static PyObject *document(PyObject *module, PyObject *args);
 static PyMethodDef functions[] = {
     {"set_up_futures", trale_set_up_futures, METH_VARARGS, NULL},
     {"set_up_spawn", trale_set_up_spawn, METH_O, NULL},
+    {"set_up_queues", trale_set_up_queues, METH_VARARGS, NULL},
     {"spawn", TRALE_FAST(trale_spawn), NULL},
     {"document", document, METH_VARARGS, NULL},
     {"made", trale_made, METH_O, NULL},
@@ -72,7 +74,9 @@ PyMODINIT_FUNC PyInit__native(void)
         return NULL;
     if (trale_add_run_queue(module) < 0 || trale_add_waker(module) < 0
         || trale_add_poller(module) < 0 || trale_add_io(module) < 0
-        || trale_add_outcome(module) < 0 || trale_add_task(module) < 0) {
+        || trale_add_outcome(module) < 0 || trale_add_task(module) < 0
+        || trale_add_store(module) < 0 || trale_add_permits(module) < 0
+        || trale_add_queue(module) < 0) {
         Py_DECREF(module);
         return NULL;
     }

@@ -12,7 +12,6 @@ from trale_py import (
     ClosedResourceError,
     Notify,
     Ready,
-    Semaphore,
     UdpSocket,
     engine,
     latch,
@@ -20,8 +19,8 @@ from trale_py import (
     poller,
     source,
 )
-from trale_py.channel import Closed, channel, queue
-from trale_py.channel.queue import _Receive, _Send
+from trale_py.channel import Closed, Receiver, Sender, plain_queue
+from trale_py.channel.plain_queue import Queue, _Receive, _Send
 from trale_py.latch import Latch, LatchWait
 from trale_py.net import base, plain_io
 from trale_py.net.plain_io import Io, Operation
@@ -30,9 +29,9 @@ from trale_py.poller import Poller
 from trale_py.run_queue import RunQueue
 from trale_py.source import Direction, Source
 from trale_py.sync import notify as notify_module
-from trale_py.sync import semaphore as semaphore_module
-from trale_py.sync import wait_queue
-from trale_py.sync.semaphore import _Acquire
+from trale_py.sync import plain_locks, wait_queue
+from trale_py.sync.plain_locks import Permits, _Acquire
+from trale_py.sync.wait_queue import block
 from trale_py.timer_heap import NEVER, TimerEntry
 from trale_py.waker import Context, Waker
 
@@ -321,12 +320,12 @@ def test_F3_R12_a_notification_while_a_task_begins_to_wait(module: Any) -> None:
     assert everywhere(module, attempt) > 1
 
 
-@pytest.mark.parametrize("kind", [Notify, Semaphore])
+@pytest.mark.parametrize("kind", [Notify, Permits])
 def test_F1_F2_F3_R12_a_waiter_goes_while_a_permit_is_given(kind: Any) -> None:
     """Whether it was in line still, or had been handed the permit: the next one gets it."""
 
     def attempt(at: Any) -> None:
-        shared = Notify() if kind is Notify else Semaphore(0)
+        shared = Notify() if kind is Notify else Permits(0)
         first, second = waits(shared), waits(shared)
         first_cx, second_cx = FakeContext(), FakeContext()
         first.poll(first_cx)
@@ -343,10 +342,10 @@ def test_F1_F2_F3_R12_a_waiter_goes_while_a_permit_is_given(kind: Any) -> None:
         assert not shared._gate.late
 
     assert everywhere(wait_queue, attempt) > 5
-    assert everywhere(notify_module if kind is Notify else semaphore_module, attempt) > 2
+    assert everywhere(notify_module if kind is Notify else plain_locks, attempt) > 2
 
 
-def waits(shared: Notify | Semaphore) -> Any:
+def waits(shared: Notify | Permits) -> Any:
     return shared.wait() if isinstance(shared, Notify) else _Acquire(shared)
 
 
@@ -358,29 +357,29 @@ def interrupt() -> None:
     raise Interrupted
 
 
-@pytest.mark.parametrize("module", [wait_queue, semaphore_module])
+@pytest.mark.parametrize("module", [wait_queue, plain_locks])
 def test_H5_R16_ctrl_c_anywhere_in_a_release_is_all_or_nothing(module: Any) -> None:
     """The permit is with a waiter that was woken, or was not given: never in between."""
 
     def attempt(at: Any) -> None:
-        semaphore, cx = Semaphore(0), FakeContext()
-        wait = _Acquire(semaphore)
+        permits, cx = Permits(0), FakeContext()
+        wait = _Acquire(permits)
         wait.poll(cx)
         given = True
         try:
-            at(interrupt).run(semaphore.release)
+            at(interrupt).run(permits.release)
         except Interrupted:
             given = wait.result is None
-        assert not semaphore._gate.lock._is_owned()  # type: ignore[attr-defined]
+        assert not permits._gate.lock._is_owned()  # type: ignore[attr-defined]
         if not given:
             assert wait.result is wait_queue.NOTHING
-            semaphore.release()
+            permits.release()
         assert cx.counting.wakes >= 1
         assert isinstance(wait.poll(cx), Ready)
-        assert semaphore.value == 0
-        late = _Acquire(semaphore)
+        assert permits._count == 0
+        late = _Acquire(permits)
         late.poll(cx)
-        semaphore.release()
+        permits.release()
         assert isinstance(late.poll(cx), Ready)
 
     assert everywhere(module, attempt, Signal) > 1
@@ -388,14 +387,14 @@ def test_H5_R16_ctrl_c_anywhere_in_a_release_is_all_or_nothing(module: Any) -> N
 
 def test_H5_R16_ctrl_c_anywhere_in_a_blocking_wait_loses_no_permit() -> None:
     def attempt(at: Any) -> None:
-        semaphore = Semaphore(1)
+        permits = Permits(1)
         try:
-            at(interrupt).run(semaphore.acquire_blocking)
+            at(interrupt).run(lambda: block(permits.acquire(), None))
         except Interrupted:
-            assert semaphore.value == 1
+            assert permits._count == 1
         else:
-            assert semaphore.value == 0
-        assert not semaphore._line
+            assert permits._count == 0
+        assert not permits._line
 
     assert everywhere(wait_queue, attempt, Signal) > 2
 
@@ -435,6 +434,11 @@ def test_B4_R10_a_close_in_another_thread_while_the_first_operation_begins() -> 
     assert everywhere(base, attempt) > 3
 
 
+def channel(capacity: int) -> tuple[Sender[Any], Receiver[Any]]:
+    queue: Queue[Any] = Queue(capacity)  # the plain one
+    return Sender(queue), Receiver(queue)
+
+
 def values_of(end: Any) -> list[Any]:
     return list(end._core.buffer)
 
@@ -447,7 +451,7 @@ def test_H5_R16_ctrl_c_anywhere_in_recv_blocking_loses_no_value() -> None:
         sending.poll(cx)
         got = []
         try:
-            got.append(at(interrupt).run(lambda: _Receive(rx._core).block(None)))
+            got.append(at(interrupt).run(lambda: block(rx.recv(), None)))
         except Interrupted:
             pass
         if values_of(rx) == ["first"]:
@@ -460,7 +464,7 @@ def test_H5_R16_ctrl_c_anywhere_in_recv_blocking_loses_no_value() -> None:
         assert not rx._core.senders
 
     assert everywhere(wait_queue, attempt, Signal) > 5
-    assert everywhere(queue, attempt, Signal) > 5
+    assert everywhere(plain_queue, attempt, Signal) > 5
 
 
 def test_H5_R16_ctrl_c_anywhere_in_send_blocking_sends_once_at_most() -> None:
@@ -471,7 +475,7 @@ def test_H5_R16_ctrl_c_anywhere_in_send_blocking_sends_once_at_most() -> None:
         receiving, cx = _Receive(rx._core), FakeContext()
         receiving.poll(cx)
         try:
-            at(interrupt).run(lambda: _Send(tx._core, "value").block(None))
+            at(interrupt).run(lambda: block(tx.send("value"), None))
         except Interrupted:
             pass
         if receiving.result is wait_queue.NOTHING:
@@ -485,10 +489,10 @@ def test_H5_R16_ctrl_c_anywhere_in_send_blocking_sends_once_at_most() -> None:
         assert not rx._core.senders
 
     assert everywhere(wait_queue, attempt, Signal) > 5
-    assert everywhere(queue, attempt, Signal) > 2
+    assert everywhere(plain_queue, attempt, Signal) > 2
 
 
-@pytest.mark.parametrize("module", [wait_queue, queue])
+@pytest.mark.parametrize("module", [wait_queue, plain_queue])
 def test_H5_R16_ctrl_c_anywhere_in_a_close_leaves_nobody_asleep_in_a_closed_channel(
     module: Any,
 ) -> None:
@@ -531,4 +535,4 @@ def test_F12_R12_a_close_in_the_midst_of_a_send_comes_right_after_it() -> None:
             receiving.drop()
         assert not rx._core.gate.late
 
-    assert everywhere(queue, attempt) > 5
+    assert everywhere(plain_queue, attempt) > 5

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -22,8 +23,12 @@ from typing import Any
 import pytest
 
 import trale_py
-from trale_py import PENDING, BusyResourceError, ClosedResourceError, Ready
+from trale_py import PENDING, BusyResourceError, ClosedResourceError, Mutex, Ready
+from trale_py.channel import Closed, channel
 from trale_py.seam import native
+from trale_py.sync.wait_queue import NOTHING
+
+Hold: Any = getattr(native, "Hold", object)
 
 pytestmark = pytest.mark.skipif(trale_py.engine == "pure", reason="there is no native engine")
 
@@ -100,6 +105,15 @@ class BadTruth:
         raise LookupError("no truth")
 
 
+class Key(Hold):
+    """What stands in the place of a Guard."""
+
+    dropped = 0
+
+    def _dropped(self, stacklevel: int) -> None:
+        Key.dropped += 1
+
+
 def resident() -> int:
     """Bytes, of C memory too."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
@@ -130,7 +144,9 @@ def fill(sock: socket.socket) -> int:
 # -- types, and what they refuse -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["Source", "TimerEntry", "Batch", "Operation", "Thread"])
+@pytest.mark.parametrize(
+    "name", ["Source", "TimerEntry", "Batch", "Operation", "Thread", "Line", "Wait", "AtOnce"]
+)
 def test_what_is_only_made_inside_cannot_be_made(name: str) -> None:
     with pytest.raises(TypeError):
         getattr(native, name)()
@@ -139,7 +155,21 @@ def test_what_is_only_made_inside_cannot_be_made(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["RunQueue", "Waker", "Context", "Poller", "Source", "TimerEntry", "Io", "Operation"]
+    "name",
+    [
+        "RunQueue",
+        "Waker",
+        "Context",
+        "Poller",
+        "Source",
+        "TimerEntry",
+        "Io",
+        "Operation",
+        "Queue",
+        "Line",
+        "Wait",
+        "AtOnce",
+    ],
 )
 def test_no_class_can_be_subclassed(name: str) -> None:
     with pytest.raises(TypeError):
@@ -154,6 +184,8 @@ def wrong_calls(owner: Owner, x: Any) -> list[tuple[type[BaseException], Callabl
     recv = io.recv(owner, 5)
     broken = FakeTask(queue)
     broken.cx = x
+    closed = native.Queue(1)
+    closed.close()
     calls: list[tuple[type[BaseException], Callable[[], object]]] = [
         (TypeError, lambda: native.RunQueue(x)),
         (TypeError, lambda: native.RunQueue(x=x)),
@@ -221,6 +253,28 @@ def wrong_calls(owner: Owner, x: Any) -> list[tuple[type[BaseException], Callabl
         (TypeError, lambda: recv.throw(int, 3)),
         (ZeroDivisionError, lambda: recv.throw(ZeroDivisionError, x)),
         (TypeError, lambda: setattr(native.thread, "context", x)),
+        (TypeError, lambda: native.Permits(x)),
+        (TypeError, lambda: native.Permits()),
+        (OverflowError, lambda: native.Permits(1 << 70)),
+        (TypeError, lambda: native.Permits(0).acquire(x)),
+        (TypeError, lambda: native.Permits(0).acquire().look()),
+        (TypeError, lambda: native.Permits(0).acquire().poll(x)),
+        (AttributeError, lambda: setattr(native.Permits(0).acquire(), "result", x)),
+        (TypeError, lambda: native.Lock(x)),
+        (TypeError, lambda: native.Lock(int)),
+        (TypeError, lambda: native.Lock(Key).__init__(Key)),
+        (RuntimeError, lambda: native.Lock.__new__(native.Lock).lock()),
+        (RuntimeError, lambda: native.Lock.__new__(native.Lock).__aenter__()),
+        (TypeError, lambda: Key(x)),
+        (TypeError, lambda: Key()),
+        (TypeError, lambda: Key(native.Lock(Key))._lock()),
+        (TypeError, lambda: native.Queue(x)),
+        (TypeError, lambda: native.Queue()),
+        (TypeError, lambda: native.Queue(1).send()),
+        (TypeError, lambda: native.Queue(1).try_recv(x)),
+        (Closed, lambda: closed.try_send(x)),
+        (Closed, lambda: closed.send(x).poll(owner.cx)),
+        (Closed, lambda: closed.recv().look(x)),
     ]
     for method in (queue.push, queue.put_to_wait, queue.remove, queue.is_waiting):
         calls.append((AttributeError, partial(method, x)))
@@ -739,6 +793,129 @@ def test_100_000_operations_take_no_memory(owner: Owner) -> None:
     assert_flat(100_000, turn)
 
 
+# -- stores, polled by hand ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["drop", "free", "throw"])
+def test_what_was_granted_to_who_goes_away_is_passed_on(owner: Owner, how: str) -> None:
+    def go(wait: Any) -> None:
+        if how == "throw":
+            with pytest.raises(LookupError):
+                wait.throw(LookupError)
+        elif how == "drop":
+            wait.drop()
+
+    permits, queue, lock = native.Permits(0), native.Queue(1), native.Lock(Key)
+    key = Key(lock)
+    assert key._try_lock("me")
+    for store, wait, give, last in (
+        (permits, permits.acquire, permits.release, lambda: permits._count == 1),
+        (queue, queue.recv, lambda: queue.try_send("it"), lambda: queue.try_recv() == "it"),
+        (lock, lock.lock, key._unlock, lambda: lock._owner is None),
+    ):
+        line = queue.receivers if store is queue else store._line
+        waits = [wait() for _ in range(3)]
+        for each in waits:
+            assert each.poll(owner.cx) is PENDING
+        assert len(line) == 3
+        go(waits[1])
+        del waits[1], each
+        assert len(line) == 2
+        give()
+        assert len(line) == 1
+        go(waits[0])  # the second has it
+        del waits[0]
+        assert len(line) == 0
+        go(waits[0])
+        waits.clear()
+        assert last()
+
+
+def test_a_thread_that_waits_is_let_go_once() -> None:
+    permits, parked = native.Permits(0), threading.Lock()
+    wait = permits.acquire()
+    parked.acquire()
+    for _ in range(2):
+        assert not wait.look(parked)
+    permits.release()
+    permits.release()
+    assert parked.acquire(blocking=False)
+    assert wait.look(parked)
+    assert wait.look(parked)
+    assert wait.result is None
+    assert permits._count == 1
+
+
+def test_an_async_with_that_need_not_wait_takes_at_once(owner: Owner) -> None:
+    lock, permits = native.Lock(Key), native.Permits(1)
+    with polling(owner.cx):
+        entering = lock.__aenter__()
+        assert lock._owner is owner.cx
+        with pytest.raises(StopIteration) as stop:
+            next(entering)
+        assert stop.value.value is lock._entered
+        with pytest.raises(StopIteration):
+            next(permits.__aenter__())
+        owner.cx.budget = 0
+        permits.release()
+        assert next(permits.__aenter__()) is PENDING
+        assert permits._count == 1
+        lock.__aexit__(None, None, None)
+        assert lock._owner is None
+
+
+def test_the_collector_sees_through_stores() -> None:
+    class Node:
+        pass
+
+    node, other, sent = Node(), Node(), Node()
+    node.mutex = Mutex(node)  # type: ignore[attr-defined]
+    node.guard = node.mutex.try_lock()  # type: ignore[attr-defined]
+    node.guard.release()  # type: ignore[attr-defined]
+    other.mutex = Mutex()  # type: ignore[attr-defined]
+    other.mutex.__enter__().value = other  # type: ignore[attr-defined]
+    sent.tx = channel(3)[0]  # type: ignore[attr-defined]
+    sent.tx.try_send(sent)  # type: ignore[attr-defined]
+    gone = [weakref.ref(each) for each in (node, other, sent)]
+    del node, other, sent
+    with pytest.warns(ResourceWarning, match="dropped unreleased"):
+        gc.collect()
+    assert [each() for each in gone] == [None, None, None]
+
+
+def test_a_hold_that_is_dropped_says_so_once() -> None:
+    lock = native.Lock(Key)
+    before = Key.dropped
+    for n in range(3):
+        key = Key(lock)
+        assert key._try_lock("me")
+        assert lock._owner == "me"
+        del key
+        assert lock._owner is None
+        assert Key.dropped - before == n + 1
+
+
+def test_stores_take_no_memory(owner: Owner) -> None:
+    permits, queue, lock = native.Permits(0), native.Queue(1), native.Lock(Key)
+
+    def turn() -> None:
+        for wait in (permits.acquire(), queue.recv(), queue.send("a"), queue.send("b")):
+            wait.poll(owner.cx)
+        permits.release()
+        permits.try_acquire()
+        assert (queue.try_recv(), queue.try_recv()) == ("a", "b")
+        assert queue.try_recv() is NOTHING
+        with polling(owner.cx):
+            for _ in range(2):
+                hold = lock.__aenter__()
+                next(hold, None)
+                lock.__aexit__(None, None, None)
+        lock.lock().poll(owner.cx).value._unlock()
+        native.Queue(0).send_last(turn)
+
+    assert_flat(20_000, turn)
+
+
 # -- no memory ------------------------------------------------------------------------------------
 
 NO_MEMORY = """
@@ -896,7 +1073,26 @@ def latch_wait():
     made.open()
     waits[0].poll(cx)
 
+def stores():
+    permits, queue, lock = native.Permits(0), native.Queue(1), native.Lock(Key)
+    lock.lock().poll(cx)
+    waits = [permits.acquire(), queue.recv(), queue.recv()]
+    for wait in waits:
+        wait.poll(cx)
+    permits.release()
+    queue.try_send(1)
+    waits.append(queue.send(2))
+    waits[-1].poll(cx)
+    queue.send_last(3)
+    native.thread.context = cx
+    try:
+        next(lock.__aenter__(), None)
+        lock.__aexit__()
+    finally:
+        native.thread.context = None
+
 scenes = [
+    ("stores", stores, tidy),
     ("waker", lambda: native.Waker(queue, 1), tidy),
     ("context", lambda: native.Context(waker, None), tidy),
     ("queue", native.RunQueue, tidy),

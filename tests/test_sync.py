@@ -9,7 +9,19 @@ from typing import Any
 
 import pytest
 
-from trale_py import Event, Guard, Mutex, Notify, block_on, spawn, yield_now
+from trale_py import (
+    PENDING,
+    Event,
+    Guard,
+    Mutex,
+    Notify,
+    Ready,
+    Semaphore,
+    block_on,
+    current,
+    spawn,
+    yield_now,
+)
 
 
 async def nothing() -> None:
@@ -320,3 +332,27 @@ class TestMutex:
         block_on(nothing())
         assert not mutex.locked()
         assert "free" in repr(mutex)
+
+
+def test_a_wait_that_was_polled_by_hand_may_be_awaited() -> None:
+    """What it was granted meanwhile is what it gets, and no more."""
+
+    async def main() -> None:
+        cx = current.thread.context
+        assert cx is not None
+        semaphore, mutex = Semaphore(0), Mutex[None]()
+        wait = semaphore.acquire()
+        assert wait.poll(cx) is PENDING
+        semaphore.release()
+        semaphore.release()
+        await wait
+        assert semaphore.value == 1
+        locking = mutex.lock()
+        step = locking.poll(cx)
+        assert isinstance(step, Ready)
+        with pytest.raises(RuntimeError, match="already"):
+            await mutex.lock()
+        step.value.release()
+        (await mutex.lock()).release()
+
+    block_on(main())

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from ..durations import Duration
 from ..errors import WouldBlock
 from ..future import Future
-from ..sync.wait_queue import NOTHING, Gate, Line, Wait, check_capacity
+from ..sync.wait_queue import NOTHING, Gate, Line, Wait, block, check_capacity
 from .closed import Closed, Lagged
 from .iteration import UntilClosed
 
@@ -122,7 +122,7 @@ class BroadcastReceiver(UntilClosed[T], Generic[T]):
 
         Ctrl-C ends the wait. WouldDeadlock on the executor's thread.
         """
-        return _Receive[T](self).block(timeout)
+        return block(_Receive[T](self), timeout)
 
     def try_recv(self) -> T:
         """The next value without waiting: WouldBlock if it has not come. From any thread."""

@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from ..closing import Closing
 from ..durations import Duration
+from ..future import Future
 from .closed import Closed
 from .queue import Receiver, Sender, channel
 
@@ -37,18 +38,7 @@ class OneshotSender(Generic[T]):
     def send(self, value: T) -> None:
         """Send; never waits; from any thread. Closed, with the value, if that was done before,
         or if the channel is closed."""
-        core = self._tx._core
-        sent = False
-
-        def send_and_close() -> None:
-            nonlocal sent
-            if not core.closed:
-                core.push(value)
-                sent = True
-                core.close()
-
-        core.gate.call(send_and_close)
-        if not sent:
+        if not self._tx._core.send_last(value):
             raise Closed(value)
 
     def close(self) -> None:
@@ -76,9 +66,9 @@ class OneshotReceiver(Closing, Generic[T]):
     def __init__(self, rx: Receiver[T]) -> None:
         self._rx = rx
 
-    async def recv(self) -> T:
+    def recv(self) -> Future[T]:
         """Wait for the value and take it. Cancelled, it is still there. Closed: none will come."""
-        return await self._rx.recv()
+        return self._rx.recv()
 
     def recv_blocking(self, timeout: Duration | None = None) -> T:
         """The same in a thread, at most ``timeout`` seconds: then TimeoutError."""

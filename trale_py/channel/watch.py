@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from ..durations import Duration
 from ..future import Future
-from ..sync.wait_queue import Gate, Line, Wait
+from ..sync.wait_queue import Gate, Line, Wait, block
 from .closed import Closed
 
 T = TypeVar("T")
@@ -117,7 +117,7 @@ class WatchReceiver(Generic[T]):
 
         Ctrl-C ends the wait. WouldDeadlock on the executor's thread.
         """
-        _Changed(self).block(timeout)
+        block(_Changed(self), timeout)
 
     def close(self) -> None:
         """Close the channel, for all. From anywhere."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..durations import Duration
 from ..future import Future
-from .wait_queue import Gate, Line, Wait, check_capacity
+from .wait_queue import Gate, Line, Wait, block, check_capacity
 
 
 class Barrier:
@@ -48,7 +48,7 @@ class Barrier:
 
         Ctrl-C ends the wait. WouldDeadlock on the executor's thread.
         """
-        return _BarrierWait(self).block(timeout)
+        return block(_BarrierWait(self), timeout)
 
     def __repr__(self) -> str:
         return f"<Barrier {len(self._line)} of {self._parties} are waiting>"

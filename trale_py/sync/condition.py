@@ -10,8 +10,8 @@ from .. import current
 from ..cancel import CancelScope
 from ..durations import Duration, to_deadline
 from ..timer_heap import NEVER
-from .mutex import Guard, Mutex, lock_again, this_thread, who_asks
-from .wait_queue import Gate, Line, Wait, check_capacity, seconds_left
+from .mutex import Guard, Mutex, this_thread, who_asks
+from .wait_queue import Gate, Line, Wait, block, check_capacity, seconds_left
 
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ class Condition(Generic[T]):
 
     async def _lock_again(self, guard: Guard[T]) -> None:
         with CancelScope(shield=True):
-            await lock_again(guard, current.thread.context)
+            await guard._lock(None)
         self._mutex._entered = guard
 
     def wait_blocking(self, timeout: Duration | None = None) -> None:
@@ -72,9 +72,9 @@ class Condition(Generic[T]):
         place.stand_in_line()
         self._mutex._leave()
         try:
-            place.block(timeout)
+            block(place, timeout)
         finally:
-            lock_again(guard, this_thread()).block(None)
+            block(guard._lock(this_thread()), None)
             self._mutex._entered = guard
 
     async def wait_for(self, predicate: Callable[[], object]) -> None:

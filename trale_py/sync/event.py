@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..durations import Duration
 from ..future import Future
-from .wait_queue import Gate, Line, Wait
+from .wait_queue import Gate, Line, Wait, block
 
 
 class Event:
@@ -47,7 +47,7 @@ class Event:
 
         Ctrl-C ends the wait. WouldDeadlock on the executor's thread.
         """
-        _EventWait(self).block(timeout)
+        block(_EventWait(self), timeout)
 
     def _open(self) -> None:
         self._line.wake_all()

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import threading
 import warnings
-from functools import partial
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from .. import current
 from ..durations import Duration
-from .wait_queue import Gate, Line, Wait, can_go_on
+from ..seam import native
+from .wait_queue import block
+
+if TYPE_CHECKING or native is None:
+    from .plain_locks import Hold, Lock
+else:
+    Hold, Lock = native.Hold, native.Lock
 
 T = TypeVar("T")
 
 
-class Mutex(Generic[T]):
+class Mutex(Lock["Guard[T]"], Generic[T]):
     """A lock around an optional value. Fair: whoever came first is next.
 
     Tasks and threads wait in one line. May be made anywhere, before the runtime exists too. ::
@@ -29,29 +34,15 @@ class Mutex(Generic[T]):
     After trale's futures/mutex.rs, without the eventfd.
     """
 
-    __slots__ = ("_entered", "_gate", "_line", "_locked", "_owner", "_value")
+    __slots__ = ("_value",)
 
     def __init__(self, value: T | None = None) -> None:
+        super().__init__(Guard)
         self._value = value
-        self._locked = False
-        self._owner: object = None  # the context of the task, or what stands for the thread
-        self._entered: Guard[T] | None = None  # of the with or async with that is inside
-        self._gate = Gate()
-        self._line = Line()
 
     def locked(self) -> bool:
-        return self._locked
-
-    async def lock(self) -> Guard[T]:
-        """Wait until the mutex is free and take it. Cancelled, it does not take it.
-
-        RuntimeError if this task has locked it already and not released it.
-        """
-        guard = Guard(self)
-        cx = current.thread.context
-        if self._locked or not can_go_on(cx) or not self._try(guard, cx):
-            await _Lock(guard, cx)
-        return guard
+        """Whether somebody has locked it."""
+        return self._owner is not None
 
     def lock_blocking(self, timeout: Duration | None = None) -> Guard[T]:
         """The same in a thread, at most ``timeout`` seconds: then TimeoutError.
@@ -59,67 +50,14 @@ class Mutex(Generic[T]):
         Ctrl-C ends the wait. WouldDeadlock on the executor's thread, RuntimeError if this
         thread has locked it already.
         """
-        guard = Guard(self)
-        _Lock(guard, this_thread()).block(timeout)
+        guard: Guard[T] = Guard(self)
+        block(guard._lock(this_thread()), timeout)
         return guard
 
     def try_lock(self) -> Guard[T] | None:
         """Take the mutex if it is free, else None. From any thread; never waits."""
-        guard = Guard(self)
-        return guard if self._try(guard, who_asks()) else None
-
-    def _try(self, guard: Guard[T], who: object) -> bool:
-        gate = self._gate
-        try:
-            with gate.lock:
-                if self._locked:
-                    return False
-                self._owner, self._locked, guard._held = who, True, True
-                return True
-        finally:
-            if gate.late:
-                gate.settle()
-
-    def _release(self, guard: Guard[T]) -> None:
-        gate = self._gate
-        if gate.lock._is_owned():  # type: ignore[attr-defined]
-            gate.late.append(partial(self._unlock, guard))
-            return
-        try:
-            with gate.lock:
-                self._unlock(guard)
-        finally:
-            if gate.late:
-                gate.settle()
-
-    def _unlock(self, guard: Guard[T]) -> None:
-        """Lock of the gate held. Once a guard is unlocked, this does nothing more."""
-        if not guard._held:
-            return
-        waiter = self._line.first() if self._line else None
-        if waiter is None:
-            self._owner, self._locked, guard._held = None, False, False
-            return
-        assert isinstance(waiter, _Lock)
-        waiter.wake()
-        guard._held, self._owner, waiter.guard._held, waiter.result = False, waiter.who, True, None
-        self._line.pop(waiter, None)
-
-    async def __aenter__(self) -> Guard[T]:
-        guard = Guard(self)
-        cx = current.thread.context
-        if self._locked or not can_go_on(cx) or not self._try(guard, cx):
-            await _Lock(guard, cx)
-        self._entered = guard
-        return guard
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self._leave()
+        guard: Guard[T] = Guard(self)
+        return guard if guard._try_lock(who_asks()) else None
 
     def __enter__(self) -> Guard[T]:
         guard = self._entered = self.lock_blocking()
@@ -133,24 +71,16 @@ class Mutex(Generic[T]):
     ) -> None:
         self._leave()
 
-    def _leave(self) -> None:
-        guard, self._entered = self._entered, None
-        if guard is not None:  # None: a wait for a condition was closed in there
-            self._release(guard)
-
     def __repr__(self) -> str:
         state = "locked" if self.locked() else "free"
         return f"<Mutex {state} waiting={len(self._line)}>"
 
 
-class Guard(Generic[T]):
+class Guard(Hold, Generic[T]):
     """A locked Mutex: ``value`` is what it guards. ``release()`` it, or use it in a ``with``."""
 
-    __slots__ = ("_held", "_mutex")
-
-    def __init__(self, mutex: Mutex[T]) -> None:
-        self._held = False
-        self._mutex = mutex
+    __slots__ = ()
+    _mutex: Mutex[T]
 
     @property
     def value(self) -> T:
@@ -166,10 +96,9 @@ class Guard(Generic[T]):
     def release(self) -> None:
         """Unlock. From any thread. RuntimeError the second time, and inside ``async with``."""
         self._check()
-        mutex = self._mutex
-        if mutex._entered is self:
+        if self._mutex._entered is self:
             raise RuntimeError("this guard is released by leaving its with block")
-        mutex._release(self)
+        self._unlock()
 
     def _check(self) -> None:
         if not self._held:
@@ -186,44 +115,12 @@ class Guard(Generic[T]):
     ) -> None:
         self.release()
 
-    def __del__(self) -> None:
-        if not getattr(self, "_held", False):  # without: cut off in __init__
-            return
-        mutex = self._mutex
-        try:
-            text = f"a guard of {mutex!r} was dropped unreleased"
-            warnings.warn(text, ResourceWarning, stacklevel=2)
-        finally:
-            mutex._release(self)
+    def _dropped(self, stacklevel: int) -> None:
+        text = f"a guard of {self._mutex!r} was dropped unreleased"
+        warnings.warn(text, ResourceWarning, stacklevel=stacklevel)
 
     def __repr__(self) -> str:
         return f"<Guard {repr(self._mutex) if self._held else 'released'}>"
-
-
-class _Lock(Wait[None]):
-    __slots__ = ("guard", "who")
-
-    def __init__(self, guard: Guard[T], who: object) -> None:
-        super().__init__(guard._mutex._gate, guard._mutex._line)
-        self.guard = guard
-        self.who = who
-
-    def attempt(self) -> bool:
-        mutex, guard = self.guard._mutex, self.guard
-        if mutex._locked:
-            if mutex._owner == self.who:
-                raise RuntimeError("this mutex is locked already by who would wait for it")
-            return False
-        mutex._owner, mutex._locked, guard._held, self.result = self.who, True, True, None
-        return True
-
-    def give_back(self) -> None:
-        self.guard._mutex._unlock(self.guard)
-
-
-def lock_again(guard: Guard[T], who: object) -> Wait[None]:
-    """A wait to lock its mutex anew for a guard that was released."""
-    return _Lock(guard, who)
 
 
 def who_asks() -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..durations import Duration
 from ..future import Future
-from .wait_queue import Gate, Line, Wait
+from .wait_queue import Gate, Line, Wait, block
 
 
 class Notify:
@@ -45,7 +45,7 @@ class Notify:
 
         Ctrl-C ends the wait. WouldDeadlock on the executor's thread.
         """
-        _NotifyWait(self).block(timeout)
+        block(_NotifyWait(self), timeout)
 
     def _notify_one(self) -> None:
         waiter = self._line.first()

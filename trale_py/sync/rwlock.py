@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from ..durations import Duration
-from .wait_queue import Gate, Line, Wait
+from .wait_queue import NOTHING, Gate, Line, Wait, block
 
 T = TypeVar("T")
 
@@ -53,19 +53,19 @@ class RwLock(Generic[T]):
 
         Ctrl-C ends the wait. WouldDeadlock on the executor's thread.
         """
-        return self.read().block(timeout)
+        return block(self.read(), timeout)
 
     def write_blocking(self, timeout: Duration | None = None) -> RwGuard[T]:
         """As ``read_blocking()``, for writing."""
-        return self.write().block(timeout)
+        return block(self.write(), timeout)
 
     def try_read(self) -> RwGuard[T] | None:
         """A guard if that needs no waiting, else None. From any thread."""
-        return self.read().at_once()
+        return self.read().now()
 
     def try_write(self) -> RwGuard[T] | None:
         """A guard if that needs no waiting, else None. From any thread."""
-        return self.write().at_once()
+        return self.write().now()
 
     def _fits(self, guard: RwGuard[T], readers: int, writing: bool) -> bool:
         return not (writing or (guard._writes and readers))
@@ -185,9 +185,13 @@ class Locking(Wait[RwGuard[T]]):
         self.guard._lock._release(self.guard)
         self.guard._lock._match()  # a writer that went away had perhaps held up readers
 
-    def at_once(self) -> RwGuard[T] | None:
+    def at_once(self) -> Any:
         self.gate.call(self.attempt)
-        return self.guard if self.guard._held else None
+        return self.guard if self.guard._held else NOTHING
+
+    def now(self) -> RwGuard[T] | None:
+        found = self.at_once()
+        return None if found is NOTHING else self.guard
 
     async def __aenter__(self) -> RwGuard[T]:
         return await self
@@ -201,7 +205,7 @@ class Locking(Wait[RwGuard[T]]):
         self.guard.release()
 
     def __enter__(self) -> RwGuard[T]:
-        return self.block(None)
+        return block(self, None)
 
     def __exit__(
         self,

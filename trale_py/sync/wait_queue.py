@@ -29,10 +29,11 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -107,7 +108,7 @@ class Line(OrderedDict["Wait[Any]", None]):
 
 
 class Wait(Future[T]):
-    """One wait of one task, as a future, or of one thread, by ``block()``."""
+    """One wait of one task, as a future, or of one thread, by ``block``."""
 
     __slots__ = ("gate", "line", "result", "wake")
 
@@ -123,6 +124,11 @@ class Wait(Future[T]):
         """Take it if it can be had, into ``result``; it is tried again at every wake."""
         raise NotImplementedError
 
+    def at_once(self) -> Any:
+        """What it waits for, if that need not be waited for; or NOTHING. A short cut: the lock is
+        not held, and nothing is left behind."""
+        return NOTHING
+
     def entered(self) -> None:
         """It has come into the line."""
 
@@ -130,6 +136,15 @@ class Wait(Future[T]):
         """``result`` was granted and is not used, or it left the line: see who is next."""
 
     # The two faces.
+
+    def __await__(self) -> Generator[Pending, None, T]:
+        cx = current.thread.context
+        if cx is not None and cx.budget > 0 and not cx.cancelled and self.result is NOTHING:
+            found = self.at_once()
+            if found is not NOTHING:
+                cx.budget -= 1
+                return found  # type: ignore[no-any-return]
+        return (yield from super().__await__())
 
     def _look(self, wake: Callable[[], object]) -> bool:
         gate = self.gate
@@ -163,8 +178,12 @@ class Wait(Future[T]):
         result, self.result = self.result, _TAKEN
         return Ready(result)
 
+    def look(self, parked: threading.Lock) -> bool:
+        """For a thread: is there a result? If not, ``parked`` will be released."""
+        return self._look(partial(_unpark, parked))
+
     def stand_in_line(self) -> None:
-        """Before ``block()``: to be in line already when something else is let go."""
+        """Before ``block``: to be in line already when something else is let go."""
         self._look(_nobody_yet)
 
     def drop(self) -> None:
@@ -176,30 +195,30 @@ class Wait(Future[T]):
             self.give_back()
             self.result = _TAKEN
 
-    def block(self, timeout: Duration | None) -> T:
-        """Have this thread wait, at most ``timeout`` seconds (None: for ever).
 
-        TimeoutError after that; KeyboardInterrupt in the main thread at a Ctrl-C; WouldDeadlock
-        on an executor's thread, always, also if there were no need to wait.
-        """
-        seconds = -1 if timeout is None else to_timeout(timeout, "timeout")
-        refuse_on_executor()
-        deadline = time.monotonic() + seconds
-        process = os.getpid()
-        parked = threading.Lock()
-        parked.acquire()
-        wake = partial(_unpark, parked)
-        try:
-            while not self._look(wake):
-                left = max(0.0, deadline - time.monotonic()) if seconds >= 0 else -1
-                if not acquire_lock(parked, left, process):
-                    raise TimeoutError(f"nothing came within {timeout} seconds")
-                if os.getpid() != process:
-                    raise RuntimeClosed("this wait was the parent's, and this is a forked child")
-            return self.result  # type: ignore[no-any-return]
-        except BaseException:
-            self.drop()
-            raise
+def block(wait: Wait[T], timeout: Duration | None) -> T:
+    """Have this thread wait, at most ``timeout`` seconds (None: for ever).
+
+    TimeoutError after that; KeyboardInterrupt in the main thread at a Ctrl-C; WouldDeadlock
+    on an executor's thread, always, also if there were no need to wait.
+    """
+    seconds = -1 if timeout is None else to_timeout(timeout, "timeout")
+    refuse_on_executor()
+    deadline = time.monotonic() + seconds
+    process = os.getpid()
+    parked = threading.Lock()
+    parked.acquire()
+    try:
+        while not wait.look(parked):
+            left = max(0.0, deadline - time.monotonic()) if seconds >= 0 else -1
+            if not acquire_lock(parked, left, process):
+                raise TimeoutError(f"nothing came within {timeout} seconds")
+            if os.getpid() != process:
+                raise RuntimeClosed("this wait was the parent's, and this is a forked child")
+        return wait.result  # type: ignore[no-any-return]
+    except BaseException:
+        wait.drop()
+        raise
 
 
 def _nobody_yet() -> None:
@@ -226,21 +245,12 @@ def _unpark(parked: threading.Lock) -> None:
         parked.release()
 
 
-def can_go_on(cx: Context | None) -> bool:
-    """Whether an operation that need not wait may be done at once; it is charged for then.
-
-    Otherwise it is a wait, whose await is a checkpoint that gives way.
-    """
-    if cx is None or cx.budget <= 0 or cx.cancelled:
-        return False
-    cx.budget -= 1
-    return True
-
-
 def check_capacity(value: object, argument: str, least: int) -> int:
     """A count that a user has given."""
     if not isinstance(value, int):
         raise TypeError(f"{argument} has to be an int, not {value!r}")
     if value < least:
         raise ValueError(f"{argument} is {value!r}; it has to be {least} or more")
+    if value > sys.maxsize:
+        raise OverflowError(f"{argument} is {value!r}; nobody can count that far")
     return value

@@ -1,0 +1,375 @@
+/* Permits, Lock and Hold: see sync/plain_locks.py. */
+
+#include "store.h"
+
+static PyTypeObject *Lock_type, *Hold_type;
+static PyTypeObject *AtOnce_type;
+static PyObject *nothing;  /* an AtOnce that gives None */
+
+/* ---- AtOnce: to be awaited, when there is nothing to wait for -------------------------------------- */
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *result;  /* what the next await gives; NULL: None */
+} AtOnce;
+
+static PySendResult AtOnce_send(AtOnce *self, PyObject *Py_UNUSED(value), PyObject **result)
+{
+    *result = self->result != NULL ? self->result : Py_NewRef(Py_None);
+    self->result = NULL;
+    return PYGEN_RETURN;
+}
+
+static PyObject *AtOnce_next(AtOnce *self)
+{
+    if (self->result != NULL) {
+        PyErr_SetObject(PyExc_StopIteration, self->result);
+        trale_replace(&self->result, NULL);
+    }
+    return NULL;
+}
+
+static void AtOnce_dealloc(AtOnce *self)
+{
+    XDECREF(self->result);
+    trale_free_object(self);
+}
+
+/* A permit for the task that is being polled, if it need not wait: the context, or NULL. Only for an
+ * async with, which awaits what it is given. */
+static Context *take_at_once(Store *self)
+{
+    Context *cx = trale_polling();
+    if (cx == NULL || cx->budget <= 0 || cx->cancelled || self->count == 0)
+        return NULL;
+    cx->budget--;
+    self->count--;
+    return cx;
+}
+
+static PyType_Slot AtOnce_slots[] = {
+    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, AtOnce_next},
+    {Py_am_await, PyObject_SelfIter},
+    {Py_am_send, AtOnce_send},
+    {Py_tp_dealloc, AtOnce_dealloc},
+    {0, NULL},
+};
+
+static PyType_Spec AtOnce_spec = {
+    .name = "trale_py._native.AtOnce",
+    .basicsize = sizeof(AtOnce),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = AtOnce_slots,
+};
+
+/* ---- Permits ---------------------------------------------------------------------------------------- */
+
+static PyObject *Permits_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
+                             PyObject *Py_UNUSED(kwargs))
+{
+    return (PyObject *)trale_new_store(type);
+}
+
+static int Permits_init(Store *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"count", NULL};
+    return PyArg_ParseTupleAndKeywords(args, kwargs, "n:Permits", names, &self->count) ? 0 : -1;
+}
+
+static PyObject *Permits_acquire(Store *self, PyObject *Py_UNUSED(ignored))
+{
+    return (PyObject *)trale_new_wait(self);
+}
+
+static PyObject *Permits_try_acquire(Store *self, PyObject *Py_UNUSED(ignored))
+{
+    if (self->count == 0)
+        Py_RETURN_FALSE;
+    self->count--;
+    Py_RETURN_TRUE;
+}
+
+static PyObject *Permits_release(Store *self, PyObject *Py_UNUSED(ignored))
+{
+    trale_put(self, NULL, 0);
+    Py_RETURN_NONE;
+}
+
+static PyObject *Permits_aenter(Store *self, PyObject *Py_UNUSED(ignored))
+{
+    return take_at_once(self) != NULL ? Py_NewRef(nothing) : (PyObject *)trale_new_wait(self);
+}
+
+static PyObject *Permits_aexit(Store *self, PyObject *const *Py_UNUSED(args),
+                               Py_ssize_t Py_UNUSED(count))
+{
+    trale_put(self, NULL, 0);
+    return Py_NewRef(nothing);
+}
+
+static PyMethodDef Permits_methods[] = {
+    {"acquire", (PyCFunction)Permits_acquire, METH_NOARGS,
+     "acquire()\n--\n\nWait for a permit and take it. Cancelled, it takes none."},
+    {"try_acquire", (PyCFunction)Permits_try_acquire, METH_NOARGS,
+     "try_acquire()\n--\n\nTake a permit if there is one. From any thread; never waits."},
+    {"release", (PyCFunction)Permits_release, METH_NOARGS,
+     "release()\n--\n\nGive a permit to the first in line, or to the next that comes. From "
+     "anywhere."},
+    {"__aenter__", (PyCFunction)Permits_aenter, METH_NOARGS, NULL},
+    {"__aexit__", (PyCFunction)(void (*)(void))Permits_aexit, METH_FASTCALL, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef Permits_members[] = {
+    {"_count", T_PYSSIZET, offsetof(Store, count), READONLY, NULL},
+    {"_line", T_OBJECT, offsetof(Store, takers), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot Permits_slots[] = {
+    {Py_tp_new, Permits_new},
+    {Py_tp_init, Permits_init},
+    TRALE_STORE_SLOTS,
+    {Py_tp_methods, Permits_methods},
+    {Py_tp_members, Permits_members},
+    {0, NULL},
+};
+
+static PyType_Spec Permits_spec = {
+    .name = "trale_py._native.Permits",
+    .basicsize = sizeof(Store),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = Permits_slots,
+};
+
+/* ---- Hold ------------------------------------------------------------------------------------------ */
+
+
+static PyObject *Hold_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"mutex", NULL};
+    PyObject *mutex;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!:Hold", names, Lock_type, &mutex))
+        return NULL;
+    Hold *self = (Hold *)PyType_GenericAlloc(type, 0);
+    if (self != NULL)
+        self->mutex = NEWREF(Store, mutex);
+    return (PyObject *)self;
+}
+
+static Wait *wait_for(Hold *self)
+{
+    Wait *wait = trale_new_wait(self->mutex);
+    if (wait != NULL)
+        wait->hold = NEWREF(Hold, self);
+    return wait;
+}
+
+static PyObject *Hold_lock(Hold *self, PyObject *who)
+{
+    Wait *wait = wait_for(self);
+    if (wait != NULL && who != Py_None)
+        wait->who = Py_NewRef(who);
+    return (PyObject *)wait;
+}
+
+static PyObject *Hold_try_lock(Hold *self, PyObject *who)
+{
+    if (self->mutex->count == 0)
+        Py_RETURN_FALSE;
+    self->mutex->count = 0;
+    self->mutex->owner = Py_NewRef(who);
+    self->held = 1;
+    Py_RETURN_TRUE;
+}
+
+static PyObject *Hold_unlock(Hold *self, PyObject *Py_UNUSED(ignored))
+{
+    trale_unlock(self);
+    Py_RETURN_NONE;
+}
+
+static void Hold_finalize(Hold *self)
+{
+    if (!self->held)
+        return;
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *done = PyObject_CallMethod((PyObject *)self, "_dropped", "i", 2);
+    if (done == NULL)
+        PyErr_WriteUnraisable((PyObject *)self);
+    XDECREF(done);
+    trale_unlock(self);
+    PyErr_Restore(type, value, traceback);
+}
+
+static int Hold_traverse(Hold *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE((PyObject *)self));
+    Py_VISIT(self->mutex);
+    return 0;
+}
+
+static void Hold_dealloc(Hold *self)
+{
+    PyObject_GC_UnTrack(self);
+    XDECREF(self->mutex);
+    trale_free_object(self);
+}
+
+static PyMethodDef Hold_methods[] = {
+    {"_lock", (PyCFunction)Hold_lock, METH_O, NULL},
+    {"_try_lock", (PyCFunction)Hold_try_lock, METH_O, NULL},
+    {"_unlock", (PyCFunction)Hold_unlock, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef Hold_members[] = {
+    {"_mutex", T_OBJECT, offsetof(Hold, mutex), READONLY, NULL},
+    {"_held", T_BOOL, offsetof(Hold, held), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot Hold_slots[] = {
+    {Py_tp_new, Hold_new},
+    {Py_tp_finalize, Hold_finalize},
+    {Py_tp_traverse, Hold_traverse},
+    {Py_tp_dealloc, Hold_dealloc},
+    {Py_tp_methods, Hold_methods},
+    {Py_tp_members, Hold_members},
+    {0, NULL},
+};
+
+static PyType_Spec Hold_spec = {
+    .name = "trale_py._native.Hold",
+    .basicsize = sizeof(Hold),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = Hold_slots,
+};
+
+/* ---- Lock ------------------------------------------------------------------------------------------ */
+
+static int Lock_init(Store *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"make", NULL};
+    PyObject *make;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!:Lock", names, &PyType_Type, &make))
+        return -1;
+    if (self->make != NULL || !PyType_IsSubtype((PyTypeObject *)make, Hold_type)) {
+        PyErr_SetString(PyExc_TypeError, "a Lock is set up once, with a kind of Hold");
+        return -1;
+    }
+    if ((self->at_once = PyType_GenericAlloc(AtOnce_type, 0)) == NULL)
+        return -1;
+    self->make = NEWREF(PyTypeObject, make);
+    self->count = 1;
+    return 0;
+}
+
+static Hold *new_hold(Store *self)
+{
+    if (self->make == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "__init__() has not been called");
+        return NULL;
+    }
+    Hold *hold = (Hold *)PyType_GenericAlloc(self->make, 0);
+    if (hold != NULL)
+        hold->mutex = NEWREF(Store, self);
+    return hold;
+}
+
+static PyObject *Lock_lock(Store *self, PyObject *Py_UNUSED(ignored))
+{
+    Hold *hold = new_hold(self);
+    Wait *wait = hold == NULL ? NULL : wait_for(hold);
+    XDECREF(hold);
+    return (PyObject *)wait;
+}
+
+static PyObject *Lock_aenter(Store *self, PyObject *Py_UNUSED(ignored))
+{
+    Hold *hold = new_hold(self);
+    if (hold == NULL)
+        return NULL;
+    Context *cx = take_at_once(self);
+    if (cx != NULL) {
+        hold->held = 1;
+        self->owner = Py_NewRef((PyObject *)cx);
+        trale_replace(&self->entered, Py_NewRef((PyObject *)hold));
+        trale_replace(&((AtOnce *)self->at_once)->result, (PyObject *)hold);
+        return Py_NewRef(self->at_once);
+    }
+    Wait *wait = wait_for(hold);
+    DECREF(hold);
+    if (wait != NULL)
+        wait->enters = 1;
+    return (PyObject *)wait;
+}
+
+static void leave(Store *self)
+{
+    PyObject *hold = self->entered;
+    self->entered = NULL;
+    if (hold != NULL && PyObject_TypeCheck(hold, Hold_type))  /* None: see plain_locks.py */
+        trale_unlock((Hold *)hold);
+    XDECREF(hold);
+}
+
+static PyObject *Lock_leave(Store *self, PyObject *Py_UNUSED(ignored))
+{
+    leave(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *Lock_aexit(Store *self, PyObject *const *Py_UNUSED(args),
+                            Py_ssize_t Py_UNUSED(count))
+{
+    leave(self);
+    return Py_NewRef(nothing);
+}
+
+static PyMethodDef Lock_methods[] = {
+    {"lock", (PyCFunction)Lock_lock, METH_NOARGS,
+     "lock()\n--\n\nWait until the mutex is free and take it. Cancelled, it does not take it.\n\n"
+     "RuntimeError if this task has locked it already and not released it."},
+    {"_leave", (PyCFunction)Lock_leave, METH_NOARGS, NULL},
+    {"__aenter__", (PyCFunction)Lock_aenter, METH_NOARGS, NULL},
+    {"__aexit__", (PyCFunction)(void (*)(void))Lock_aexit, METH_FASTCALL, NULL},
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef Lock_members[] = {
+    {"_line", T_OBJECT, offsetof(Store, takers), READONLY, NULL},
+    {"_owner", T_OBJECT, offsetof(Store, owner), READONLY, NULL},
+    {"_entered", T_OBJECT, offsetof(Store, entered), 0, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot Lock_slots[] = {
+    {Py_tp_new, Permits_new},
+    {Py_tp_init, Lock_init},
+    TRALE_STORE_SLOTS,
+    {Py_tp_methods, Lock_methods},
+    {Py_tp_members, Lock_members},
+    {0, NULL},
+};
+
+static PyType_Spec Lock_spec = {
+    .name = "trale_py._native.Lock",
+    .basicsize = sizeof(Store),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = Lock_slots,
+};
+
+int trale_add_permits(PyObject *module)
+{
+    if ((AtOnce_type = trale_add_type(module, &AtOnce_spec, NULL)) == NULL
+        || (nothing = PyType_GenericAlloc(AtOnce_type, 0)) == NULL
+        || trale_add_type(module, &Permits_spec, NULL) == NULL
+        || (Hold_type = trale_add_type(module, &Hold_spec, NULL)) == NULL
+        || (Lock_type = trale_add_type(module, &Lock_spec, NULL)) == NULL)
+        return -1;
+    return 0;
+}

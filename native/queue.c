@@ -1,0 +1,146 @@
+/* Queue: see channel/plain_queue.py. */
+
+#include "store.h"
+
+static PyObject *Closed, *NOTHING, *deque;  /* the package's, and the library's */
+
+enum step trale_raise_closed(PyObject *value)
+{
+    PyObject *error = PyObject_CallFunctionObjArgs(Closed, value, NULL);
+    if (error != NULL)
+        PyErr_SetObject(Closed, error);
+    XDECREF(error);
+    return FAILED;
+}
+
+static PyObject *Queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"capacity", NULL};
+    Py_ssize_t capacity;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "n:Queue", names, &capacity))
+        return NULL;
+    if (deque == NULL)
+        return PyErr_Format(PyExc_RuntimeError, "set_up_queues() has not been called");
+    Store *self = trale_new_store(type);
+    if (self == NULL)
+        return NULL;
+    self->capacity = capacity;
+    if ((self->givers = trale_new_line()) == NULL
+        || (self->values = PyObject_CallNoArgs(deque)) == NULL)
+        Py_CLEAR(self);
+    return (PyObject *)self;
+}
+
+static PyObject *Queue_recv(Store *self, PyObject *Py_UNUSED(ignored))
+{
+    return (PyObject *)trale_new_wait(self);
+}
+
+static PyObject *Queue_send(Store *self, PyObject *value)
+{
+    Wait *wait = trale_new_wait(self);
+    if (wait != NULL) {
+        wait->gives = 1;
+        wait->value = Py_NewRef(value);
+    }
+    return (PyObject *)wait;
+}
+
+static PyObject *Queue_try_send(Store *self, PyObject *value)
+{
+    if (self->closed) {
+        trale_raise_closed(value);
+        return NULL;
+    }
+    if (!trale_has_room(self))
+        Py_RETURN_FALSE;
+    return trale_put(self, Py_NewRef(value), 0) < 0 ? NULL : Py_NewRef(Py_True);
+}
+
+static PyObject *Queue_try_recv(Store *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *value = NULL;
+    Wait *giver = trale_first(self->givers);
+    if (self->count > 0) {
+        if (trale_take_out(self, &value) == 0)
+            trale_grant_slots(self);
+        return value;
+    }
+    if (self->closed) {
+        trale_raise_closed(NULL);
+        return NULL;
+    }
+    if (self->capacity > 0 || giver == NULL)
+        return Py_NewRef(NOTHING);
+    value = Py_NewRef(giver->value);  /* out of its hands */
+    trale_grant(giver, NULL);
+    trale_wake_wait(giver);
+    return value;
+}
+
+static PyObject *Queue_close(Store *self, PyObject *Py_UNUSED(ignored))
+{
+    trale_close_store(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *Queue_send_last(Store *self, PyObject *value)
+{
+    if (self->closed)
+        Py_RETURN_FALSE;
+    if (trale_put(self, Py_NewRef(value), 0) < 0)
+        return NULL;
+    trale_close_store(self);
+    Py_RETURN_TRUE;
+}
+
+static PyMethodDef Queue_methods[] = {
+    {"send", (PyCFunction)Queue_send, METH_O, NULL},
+    {"recv", (PyCFunction)Queue_recv, METH_NOARGS, NULL},
+    {"try_send", (PyCFunction)Queue_try_send, METH_O, NULL},
+    {"try_recv", (PyCFunction)Queue_try_recv, METH_NOARGS, NULL},
+    {"send_last", (PyCFunction)Queue_send_last, METH_O, NULL},
+    {"close", (PyCFunction)Queue_close, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef Queue_members[] = {
+    {"capacity", T_PYSSIZET, offsetof(Store, capacity), READONLY, NULL},
+    {"slots", T_PYSSIZET, offsetof(Store, slots), READONLY, NULL},
+    {"closed", T_BOOL, offsetof(Store, closed), READONLY, NULL},
+    {"buffer", T_OBJECT, offsetof(Store, values), READONLY, NULL},
+    {"receivers", T_OBJECT, offsetof(Store, takers), READONLY, NULL},
+    {"senders", T_OBJECT, offsetof(Store, givers), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot Queue_slots[] = {
+    {Py_tp_new, Queue_new},
+    TRALE_STORE_SLOTS,
+    {Py_tp_methods, Queue_methods},
+    {Py_tp_members, Queue_members},
+    {0, NULL},
+};
+
+static PyType_Spec Queue_spec = {
+    .name = "trale_py._native.Queue",
+    .basicsize = sizeof(Store),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = Queue_slots,
+};
+
+/* set_up_queues(Closed, NOTHING, deque) */
+PyObject *trale_set_up_queues(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    if (!PyArg_ParseTuple(args, "OOO:set_up_queues", &Closed, &NOTHING, &deque))
+        return NULL;
+    INCREF(Closed);
+    INCREF(NOTHING);
+    INCREF(deque);
+    Py_RETURN_NONE;
+}
+
+int trale_add_queue(PyObject *module)
+{
+    return trale_add_type(module, &Queue_spec, NULL) == NULL ? -1 : 0;
+}

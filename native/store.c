@@ -1,0 +1,423 @@
+#include "store.h"
+
+static PyTypeObject *Line_type, *Wait_type;
+static PyObject *name_append, *name_appendleft, *name_popleft, *name_release;
+
+/* ---- lines ------------------------------------------------------------------------------------ */
+
+Wait *trale_first(Line *line)
+{
+    Link *link = line->ring.next;
+    return link == &line->ring ? NULL : (Wait *)((char *)link - offsetof(Wait, link));
+}
+
+static Line *line_of(Wait *self)
+{
+    return self->gives ? self->store->givers : self->store->takers;
+}
+
+/* At its end or, who had its turn already, at its front. */
+static void enter(Wait *self, int in_front)
+{
+    Link *ring = &line_of(self)->ring, *next = in_front ? ring->next : ring, *link = &self->link;
+    link->next = next;
+    link->prev = next->prev;
+    link->prev->next = next->prev = link;
+    line_of(self)->length++;
+}
+
+static void leave(Wait *self)
+{
+    Link *link = &self->link;
+    if (link->next == NULL)
+        return;
+    link->next->prev = link->prev;
+    link->prev->next = link->next;
+    link->next = link->prev = NULL;
+    line_of(self)->length--;
+}
+
+static Py_ssize_t Line_length(Line *self)
+{
+    return self->length;
+}
+
+Line *trale_new_line(void)
+{
+    Line *self = (Line *)PyType_GenericAlloc(Line_type, 0);
+    if (self != NULL)
+        self->ring.next = self->ring.prev = &self->ring;
+    return self;
+}
+
+/* ---- steps: what is granted, and to whom ---------------------------------------------------------- */
+
+void trale_wake_wait(Wait *self)
+{
+    PyObject *wake = self->wake;
+    self->wake = NULL;
+    if (wake == NULL)
+        return;
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (PyObject_TypeCheck(wake, trale_Waker)) {
+        trale_wake(((Waker *)wake)->run_queue->engine, ((Waker *)wake)->cell);
+    } else {
+        XDECREF(PyObject_CallMethodObjArgs(wake, name_release, NULL));
+        PyErr_Clear();
+    }
+    PyErr_Restore(type, value, traceback);
+    DECREF(wake);
+}
+
+void trale_replace(PyObject **place, PyObject *by)
+{
+    PyObject *old = *place;
+    *place = by;
+    XDECREF(old);
+}
+
+void trale_grant(Wait *self, PyObject *value)
+{
+    leave(self);
+    self->state = GRANTED;
+    if (!self->gives)
+        self->value = value;
+    if (self->hold != NULL) {
+        self->hold->held = 1;
+        self->store->owner = Py_XNewRef(self->who);  /* it is NULL: the lock was free */
+    }
+}
+
+int trale_put(Store *self, PyObject *value, int in_front)
+{
+    Wait *taker = trale_first(self->takers);
+    if (taker != NULL) {
+        trale_grant(taker, value);
+        trale_wake_wait(taker);
+        return 0;
+    }
+    if (self->values != NULL) {
+        PyObject *name = in_front ? name_appendleft : name_append;
+        PyObject *done = PyObject_CallMethodObjArgs(self->values, name, value, NULL);
+        DECREF(value);
+        if (done == NULL)
+            return -1;
+        DECREF(done);
+    }
+    self->count++;
+    return 0;
+}
+
+bool trale_has_room(Store *self)
+{
+    Py_ssize_t room = self->capacity ? self->capacity : self->takers->length;
+    return self->count < room - self->slots;
+}
+
+void trale_grant_slots(Store *self)
+{
+    if (self->givers == NULL)
+        return;
+    for (Wait *giver; (giver = trale_first(self->givers)) != NULL && trale_has_room(self);) {
+        leave(giver);
+        giver->state = TURN;
+        self->slots++;
+        trale_wake_wait(giver);
+    }
+}
+
+void trale_unlock(Hold *self)
+{
+    Store *mutex = self->mutex;
+    if (!self->held)
+        return;
+    self->held = 0;
+    PyObject *owner = mutex->owner;
+    mutex->owner = NULL;
+    trale_put(mutex, NULL, 0);
+    XDECREF(owner);
+}
+
+void trale_close_store(Store *self)
+{
+    self->closed = 1;
+    for (Wait *one; (one = trale_first(self->givers)) != NULL
+                    || (one = trale_first(self->takers)) != NULL;) {
+        leave(one);
+        trale_wake_wait(one);
+    }
+}
+
+int trale_take_out(Store *self, PyObject **value)
+{
+    *value = NULL;
+    if (self->values != NULL
+        && (*value = PyObject_CallMethodObjArgs(self->values, name_popleft, NULL)) == NULL)
+        return -1;
+    self->count--;
+    return 0;
+}
+
+static enum step attempt_to_take(Wait *self)
+{
+    Store *store = self->store;
+    Wait *next = trale_first(store->takers);
+    if (self->who != NULL && self->who == store->owner) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "this mutex is locked already by who would wait for it");
+        return FAILED;
+    }
+    if (next != NULL && next != self)
+        return WAIT;
+    if (store->count > 0) {
+        PyObject *value;
+        if (trale_take_out(store, &value) < 0)
+            return FAILED;
+        trale_grant(self, value);
+        trale_grant_slots(store);
+        return DONE;
+    }
+    if (store->closed)
+        return trale_raise_closed(NULL);
+    return WAIT;
+}
+
+static enum step attempt_to_give(Wait *self)
+{
+    Store *store = self->store;
+    Wait *next = trale_first(store->givers);
+    if (self->state == TURN) {
+        store->slots--;
+        self->state = TRYING;
+    } else if (next != NULL && next != self) {
+        return WAIT;
+    }
+    if (store->closed)
+        return trale_raise_closed(self->value);
+    if (!trale_has_room(store))  /* the taker who was the room has gone */
+        return WAIT;
+    trale_grant(self, NULL);
+    if (trale_put(store, Py_NewRef(self->value), 0) < 0) {
+        self->state = TRYING;
+        return FAILED;
+    }
+    trale_grant_slots(store);  /* a taker had waited: the room is free again */
+    return DONE;
+}
+
+static enum step look(Wait *self, PyObject *waker)
+{
+    if (self->state == GRANTED)
+        return DONE;
+    int had_turn = self->state == TURN;
+    enum step now = self->gives ? attempt_to_give(self) : attempt_to_take(self);
+    if (now != WAIT)
+        return now;
+    bool newcomer = self->link.next == NULL;
+    if (newcomer)
+        enter(self, had_turn);
+    trale_replace(&self->wake, Py_NewRef(waker));
+    if (newcomer && !self->gives && self->store->capacity == 0)
+        trale_grant_slots(self->store);
+    return WAIT;
+}
+
+/* ---- Wait: a leaf, or what a thread waits by -------------------------------------------------------- */
+
+static PyObject *take_result(Wait *self)
+{
+    if (self->state != GRANTED)
+        Py_RETURN_NONE;
+    self->state = TRYING;
+    if (self->hold != NULL) {
+        if (self->enters)
+            trale_replace(&self->store->entered, Py_NewRef((PyObject *)self->hold));
+        return Py_NewRef((PyObject *)self->hold);
+    }
+    if (self->gives || self->value == NULL)
+        Py_RETURN_NONE;
+    PyObject *value = self->value;
+    self->value = NULL;
+    return value;
+}
+
+static enum step advance(Leaf *leaf, Context *cx, PyObject **result)
+{
+    Wait *self = (Wait *)leaf;
+    if (self->hold != NULL)
+        trale_replace(&self->who, Py_NewRef((PyObject *)cx));
+    enum step now = look(self, (PyObject *)cx->waker);
+    if (now == DONE)
+        *result = take_result(self);
+    return now;
+}
+
+static void drop(Leaf *leaf)
+{
+    Wait *self = (Wait *)leaf;
+    enum state was = self->state;
+    leave(self);
+    self->state = TRYING;
+    if (self->gives) {
+        self->store->slots -= was == TURN;
+        trale_grant_slots(self->store);
+    } else if (was == GRANTED) {
+        PyObject *value = self->value;
+        self->value = NULL;
+        if (self->hold != NULL)
+            trale_unlock(self->hold);
+        else if (trale_put(self->store, value, 1) < 0)
+            PyErr_WriteUnraisable((PyObject *)self->store);
+    }
+    trale_replace(&self->wake, NULL);
+}
+
+static const LeafKind leaf_kind = {.advance = advance, .drop = drop};
+
+Wait *trale_new_wait(Store *store)
+{
+    if (Wait_type == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "set_up_futures() has not been called");
+        return NULL;
+    }
+    Wait *self = (Wait *)PyType_GenericAlloc(Wait_type, 0);
+    if (self != NULL) {
+        self->leaf.kind = &leaf_kind;
+        self->store = NEWREF(Store, store);
+    }
+    return self;
+}
+
+static PyObject *Wait_look(Wait *self, PyObject *parked)
+{
+    enum step now = look(self, parked);
+    return now == FAILED ? NULL : PyBool_FromLong(now == DONE);
+}
+
+static PyObject *Wait_get_result(Wait *self, void *Py_UNUSED(closure))
+{
+    return take_result(self);
+}
+
+/* There is no clear: a cycle passes through objects that have one. */
+static int Wait_traverse(Wait *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE((PyObject *)self));
+    Py_VISIT(self->store);
+    Py_VISIT(self->value);
+    Py_VISIT(self->hold);
+    return 0;
+}
+
+static void Wait_dealloc(Wait *self)
+{
+    PyObject_GC_UnTrack(self);
+    if (self->store != NULL) {
+        PyObject *type, *value, *traceback;
+        PyErr_Fetch(&type, &value, &traceback);
+        drop(&self->leaf);
+        PyErr_Restore(type, value, traceback);
+    }
+    XDECREF(self->value);
+    XDECREF(self->hold);
+    XDECREF(self->who);
+    XDECREF(self->store);
+    trale_free_object(self);
+}
+
+/* ---- Store: what its types have in common ----------------------------------------------------------- */
+
+Store *trale_new_store(PyTypeObject *type)
+{
+    Store *self = (Store *)PyType_GenericAlloc(type, 0);
+    if (self != NULL && (self->takers = trale_new_line()) == NULL)
+        Py_CLEAR(self);
+    return self;
+}
+
+int trale_store_traverse(Store *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE((PyObject *)self));
+    Py_VISIT(self->values);
+    Py_VISIT(self->make);
+    Py_VISIT(self->entered);
+    return 0;
+}
+
+int trale_store_clear(Store *self)
+{
+    trale_replace(&self->entered, NULL);  /* a deque clears itself */
+    return 0;
+}
+
+void trale_store_dealloc(Store *self)
+{
+    PyObject_GC_UnTrack(self);
+    XDECREF(self->takers);
+    XDECREF(self->givers);
+    XDECREF(self->values);
+    XDECREF(self->make);
+    XDECREF(self->at_once);
+    XDECREF(self->owner);
+    XDECREF(self->entered);
+    trale_free_object(self);
+}
+
+/* ---- the types -------------------------------------------------------------------------------------- */
+
+static PyType_Slot Line_slots[] = {
+    {Py_sq_length, Line_length},
+    {Py_tp_dealloc, trale_free_object},
+    {0, NULL},
+};
+
+static PyType_Spec Line_spec = {
+    .name = "trale_py._native.Line",
+    .basicsize = sizeof(Line),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = Line_slots,
+};
+
+static PyMethodDef Wait_methods[] = {
+    {"look", (PyCFunction)Wait_look, METH_O, NULL},
+    TRALE_LEAF_METHODS,
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef Wait_getset[] = {
+    {"result", (getter)Wait_get_result, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot Wait_slots[] = {
+    {Py_tp_traverse, Wait_traverse},
+    {Py_tp_dealloc, Wait_dealloc},
+    {Py_tp_methods, Wait_methods},
+    {Py_tp_getset, Wait_getset},
+    TRALE_LEAF_PROTOCOL,
+    {0, NULL},
+};
+
+static PyType_Spec Wait_spec = {
+    .name = "trale_py._native.Wait",
+    .basicsize = sizeof(Wait),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_HAVE_GC,
+    .slots = Wait_slots,
+};
+
+int trale_set_up_waits(PyObject *module, PyObject *base)
+{
+    return (Wait_type = trale_add_type(module, &Wait_spec, base)) == NULL ? -1 : 0;
+}
+
+int trale_add_store(PyObject *module)
+{
+    if ((name_append = PyUnicode_InternFromString("append")) == NULL
+        || (name_appendleft = PyUnicode_InternFromString("appendleft")) == NULL
+        || (name_popleft = PyUnicode_InternFromString("popleft")) == NULL
+        || (name_release = PyUnicode_InternFromString("release")) == NULL
+        || (Line_type = trale_add_type(module, &Line_spec, NULL)) == NULL)
+        return -1;
+    return 0;
+}

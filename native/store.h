@@ -1,0 +1,107 @@
+/* Store: permits or values that are there, or else those who wait for them, in one line. What
+ * Semaphore, Mutex and channel are in C; in Python: sync/plain_locks.py, channel/plain_queue.py.
+ *
+ * There is no Gate. A step is done with the GIL held, and where other code may come in (a waiter is
+ * woken, something is made or freed) the store is in order: so the R12 and R16 of the Python ones
+ * do not arise. Who stands in a line is not referred to by it, but leaves it before it is freed.
+ */
+#ifndef TRALE_STORE_H
+#define TRALE_STORE_H
+
+#include "leaf.h"
+
+typedef struct Link {
+    struct Link *next, *prev;  /* a ring; NULL in who stands in no line */
+} Link;
+
+typedef struct {
+    PyObject_HEAD
+    Link ring;  /* its head */
+    Py_ssize_t length;
+} Line;
+
+typedef struct {
+    PyObject_HEAD
+    Line *takers;        /* who waits for a permit or a value */
+    Py_ssize_t count;    /* permits or values that are there; then no taker waits */
+    /* of a Queue */
+    Line *givers;        /* who waits for room; then there is none */
+    PyObject *values;    /* a deque; NULL: permits, which are only counted */
+    Py_ssize_t capacity; /* 0: the takers that wait are the room */
+    Py_ssize_t slots;    /* room that was granted to givers who have not used it yet */
+    char closed;         /* then nobody waits */
+    /* of a Lock */
+    PyTypeObject *make;  /* its kind of Hold */
+    PyObject *at_once;   /* an AtOnce, for the hold of an async with that need not wait */
+    PyObject *owner;     /* the Context of the task or what stands for the thread that has it, or NULL */
+    PyObject *entered;   /* the hold of the (async) with that is inside, or NULL */
+} Store;
+
+typedef struct {
+    PyObject_HEAD
+    Store *mutex;
+    char held;
+} Hold;
+
+enum state {
+    TRYING,   /* nothing is granted to it, in line or not */
+    TURN,     /* a giver's: it has a slot */
+    GRANTED,  /* a giver's value was taken; a taker has its permit, its value, or the lock */
+};
+
+typedef struct {
+    Leaf leaf;
+    Link link;
+    Store *store;
+    PyObject *value;  /* that it gives, or was granted; or NULL */
+    Hold *hold;       /* of a Lock: what will have it */
+    PyObject *who;    /* of a Lock: its owner then; a task's is found when it is polled */
+    PyObject *wake;   /* of who waits: its Waker or, in a thread, a lock to release; or NULL */
+    char state;       /* enum state */
+    char gives;
+    char enters;      /* the lock's `entered` will be its hold */
+} Wait;
+
+/* The one whose turn it is, borrowed, or NULL. */
+Wait *trale_first(Line *line);
+
+/* A permit or a value, for the first who waits, or to be kept, first of all or last. Takes the
+ * reference to `value`. -1: an exception is set, and the value is lost. */
+int trale_put(Store *self, PyObject *value, int in_front);
+
+/* Take a permit or a value that is there. */
+int trale_take_out(Store *self, PyObject **value);
+
+/* What it waits for is its own from now on. Takes the reference to `value`. */
+void trale_grant(Wait *self, PyObject *value);
+
+/* Have it look again. Afterwards it may be gone. */
+void trale_wake_wait(Wait *self);
+
+bool trale_has_room(Store *self);
+void trale_grant_slots(Store *self);
+void trale_close_store(Store *self);
+enum step trale_raise_closed(PyObject *value);  /* FAILED */
+void trale_unlock(Hold *self);
+
+Wait *trale_new_wait(Store *store);
+Store *trale_new_store(PyTypeObject *type);
+Line *trale_new_line(void);
+
+/* Takes the reference to `by`. */
+void trale_replace(PyObject **place, PyObject *by);
+
+int trale_store_traverse(Store *self, visitproc visit, void *arg);
+int trale_store_clear(Store *self);
+void trale_store_dealloc(Store *self);
+
+#define TRALE_STORE_SLOTS                                                                          \
+    {Py_tp_traverse, trale_store_traverse}, {Py_tp_clear, trale_store_clear},                      \
+        {Py_tp_dealloc, trale_store_dealloc}
+
+int trale_add_store(PyObject *module);
+int trale_add_permits(PyObject *module);
+int trale_add_queue(PyObject *module);
+PyObject *trale_set_up_queues(PyObject *module, PyObject *args);
+
+#endif

@@ -1,0 +1,189 @@
+"""Queue, in Python: what both ends of a channel share. See queue.py, which says its law.
+
+All fields belong to the gate's lock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Generic, TypeVar
+
+from ..sync.wait_queue import NOTHING, TURN, Gate, Line, Wait
+from .closed import Closed
+
+T = TypeVar("T")
+
+
+class Queue(Generic[T]):
+    __slots__ = ("buffer", "capacity", "closed", "gate", "receivers", "senders", "slots")
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.buffer: deque[T] = deque()
+        self.slots = 0  # granted to senders that have not put their value in yet
+        self.closed = False
+        self.gate = Gate()
+        self.receivers = Line()
+        self.senders = Line()
+
+    def room(self) -> bool:
+        return len(self.buffer) + self.slots < (self.capacity or len(self.receivers))
+
+    def push(self, value: T) -> None:
+        receiver = self.receivers.first() if self.receivers else None
+        if receiver is None:
+            self.buffer.append(value)
+        else:
+            self.receivers.grant(receiver, value)
+
+    def grant_slots(self) -> None:
+        while self.senders and self.room():
+            sender = self.senders.first()
+            if sender is None:
+                return
+            sender.wake()
+            self.slots, sender.result = self.slots + 1, TURN
+            self.senders.pop(sender, None)
+
+    def send(self, value: T) -> Wait[None]:
+        return _Send(self, value)
+
+    def recv(self) -> Wait[T]:
+        return _Receive(self)
+
+    def send_last(self, value: T) -> bool:
+        """Send it, room or not, and close. False: it was closed before. From anywhere."""
+        sent = False
+
+        def send_and_close() -> None:
+            nonlocal sent
+            if not self.closed:
+                self.push(value)
+                sent = True
+                self._close()
+
+        self.gate.call(send_and_close)
+        return sent
+
+    def close(self) -> None:
+        self.gate.call(self._close)
+
+    def _close(self) -> None:
+        self.senders.wake_all()
+        self.receivers.wake_all()
+        self.closed = True
+        self.senders.clear()
+        self.receivers.clear()
+
+    def try_send(self, value: T) -> bool:
+        gate = self.gate
+        try:
+            with gate.lock:
+                if self.closed:
+                    raise Closed(value)
+                if not self.room():
+                    return False
+                self.push(value)
+                return True
+        finally:
+            if gate.late:
+                gate.settle()
+
+    def try_recv(self) -> Any:
+        """A value, perhaps out of the hands of a sender that waits, or NOTHING."""
+        gate = self.gate
+        try:
+            with gate.lock:
+                if self.buffer:
+                    value = self.buffer.popleft()
+                    if self.senders:
+                        self.grant_slots()
+                    return value
+                if self.closed:
+                    raise Closed
+                sender = None if self.capacity else self.senders.first()
+                if sender is None:
+                    return NOTHING
+                assert isinstance(sender, _Send)
+                sender.wake()
+                sender.result = None
+                self.senders.pop(sender, None)
+                return sender.value
+        finally:
+            if gate.late:
+                gate.settle()
+
+
+class _Send(Wait[None]):
+    """TURN: it has a slot."""
+
+    __slots__ = ("_core", "value")
+
+    def __init__(self, core: Queue[T], value: T) -> None:
+        super().__init__(core.gate, core.senders)
+        self._core = core
+        self.value = value
+
+    def attempt(self) -> bool:
+        core = self._core
+        if self.result is TURN:
+            core.slots, self.result = core.slots - 1, NOTHING
+        elif core.senders and core.senders.first() not in (None, self):
+            return False
+        if core.closed:
+            raise Closed(self.value)
+        if not core.room():  # the receiver whose slot this was has gone
+            return False
+        core.push(self.value)
+        self.result = None
+        if core.senders:  # a receiver had waited: the slot is free again
+            core.grant_slots()
+        return True
+
+    def at_once(self) -> Any:
+        return None if self._core.try_send(self.value) else NOTHING
+
+    def give_back(self) -> None:
+        if self.result is TURN:
+            self._core.slots, self.result = self._core.slots - 1, NOTHING
+        self._core.grant_slots()
+
+
+class _Receive(Wait[T]):
+    __slots__ = ("_core",)
+
+    def __init__(self, core: Queue[T]) -> None:
+        super().__init__(core.gate, core.receivers)
+        self._core = core
+
+    def attempt(self) -> bool:
+        core = self._core
+        if core.receivers and core.receivers.first() not in (None, self):
+            return False
+        if core.buffer:
+            # R16. Not popleft(): a Ctrl-C after that call would find the value in neither place.
+            self.result = core.buffer[0]
+            del core.buffer[0]
+            if core.senders:
+                core.grant_slots()
+            return True
+        if core.closed:
+            raise Closed
+        return False
+
+    def at_once(self) -> Any:
+        return self._core.try_recv() if self._core.buffer else NOTHING
+
+    def entered(self) -> None:
+        if not self._core.capacity:
+            self._core.grant_slots()
+
+    def give_back(self) -> None:
+        core = self._core
+        if self.result is NOTHING:
+            return
+        receiver = core.receivers.first()
+        if receiver is None:
+            core.buffer.appendleft(self.result)
+        else:
+            core.receivers.grant(receiver, self.result)

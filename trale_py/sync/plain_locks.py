@@ -1,0 +1,211 @@
+"""Permits and Lock, in Python: what Semaphore and Mutex are to the tasks that await them.
+
+Both are a Gate and a Line, see wait_queue.py. While a permit is there, or the lock is free,
+nobody waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from .. import current
+from ..future import Pending, Ready
+from ..seam import Context
+from .wait_queue import NOTHING, Gate, Line, Wait
+
+H = TypeVar("H", bound="Hold")
+
+
+class Permits:
+    """So many permits, and the line of those who wait for one."""
+
+    __slots__ = ("_count", "_gate", "_line")
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._gate = Gate()
+        self._line = Line()
+
+    def acquire(self) -> Wait[None]:
+        """Wait for a permit and take it. Cancelled, it takes none."""
+        return _Acquire(self)
+
+    def try_acquire(self) -> bool:
+        """Take a permit if there is one. From any thread; never waits."""
+        gate = self._gate
+        try:
+            with gate.lock:
+                if not self._count:
+                    return False
+                self._count -= 1
+                return True
+        finally:
+            if gate.late:
+                gate.settle()
+
+    def release(self) -> None:
+        """Give a permit to the first in line, or to the next that comes. From anywhere."""
+        self._gate.call(self._release)
+
+    def _release(self) -> None:
+        waiter = self._line.first() if self._line else None
+        if waiter is None:
+            self._count += 1
+        else:
+            self._line.grant(waiter, None)
+
+    async def __aenter__(self) -> None:
+        await _Acquire(self)
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+class _Acquire(Wait[None]):
+    __slots__ = ("_permits",)
+
+    def __init__(self, permits: Permits) -> None:
+        super().__init__(permits._gate, permits._line)
+        self._permits = permits
+
+    def attempt(self) -> bool:
+        permits = self._permits
+        if not permits._count:
+            return False
+        permits._count, self.result = permits._count - 1, None
+        return True
+
+    def at_once(self) -> Any:
+        return None if self._permits.try_acquire() else NOTHING
+
+    def give_back(self) -> None:
+        if self.result is None:
+            self._permits._release()
+
+
+class Hold:
+    """A hold of a Lock, which Guard is built on. Dropped while it has the lock, it says so."""
+
+    __slots__ = ("_held", "_mutex")
+
+    def __init__(self, mutex: Lock[Any]) -> None:
+        self._held = False
+        self._mutex = mutex
+
+    def _lock(self, who: object) -> Wait[Any]:
+        """A wait for the lock. ``who``: None for the task that will await this."""
+        return _Lock(self, who)
+
+    def _try_lock(self, who: object) -> bool:
+        mutex, gate = self._mutex, self._mutex._gate
+        try:
+            with gate.lock:
+                if mutex._owner is not None:
+                    return False
+                mutex._owner, self._held = who, True
+                return True
+        finally:
+            if gate.late:
+                gate.settle()
+
+    def _unlock(self) -> None:
+        """The second time it does nothing. From anywhere."""
+        self._mutex._gate.call(self._pass_on)
+
+    def _pass_on(self) -> None:
+        mutex = self._mutex
+        if not self._held:
+            return
+        waiter = mutex._line.first() if mutex._line else None
+        if waiter is None:
+            mutex._owner, self._held = None, False
+            return
+        assert isinstance(waiter, _Lock)
+        waiter.wake()
+        self._held, mutex._owner, waiter.hold._held, waiter.result = (
+            False, waiter.who, True, waiter.hold,
+        )  # fmt: skip
+        mutex._line.pop(waiter, None)
+
+    def _dropped(self, stacklevel: int) -> None:
+        """Say that nobody has released it. Afterwards it is."""
+        raise NotImplementedError
+
+    def __del__(self) -> None:
+        if getattr(self, "_held", False):  # without: cut off in __init__
+            try:
+                self._dropped(3)
+            finally:
+                self._unlock()
+
+
+class Lock(Generic[H]):
+    """What one hold has at a time. ``make`` makes them."""
+
+    __slots__ = ("_entered", "_gate", "_line", "_make", "_owner")
+
+    def __init__(self, make: Callable[[Lock[H]], H]) -> None:
+        self._make = make
+        self._owner: object = None  # the context of the task, or what stands for the thread
+        self._entered: H | None = None  # of the with or async with that is inside
+        self._gate = Gate()
+        self._line = Line()
+
+    def lock(self) -> Wait[H]:
+        """Wait until the mutex is free and take it. Cancelled, it does not take it.
+
+        RuntimeError if this task has locked it already and not released it.
+        """
+        return self._make(self)._lock(None)
+
+    async def __aenter__(self) -> H:
+        hold = self._entered = await self.lock()
+        return hold
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        hold, self._entered = self._entered, None
+        if hold is not None:  # None: a wait for a condition was closed in there
+            hold._unlock()
+
+
+class _Lock(Wait[Any]):
+    __slots__ = ("hold", "who")
+
+    def __init__(self, hold: Hold, who: object) -> None:
+        super().__init__(hold._mutex._gate, hold._mutex._line)
+        self.hold = hold
+        self.who = who
+
+    def poll(self, cx: Context) -> Ready[Any] | Pending:
+        self.who = cx
+        return super().poll(cx)
+
+    def attempt(self) -> bool:
+        mutex, hold = self.hold._mutex, self.hold
+        if mutex._owner is not None:
+            if mutex._owner is self.who:
+                raise RuntimeError("this mutex is locked already by who would wait for it")
+            return False
+        mutex._owner, hold._held, self.result = self.who, True, hold
+        return True
+
+    def at_once(self) -> Any:
+        return self.hold if self.hold._try_lock(current.thread.context) else NOTHING
+
+    def give_back(self) -> None:
+        self.hold._pass_on()
