@@ -17,13 +17,11 @@ from functools import partial
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from . import current
-from .blocking_pool import JOBS_LIMIT, NAMES_LIMIT, BlockingPool
+from .blocking_pool import BlockingPool
 from .coroutine import name_of
 from .future import PENDING, Future, Pending, Ready
 from .join import JoinHandle
 from .seam import Context, Waker
-
-__all__ = ["JOBS_LIMIT", "NAMES_LIMIT", "BlockingCall", "BlockingPool", "Pool", "spawn_blocking"]
 
 T = TypeVar("T")
 S = TypeVar("S")

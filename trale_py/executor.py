@@ -25,7 +25,7 @@ from .seam import in_c, native
 from .task import Task
 
 if TYPE_CHECKING:
-    from .blocking import BlockingPool
+    from .blocking_pool import BlockingPool
     from .join import JoinHandle
     from .runtime import Runtime
 

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from . import current, lifecycle
-from .blocking import JOBS_LIMIT, NAMES_LIMIT, BlockingPool
+from .blocking_pool import JOBS_LIMIT, NAMES_LIMIT, BlockingPool
 from .coroutine import as_coroutine, caller, name_of
 from .durations import Duration, to_timeout
 from .errors import RuntimeClosed, WouldDeadlock
