@@ -25,6 +25,13 @@
 
 #include "engine.h"
 
+/* In the headers of 3.12, and of 3.13 up to 3.13.4, these give out no reference, as if every Python
+ * that loads this had immortal objects (gh-134989): under 3.11 there would soon be no None left. */
+#undef Py_RETURN_NONE
+#undef Py_RETURN_NOTIMPLEMENTED
+#define Py_RETURN_NONE return Py_NewRef(Py_None)
+#define Py_RETURN_NOTIMPLEMENTED return Py_NewRef(Py_NotImplemented)
+
 /* From 3.11 on the stable ABI's own do not cast. */
 #define INCREF(object) Py_INCREF((PyObject *)(object))
 #define DECREF(object) Py_DECREF((PyObject *)(object))

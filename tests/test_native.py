@@ -375,6 +375,19 @@ def test_wakers_outlive_task_and_run_queue() -> None:
     assert repr(waker) == "<Waker of task me>"
 
 
+def test_none_is_given_out_with_a_reference() -> None:
+    """Also where 3.11, to which None is not immortal, loads what 3.12 or 3.13 has compiled."""
+    waker = FakeTask(native.RunQueue(), "me").cx.waker
+    before = sys.getrefcount(None)
+    for _ in range(2_000):
+        waker.wake()
+    assert abs(sys.getrefcount(None) - before) < 500
+    before = sys.getrefcount(NotImplemented)
+    for _ in range(2_000):
+        assert waker != 1
+    assert abs(sys.getrefcount(NotImplemented) - before) < 500
+
+
 def test_drain_makes_calls_and_wakes_and_returns_tasks() -> None:
     queue = native.RunQueue()
     poller = native.Poller(queue)
