@@ -2,8 +2,7 @@
 
 #include "store.h"
 
-static PyTypeObject *Lock_type, *Hold_type;
-static PyTypeObject *AtOnce_type;
+static PyTypeObject *AtOnce_type, *Hold_type, *Lock_type;
 static PyObject *nothing;  /* an AtOnce that gives None */
 
 /* ---- AtOnce: to be awaited, when there is nothing to wait for -------------------------------------- */
@@ -33,18 +32,6 @@ static void AtOnce_dealloc(AtOnce *self)
 {
     XDECREF(self->result);
     trale_free_object(self);
-}
-
-/* A permit for the task that is being polled, if it need not wait: the context, or NULL. Only for an
- * async with, which awaits what it is given. */
-static Context *take_at_once(Store *self)
-{
-    Context *cx = trale_polling();
-    if (cx == NULL || cx->budget <= 0 || cx->cancelled || self->count == 0)
-        return NULL;
-    cx->budget--;
-    self->count--;
-    return cx;
 }
 
 static PyType_Slot AtOnce_slots[] = {
@@ -84,7 +71,7 @@ static PyObject *Permits_acquire(Store *self, PyObject *Py_UNUSED(ignored))
 
 static PyObject *Permits_try_acquire(Store *self, PyObject *Py_UNUSED(ignored))
 {
-    if (self->count == 0)
+    if (self->count <= 0)
         Py_RETURN_FALSE;
     self->count--;
     Py_RETURN_TRUE;
@@ -94,6 +81,18 @@ static PyObject *Permits_release(Store *self, PyObject *Py_UNUSED(ignored))
 {
     trale_put(self, NULL, 0);
     Py_RETURN_NONE;
+}
+
+/* A permit for the task that is being polled, if it need not wait: the context, or NULL. Only for an
+ * async with, which awaits what it is given. */
+static Context *take_at_once(Store *self)
+{
+    Context *cx = trale_polling();
+    if (cx == NULL || cx->budget <= 0 || cx->cancelled || self->count <= 0)
+        return NULL;
+    cx->budget--;
+    self->count--;
+    return cx;
 }
 
 static PyObject *Permits_aenter(Store *self, PyObject *Py_UNUSED(ignored))
@@ -144,7 +143,6 @@ static PyType_Spec Permits_spec = {
 };
 
 /* ---- Hold ------------------------------------------------------------------------------------------ */
-
 
 static PyObject *Hold_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {

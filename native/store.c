@@ -62,12 +62,12 @@ void trale_wake_wait(Wait *self)
     PyErr_Fetch(&type, &value, &traceback);
     if (PyObject_TypeCheck(wake, trale_Waker)) {
         trale_wake(((Waker *)wake)->run_queue->engine, ((Waker *)wake)->cell);
-    } else {
+    } else {  /* a thread's lock; if it is free already, that is as well */
         XDECREF(PyObject_CallMethodObjArgs(wake, name_release, NULL));
         PyErr_Clear();
     }
-    PyErr_Restore(type, value, traceback);
     DECREF(wake);
+    PyErr_Restore(type, value, traceback);
 }
 
 void trale_replace(PyObject **place, PyObject *by)
@@ -313,12 +313,10 @@ static int Wait_traverse(Wait *self, visitproc visit, void *arg)
 static void Wait_dealloc(Wait *self)
 {
     PyObject_GC_UnTrack(self);
-    if (self->store != NULL) {
-        PyObject *type, *value, *traceback;
-        PyErr_Fetch(&type, &value, &traceback);
-        drop(&self->leaf);
-        PyErr_Restore(type, value, traceback);
-    }
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    drop(&self->leaf);
+    PyErr_Restore(type, value, traceback);
     XDECREF(self->value);
     XDECREF(self->hold);
     XDECREF(self->who);

@@ -334,6 +334,20 @@ class TestMutex:
         assert "free" in repr(mutex)
 
 
+def test_F14_a_task_that_has_locked_it_is_refused_also_if_others_wait() -> None:
+    async def main() -> None:
+        mutex: Mutex[None] = Mutex()
+        async with mutex:
+            other = spawn(mutex.lock())
+            await until_waiting(lambda: len(mutex._line), 1)
+            with pytest.raises(RuntimeError, match="already"):
+                await mutex.lock()
+            assert len(mutex._line) == 1
+        (await other).release()
+
+    block_on(main())
+
+
 def test_a_wait_that_was_polled_by_hand_may_be_awaited() -> None:
     """What it was granted meanwhile is what it gets, and no more."""
 

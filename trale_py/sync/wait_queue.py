@@ -2,6 +2,7 @@
 
 Everything in this folder and in ``channel`` is a few fields, a Gate, and a Line or two
 of Waits. The fields are read and written with the gate's lock held, for a few steps.
+(Permits, locks and channels are there in C too, where no gate is needed: native/store.h.)
 
 A Wait tries (``attempt``), and if that fails it stands in line. Whoever then has what it
 waits for *grants* it. R16: a Ctrl-C may come in the midst of that, in a user's thread, and
