@@ -26,7 +26,8 @@ async def answer(stream: TcpStream) -> None:
 
 async def serve(port: int) -> None:
     with TcpListener.bind(("127.0.0.1", port), reuse_port=True) as listener:
-        print("worker", os.getpid(), "serves port", port, flush=True)
+        # In one piece, as they all write to the same terminal.
+        print(f"worker {os.getpid()} serves port {port}\n", end="", flush=True)
         async for stream in listener:
             spawn(answer(stream))
 
@@ -52,6 +53,6 @@ if __name__ == "__main__":
     while ctrl_c not in wait([ctrl_c, *(worker.sentinel for worker in workers)]):
         for n, worker in enumerate(workers):
             if not worker.is_alive():
-                print("worker", worker.pid, "has died, status", worker.exitcode, flush=True)
+                print(f"worker {worker.pid} has died, status {worker.exitcode}", flush=True)
                 workers[n] = start(port)
     print("the workers end")  # multiprocessing sees to it at the exit: they are its daemons

@@ -28,7 +28,7 @@ def processes() -> Iterator[list[subprocess.Popen[str]]]:
     running.clear()
     yield running
     for process in running:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # and its own: they have the pipes as well
         process.communicate()
 
 
@@ -41,6 +41,7 @@ def start(name: str, *args: str, warnings: str = "error") -> subprocess.Popen[st
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     running.append(process)
