@@ -12,7 +12,9 @@ from __future__ import annotations
 import itertools
 import os
 import socket
+import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import cache, partial
 from types import SimpleNamespace
@@ -30,15 +32,19 @@ from hypothesis.stateful import (
 )
 
 from trale_py import poller, run_queue, seam, waker
+from trale_py.channel import Closed, plain_queue
 from trale_py.errors import BusyResourceError
 from trale_py.future import PENDING, Future, Ready
 from trale_py.net import plain_io
 from trale_py.net.base import BaseSocket
 from trale_py.reactor import Reactor
+from trale_py.sync import plain_locks
+from trale_py.sync.wait_queue import NOTHING
 
 native = pytest.importorskip("trale_py._native")
 if seam.native is None:
     native.set_up_futures(Future, Ready, PENDING, BusyResourceError)
+    native.set_up_queues(Closed, NOTHING, deque)
 
 PURE = SimpleNamespace(
     RunQueue=run_queue.RunQueue,
@@ -46,6 +52,10 @@ PURE = SimpleNamespace(
     Waker=waker.Waker,
     Context=waker.Context,
     Io=plain_io.Io,
+    Permits=plain_locks.Permits,
+    Hold=plain_locks.Hold,
+    Lock=plain_locks.Lock,
+    Queue=plain_queue.Queue,
 )
 
 EXAMPLES = os.environ.get("TRALE_EXAMPLES")
@@ -664,3 +674,137 @@ TestTimers = TimerMachine.TestCase
 TestSources = SourceMachine.TestCase
 TestIo = IoMachine.TestCase
 TestRunQueue.settings = TestTimers.settings = TestSources.settings = TestIo.settings = SETTINGS
+
+
+# -- permits, locks, queues --------------------------------------------------------------------
+
+
+def woken(side: Side) -> list[int]:
+    side.run_queue.call(int)  # or it might sleep
+    tasks = list(side.run_queue.next_batch())
+    for task in tasks:
+        side.run_queue.put_to_wait(task)
+    return [task.id for task in tasks]
+
+
+class Stores(Machine):
+    """Waits of tasks and threads, polled at any time, granted something, and gone away."""
+
+    @initialize(capacity=st.integers(0, 2), permits=st.integers(0, 1))
+    def begin(self, capacity: int, permits: int) -> None:
+        for side in self.sides:
+            side.permits = side.kind.Permits(permits)
+            side.lock = side.kind.Lock(side.kind.Hold)
+            side.queue = side.kind.Queue(capacity)
+            side.waits, side.holds = [], []
+            for _ in range(5):
+                side.run_queue.push(side.task())
+            woken(side)
+
+    @rule(what=st.sampled_from(["acquire", "lock", "recv", "send"]), task=st.integers(0, 4))
+    def wait(self, what: str, task: int) -> None:
+        for side in self.sides:
+            store = {"acquire": side.permits, "lock": side.lock}.get(what, side.queue)
+            wait = getattr(store, what)(*(["value"] if what == "send" else []))
+            parked = threading.Lock()
+            parked.acquire()
+            side.waits.append((what, wait, task, parked))
+        self.poll(-1)
+
+    @rule(n=few)
+    def poll(self, n: int) -> None:
+        self.look(n, lambda side, _, wait, task, __: wait.poll(side.tasks[task].cx))
+
+    @rule(n=few)
+    def look_from_a_thread(self, n: int) -> None:
+        def look(side: Side, what: str, wait: Any, task: int, parked: threading.Lock) -> Any:
+            if what == "lock":  # a task's: a thread would have to say who it is
+                return wait.poll(side.tasks[task].cx)
+            return Ready(wait.result) if wait.look(parked) else PENDING
+
+        self.look(n, look)
+
+    def look(self, n: int, how: Callable[..., Any]) -> None:
+        if n >= len(self.sides[0].waits):
+            return
+
+        def do(side: Side) -> Any:
+            try:
+                result = how(side, *side.waits[n])
+            except Exception:
+                side.waits[n][1].drop()  # as an await does that ends so
+                raise
+            if isinstance(result, Ready) and isinstance(result.value, side.kind.Hold):
+                side.holds.append(result.value)
+                return "locked"
+            return result
+
+        if self.both(do) is not PENDING:
+            for side in self.sides:
+                del side.waits[n]
+
+    @rule(n=few)
+    def drop(self, n: int) -> None:
+        for side in self.sides:
+            if n < len(side.waits):
+                side.waits.pop(n)[1].drop()
+
+    @rule(
+        what=st.sampled_from(
+            [
+                lambda side: side.permits.release(),
+                lambda side: side.permits.try_acquire(),
+                lambda side: side.queue.try_recv(),
+                lambda side: side.queue.try_send("tried"),
+                lambda side: [hold._unlock() for hold in side.holds],
+            ]
+        )
+    )
+    def step(self, what: Callable[[Side], Any]) -> None:
+        self.both(what)
+
+    @rule()
+    def try_lock(self) -> None:
+        def try_lock(side: Side) -> bool:
+            side.holds.append(side.kind.Hold(side.lock))
+            return bool(side.holds[-1]._try_lock("me"))
+
+        self.both(try_lock)
+
+    @rule(
+        what=st.sampled_from(
+            [lambda side: side.queue.close(), lambda side: side.queue.send_last("last")]
+        ),
+        really=st.integers(0, 5),
+    )
+    def close(self, what: Callable[[Side], Any], really: int) -> None:
+        if really == 0:
+            self.both(what)
+
+    @invariant()
+    def alike(self) -> None:
+        if not hasattr(self.sides[0], "waits"):
+            return
+
+        def state(side: Side) -> Any:
+            queue, lines = side.queue, [side.permits._line, side.lock._line]
+            return (
+                [len(line) for line in [*lines, queue.senders, queue.receivers]],
+                (side.permits._count, list(queue.buffer), queue.slots, queue.closed),
+                (side.lock._owner is None, [hold._held for hold in side.holds]),
+                [parked.locked() for _, _, _, parked in side.waits],
+            )
+
+        self.both(state)
+        self.both(woken)
+
+    def teardown(self) -> None:
+        for side in self.sides:
+            for _, wait, _, _ in getattr(side, "waits", []):
+                wait.drop()
+            for hold in getattr(side, "holds", []):
+                hold._unlock()
+
+
+Stores.TestCase.settings = SETTINGS
+TestStores = Stores.TestCase
