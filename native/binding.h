@@ -109,7 +109,23 @@ int trale_add_run_queue(PyObject *module);
 int trale_add_waker(PyObject *module);
 int trale_add_poller(PyObject *module);
 int trale_add_io(PyObject *module);
-PyObject *trale_set_up_futures(PyObject *module, PyObject *args);
+
+/* For a field that Python code may have set to None. */
+static inline int trale_is_none(PyObject *field)
+{
+    return field == NULL || field == Py_None;
+}
+
+/* Set a field that is NULL or of that type; -1 with an exception set. */
+int trale_set_typed(PyObject **field, PyObject *value, PyTypeObject *type);
+
+/* Call the method of that name, which is a Python one, with what the one in C was called with. */
+PyObject *trale_call_plain(void *self, PyObject *name, PyObject *const *args, Py_ssize_t count,
+                           PyObject *keywords);
+
+/* Of a PyMethodDef: a function that takes its arguments so. */
+#define TRALE_FAST(function)                                                                       \
+    (PyCFunction)(void (*)(void))function, METH_FASTCALL | METH_KEYWORDS
 
 /* Free an object of a type of ours, and give back its reference to the type. */
 void trale_free_object(void *self);

@@ -138,18 +138,8 @@ PyMethodDef trale_leaf_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-/* set_up_futures(Future, Ready, trale_PENDING, BusyResourceError): what leaves are made of. */
-PyObject *trale_set_up_futures(PyObject *module, PyObject *args)
+void trale_set_up_leaves(PyObject *ready, PyObject *pending)
 {
-    PyObject *base, *busy;
-    if (!PyArg_ParseTuple(args, "OOOO:set_up_futures", &base, &Ready, &trale_PENDING, &busy))
-        return NULL;
-    INCREF(Ready);
-    INCREF(trale_PENDING);
-    trale_set_up_io(busy);
-    if (trale_set_up_operations(module, base) < 0 || trale_set_up_sleep(module, base) < 0
-        || trale_set_up_latch_wait(module, base) < 0 || trale_set_up_yield(module, base) < 0
-        || trale_set_up_waits(module, base) < 0)
-        return NULL;
-    Py_RETURN_NONE;
+    Ready = Py_NewRef(ready);
+    trale_PENDING = Py_NewRef(pending);
 }

@@ -50,6 +50,7 @@ extern PyMethodDef trale_leaf_methods[];
 
 /* The types of leaves, made when there is a Future to derive them from. */
 int trale_set_up_operations(PyObject *module, PyObject *base);
+void trale_set_up_leaves(PyObject *ready, PyObject *pending);  /* Ready, PENDING */
 void trale_set_up_io(PyObject *busy);  /* BusyResourceError */
 int trale_set_up_yield(PyObject *module, PyObject *base);
 int trale_set_up_latch_wait(PyObject *module, PyObject *base);

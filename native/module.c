@@ -1,40 +1,30 @@
+/* The module: what it holds, and what it is told of the package. */
+
+#include "leaf.h"
 #include "store.h"
 #include "task.h"
 
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
-PyTypeObject *trale_add_type(PyObject *module, PyType_Spec *spec, PyObject *base)
+/* set_up_futures(Future, Ready, PENDING, BusyResourceError): what leaves are made of. */
+static PyObject *set_up_futures(PyObject *module, PyObject *args)
 {
-    PyObject *type = PyType_FromSpecWithBases(spec, base);
-    if (type == NULL)
+    PyObject *base, *ready, *pending, *busy;
+    if (!PyArg_ParseTuple(args, "OOOO:set_up_futures", &base, &ready, &pending, &busy))
         return NULL;
-    if (PyModule_AddType(module, (PyTypeObject *)type) < 0) {
-        Py_DECREF(type);
+    trale_set_up_leaves(ready, pending);
+    trale_set_up_io(busy);
+    if (trale_set_up_operations(module, base) < 0 || trale_set_up_sleep(module, base) < 0
+        || trale_set_up_latch_wait(module, base) < 0 || trale_set_up_yield(module, base) < 0
+        || trale_set_up_waits(module, base) < 0)
         return NULL;
-    }
-    return (PyTypeObject *)type;
-}
-
-void trale_free_object(void *self)
-{
-    PyTypeObject *type = Py_TYPE((PyObject *)self);
-    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-    release(self);
-    Py_DECREF((PyObject *)type);
-}
-
-PyObject *trale_raise(int error)
-{
-    errno = abs(error);
-    return PyErr_SetFromErrno(PyExc_OSError);
+    Py_RETURN_NONE;
 }
 
 static PyObject *document(PyObject *module, PyObject *args);
 
 static PyMethodDef functions[] = {
-    {"set_up_futures", trale_set_up_futures, METH_VARARGS, NULL},
+    {"set_up_futures", set_up_futures, METH_VARARGS, NULL},
     {"set_up_spawn", trale_set_up_spawn, METH_O, NULL},
     {"set_up_queues", trale_set_up_queues, METH_VARARGS, NULL},
     {"spawn", TRALE_FAST(trale_spawn), NULL},

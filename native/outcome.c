@@ -579,18 +579,6 @@ static PyType_Spec JoinHandle_spec = {
     .slots = JoinHandle_slots,
 };
 
-int trale_set_typed(PyObject **field, PyObject *value, PyTypeObject *type)
-{
-    PyObject *old = *field;
-    if (value != NULL && value != Py_None && !PyObject_TypeCheck(value, type)) {
-        PyErr_Format(PyExc_TypeError, "%R is not of %R", value, type);
-        return -1;
-    }
-    *field = trale_is_none(value) ? NULL : Py_NewRef(value);
-    XDECREF(old);
-    return 0;
-}
-
 int trale_add_outcome(PyObject *module)
 {
     if ((name_result = PyUnicode_InternFromString("result")) == NULL
