@@ -23,7 +23,7 @@ struct peer {
     char *kept;
 };
 
-static char buffer[65536];
+static char buffer[262144];  /* as all: see peers/common.py */
 static int epoll;
 
 static void check(int bad, const char *what) {

@@ -8,7 +8,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-CHUNK = 65536  # the most that an echo server reads at once
+CHUNK = 262144  # the most that an echo server reads at once: it is what uvloop's Protocol does
 ACK_EVERY = 64  # datagrams of a flood; see load.c
 ACK = b"."  # asyncio sends no empty datagrams
 
