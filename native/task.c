@@ -88,12 +88,14 @@ static int fail(Task *self, char first)
     return 1;
 }
 
-/* Whether it is a coroutine that somebody else has begun to run. -1: an exception is set. */
-static int is_suspended(Task *self)
+/* Whether somebody else has begun to run the coroutine, or it is not known. */
+static int may_be_suspended(Task *self)
 {
     PyObject *suspended = PyObject_GetAttr(self->coro, names.cr_suspended);
+    if (suspended == NULL)
+        PyErr_Clear();
     Py_XDECREF(suspended);
-    return suspended == NULL ? -1 : suspended == Py_True;
+    return suspended != Py_False;
 }
 
 static int truth(PyObject *result)
@@ -108,7 +110,7 @@ static int poll(Task *self)
 {
     char first = !self->started;
     if (self->cx->cancelled || !trale_is_none(self->thrown) || self->ended
-        || (PyObject *)Py_TYPE(self->coro) != CoroutineType || (first && is_suspended(self) != 0))
+        || (PyObject *)Py_TYPE(self->coro) != CoroutineType || (first && may_be_suspended(self)))
         return truth(PyObject_CallMethodObjArgs((PyObject *)self, names.plain_poll, NULL));
     self->cx->budget = BUDGET;
     self->started = 1;
