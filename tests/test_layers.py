@@ -34,7 +34,7 @@ LAYERS = [
     ["sync.condition", "sync.barrier", "sync.once_cell", "sync.event_fd"],
     ["sync"],
     ["channel.closed"],
-    ["channel.iteration"],
+    ["channel.announce", "channel.iteration"],
     ["channel.plain_queue"],
     ["channel.queue", "channel.broadcast", "channel.watch"],
     ["channel.oneshot"],

@@ -7,7 +7,8 @@ from typing import Any, Generic, TypeVar
 from ..durations import Duration
 from ..errors import WouldBlock
 from ..future import Future
-from ..sync.wait_queue import NOTHING, Gate, Line, Wait, block, check_capacity
+from ..sync.wait_queue import NOTHING, Wait, block, check_capacity
+from .announce import Announcements
 from .closed import Closed, Lagged
 from .iteration import UntilClosed
 
@@ -32,18 +33,14 @@ def broadcast(capacity: int) -> tuple[BroadcastSender[Any], BroadcastReceiver[An
     return BroadcastSender(core), BroadcastReceiver(core, 0)
 
 
-class _Core(Generic[T]):
-    """All of it belongs to the gate's lock."""
-
-    __slots__ = ("capacity", "closed", "gate", "line", "sent", "values")
+class _Core(Announcements[T]):
+    __slots__ = ("capacity", "sent", "values")
 
     def __init__(self, capacity: int) -> None:
+        super().__init__()
         self.capacity = capacity
         self.values: list[T] = []  # value n is at n % capacity: it grows so far, and goes round
         self.sent = 0  # how many, which is the number of the next
-        self.closed = False
-        self.gate = Gate()
-        self.line = Line()
 
     def add(self, value: T) -> None:
         number = self.sent
@@ -51,10 +48,6 @@ class _Core(Generic[T]):
         # R16: one statement that only stores. The count is first: what is overwritten may have a
         # __del__, which finds the value stored as well.
         self.sent, self.values[at : at + 1] = number + 1, (value,)
-
-    def close(self) -> None:
-        self.line.wake_all()
-        self.closed = True
 
 
 class BroadcastSender(Generic[T]):
@@ -67,20 +60,7 @@ class BroadcastSender(Generic[T]):
 
     def send(self, value: T) -> None:
         """Send to all who have subscribed. Never waits; from any thread. Closed, with the value."""
-        core = self._core
-        closed = False
-
-        def send() -> None:
-            nonlocal closed
-            if core.closed:
-                closed = True
-                return
-            core.line.wake_all()
-            core.add(value)
-
-        core.gate.call(send)
-        if closed:
-            raise Closed(value)
+        self._core.send(value)
 
     def subscribe(self) -> BroadcastReceiver[T]:
         """A receiver of what is sent from now on."""
@@ -88,7 +68,7 @@ class BroadcastSender(Generic[T]):
 
     def close(self) -> None:
         """Receivers get what was sent, then Closed. From anywhere."""
-        self._core.gate.call(self._core.close)
+        self._core.close()
 
     @property
     def closed(self) -> bool:
@@ -138,7 +118,7 @@ class BroadcastReceiver(UntilClosed[T], Generic[T]):
 
     def close(self) -> None:
         """Close the channel, for all. From anywhere."""
-        self._core.gate.call(self._core.close)
+        self._core.close()
 
     def _take(self) -> Any:
         core = self._core

@@ -6,7 +6,8 @@ from typing import Any, Generic, TypeVar
 
 from ..durations import Duration
 from ..future import Future
-from ..sync.wait_queue import Gate, Line, Wait, block
+from ..sync.wait_queue import Wait, block
+from .announce import Announcements
 from .closed import Closed
 
 T = TypeVar("T")
@@ -28,18 +29,15 @@ def watch(initial: T) -> tuple[WatchSender[T], WatchReceiver[T]]:
     return WatchSender(core), WatchReceiver(core)
 
 
-class _Core(Generic[T]):
-    __slots__ = ("closed", "gate", "line", "state")
+class _Core(Announcements[T]):
+    __slots__ = ("state",)
 
     def __init__(self, value: T) -> None:
+        super().__init__()
         self.state = (0, value)  # how many were sent, and the last
-        self.closed = False
-        self.gate = Gate()
-        self.line = Line()
 
-    def close(self) -> None:
-        self.line.wake_all()
-        self.closed = True
+    def add(self, value: T) -> None:
+        self.state = (self.state[0] + 1, value)
 
 
 class WatchSender(Generic[T]):
@@ -52,20 +50,7 @@ class WatchSender(Generic[T]):
 
     def send(self, value: T) -> None:
         """Make it the value. Never waits; from any thread. Closed, with the value."""
-        core = self._core
-        closed = False
-
-        def send() -> None:
-            nonlocal closed
-            if core.closed:
-                closed = True
-                return
-            core.line.wake_all()
-            core.state = (core.state[0] + 1, value)
-
-        core.gate.call(send)
-        if closed:
-            raise Closed(value)
+        self._core.send(value)
 
     def subscribe(self) -> WatchReceiver[T]:
         """Another receiver, which has seen the value as it is now."""
@@ -77,7 +62,7 @@ class WatchSender(Generic[T]):
 
     def close(self) -> None:
         """The value is final: who waits for a change gets Closed. From anywhere."""
-        self._core.gate.call(self._core.close)
+        self._core.close()
 
     @property
     def closed(self) -> bool:
@@ -121,7 +106,7 @@ class WatchReceiver(Generic[T]):
 
     def close(self) -> None:
         """Close the channel, for all. From anywhere."""
-        self._core.gate.call(self._core.close)
+        self._core.close()
 
     def __repr__(self) -> str:
         return f"<WatchReceiver of {self.borrow()!r}{' closed' if self._core.closed else ''}>"

@@ -1,0 +1,49 @@
+"""What broadcast and watch have in common: all hear what is sent, and nobody waits to send."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from ..sync.wait_queue import Gate, Line
+from .closed import Closed
+
+T = TypeVar("T")
+
+
+class Announcements(Generic[T]):
+    """The middle of such a channel. All of it belongs to the gate's lock."""
+
+    __slots__ = ("closed", "gate", "line")
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.gate = Gate()
+        self.line = Line()
+
+    def add(self, value: T) -> None:
+        """Keep it, by a statement that only stores: see R16 in wait_queue.py. Lock held."""
+        raise NotImplementedError
+
+    def send(self, value: T) -> None:
+        """Wake all and add it; Closed, with the value, once closed. From any thread."""
+        closed = False
+
+        def send() -> None:
+            nonlocal closed
+            if self.closed:
+                closed = True
+                return
+            self.line.wake_all()
+            self.add(value)
+
+        self.gate.call(send)
+        if closed:
+            raise Closed(value)
+
+    def close(self) -> None:
+        """From anywhere; the second time nothing."""
+        self.gate.call(self._close)
+
+    def _close(self) -> None:
+        self.line.wake_all()
+        self.closed = True
