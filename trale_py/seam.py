@@ -2,8 +2,9 @@
 
 What is below is written twice: as plain Python, which is the specification and what one
 reads, and as the C extension ``_native`` (its sources are in ``native/``), which does the
-same without Python frames and without giving up the GIL. All that stands above uses it
-through the names of this module and of ``net.io``, and does not know which one it has.
+same without Python frames and without giving up the GIL. Sockets, semaphores, mutexes and
+channels choose theirs where they import a ``plain_`` module; ``in_c`` is for classes of which
+only a part is in C. Nobody else knows which one is in use.
 
 ``TRALE_PURE=1`` in the environment asks for the Python ones. They are also what a checkout
 has that was not built.
