@@ -8,7 +8,12 @@ import logging
 _log = logging.getLogger("trale_py")
 
 
-def report(message: str, *args: object, error: BaseException | None = None) -> None:
+def report(
+    message: str,
+    *args: object,
+    error: BaseException | None = None,
+    level: int = logging.ERROR,
+) -> None:
     """Log an error. Never raises: a broken handler or filter must not take the runtime with it."""
     with contextlib.suppress(BaseException):
-        _log.error(message, *args, exc_info=error)
+        _log.log(level, message, *args, exc_info=error)
