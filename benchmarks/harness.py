@@ -14,18 +14,23 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from programs import HERE, program
 
 OURS = "trale_py"
 C_EPOLL = "C epoll"  # epoll_server.c: what the machine and the kernel can do
+BEFORE = "before"  # trale_py in another checkout, see run.py --against
 PATIENCE = 600  # seconds; a million sleepers take some of them a minute
 
 Figures = dict[str, float]
 Cpus = set[int] | None  # where a process may run; None: anywhere
 
 cpus: dict[str, Cpus] = {"server": None, "client": None}
+
+# Where contenders stand that are not this directory's; see checkout.py.
+checkouts: dict[str, Path] = {}
 
 
 def pin() -> None:
@@ -141,7 +146,15 @@ def python(*args: str) -> list[str]:
 
 
 def contender(name: str, what: str, *args: Any) -> list[str]:
-    return python(str(HERE / "contender.py"), name, what, json.dumps(args))
+    if name not in checkouts:
+        return python(str(HERE / "contender.py"), name, what, json.dumps(args))
+    root = checkouts[name]
+    script = str(root / "benchmarks" / "contender.py")
+    return [
+        "env",
+        f"PYTHONPATH={root / 'installed'}",
+        *python(script, OURS, what, json.dumps(args)),
+    ]
 
 
 def said(line: str) -> dict[str, Any]:

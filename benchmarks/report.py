@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harness import OURS, Measurement, Rounds, Row, finish, python, start
+from harness import BEFORE, OURS, Measurement, Rounds, Row, finish, python, start
 
 Results = list[tuple[Measurement, Rounds]]
 
@@ -67,6 +67,19 @@ def summary(results: Results) -> Iterator[str]:
     for measurement, rounds in results:
         if OURS in rounds.missing:
             yield f"Nothing of {OURS} in {measurement.name}: {rounds.missing[OURS]}."
+
+
+# Rounds differ by this much when nothing has changed.
+NOISE = 0.98
+
+
+def slower(results: Results) -> Iterator[str]:
+    """The rows in which trale_py is slower than it was, in the median of the rounds."""
+    for measurement, rounds in results:
+        for row in measurement.rows:
+            ratios = rounds.ratios(row, BEFORE) if BEFORE in rounds.figures else []
+            if ratios and statistics.median(ratios) < NOISE:
+                yield f"  {statistics.median(ratios):.2f}x {row.title}"
 
 
 def version(package: str) -> str | None:

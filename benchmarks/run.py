@@ -1,11 +1,15 @@
 """The benchmarks: trale_py beside its peers.
 
     make bench      or      python benchmarks/run.py [--rounds 5] [--only tcp,spawn-join]
+    python benchmarks/run.py --quick --rounds 7 --against HEAD~1
 
 Prints, for each row, everybody's median and how trale_py compares: above 1x it is better,
 whatever the unit; in brackets the worst and the best round. A run of everything is written to
 benchmarks/results.json and docs/benchmarks.svg, any other (with --quick, --only or --peers) to
 benchmarks/build/, or wherever --output says.
+
+With --against the only peer is trale_py as it was at that commit, and the command fails if a row
+fell below 0.98x of it.
 """
 
 from __future__ import annotations
@@ -17,7 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import report
-from harness import Measurement, pin, run
+from checkout import checkout
+from harness import BEFORE, OURS, Measurement, checkouts, pin, run
 from programs import BUILD, HERE
 from rows import FULL, QUICK, Scale, idle, sleep, spawn, sync, tcp, udp
 
@@ -32,6 +37,8 @@ def chosen(scale: Scale, only: str | None, peers: str | None) -> Iterator[Measur
             if peers:
                 names = [name for name in measurement.contenders if name in peers.split(",")]
                 measurement = dataclasses.replace(measurement, contenders=names)
+            elif BEFORE in checkouts:
+                measurement = dataclasses.replace(measurement, contenders=[OURS, BEFORE])
             yield measurement
 
 
@@ -43,12 +50,15 @@ def main() -> None:
     parser.add_argument(
         "--pin", action="store_true", help="client and servers on CPUs of their own"
     )
+    parser.add_argument("--against", metavar="COMMIT", help="compare with trale_py at that commit")
     parser.add_argument("--quick", action="store_true", help="a little of everything")
     parser.add_argument("--output", metavar="DIRECTORY", type=Path, help="for results and plot")
     args = parser.parse_args()
     if args.pin:
         pin()
 
+    if args.against:
+        checkouts[BEFORE] = checkout(args.against)
     about = {**report.circumstances(), "pinned": args.pin}
     print(*(f"{what}: {value}" for what, value in about.items()), "", sep="\n", flush=True)
     results: report.Results = []
@@ -59,6 +69,9 @@ def main() -> None:
     if not results:
         sys.exit(f"no row is called {args.only}")
     print(*report.summary(results), sep="\n")
+    if args.against:
+        slower = list(report.slower(results))
+        sys.exit("\n".join(["Slower than before:", *slower]) if slower else 0)
 
     BUILD.mkdir(exist_ok=True)
     data = plots = args.output or BUILD

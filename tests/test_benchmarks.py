@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import subprocess
@@ -49,3 +50,21 @@ def test_what_is_not_there_is_left_out_with_a_word(tmp_path: Path) -> None:
     out = bench("--only", "spawn-join", "--peers", "asyncio,nobody", "--output", str(tmp_path))
     assert "asyncio" in out
     assert "0 of 0 targets are met" in out
+
+
+def test_against_a_commit_names_the_rows_that_fell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    harness = importlib.import_module("harness")
+    report = importlib.import_module("report")
+    row = harness.Row("a row", "rate", "/s")
+    measurement = harness.Measurement("a-row", [], lambda name: {}, [row])
+
+    def slower(ours: list[float], before: list[float]) -> list[str]:
+        figures = {
+            name: [{"rate": rate} for rate in rates]
+            for name, rates in ((harness.OURS, ours), (harness.BEFORE, before))
+        }
+        return list(report.slower([(measurement, harness.Rounds(figures))]))
+
+    assert slower([100, 90, 50], [100, 91, 100]) == []
+    assert slower([90, 97, 100], [100, 100, 100]) == ["  0.97x a row"]
