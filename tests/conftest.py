@@ -23,6 +23,12 @@ pytest.register_assert_rewrite("tests.crowd")
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_collection_finish() -> None:
+    """Hide what all tests stand on from the collector: each test collects twice."""
+    gc.collect()
+    gc.freeze()
+
+
 async def nothing() -> None:
     """A task that ends at once: when it has, whatever was published before it is done."""
 
