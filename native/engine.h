@@ -92,7 +92,7 @@ bool trale_wait_a_moment(trale_engine *e);
 
 /* ---- sources: executor's thread, but for what is said --------------------------------------------- */
 
-enum { TRALE_READ, TRALE_WRITE };
+enum { TRALE_READ, TRALE_WRITE, TRALE_DIRECTIONS };
 
 /* A place in the list of those who wait for a direction. It belongs to whoever waits. */
 typedef struct trale_waiter {
@@ -113,7 +113,7 @@ typedef struct trale_direction {
  * number: an event that was fetched before the source went away cannot reach its successor. Slots
  * are used again, never freed before the engine is. */
 typedef struct trale_source {
-    trale_direction direction[2];  /* TRALE_READ, TRALE_WRITE */
+    trale_direction direction[TRALE_DIRECTIONS];
     struct trale_source *free;     /* the next unused slot */
     uint32_t slot;                 /* its number in the table */
     uint32_t generation;           /* counts its users; lock */

@@ -25,7 +25,7 @@ typedef struct {
 
 extern PyTypeObject *trale_Io;
 
-enum kind { RECV, FILL, RECV_INTO, SEND, SEND_ALL, RECV_FROM, SEND_TO, CALL };
+enum kind { RECV, FILL, RECV_INTO, SEND, SEND_ALL, RECV_FROM, SEND_TO, CALL, KINDS };
 
 typedef struct {
     Leaf leaf;

@@ -202,7 +202,12 @@ static void Operation_dealloc(Operation *self)
 
 static PyObject *Operation_repr(Operation *self)
 {
-    static const char *const names[] = {"read", "read", "readinto", "write", "write_all", "call"};
+    static const char *const names[] = {
+        [RECV] = "read", [FILL] = "read", [RECV_INTO] = "readinto", [SEND] = "write",
+        [SEND_ALL] = "write_all", [RECV_FROM] = "recv_from", [SEND_TO] = "send_to",
+        [CALL] = "call",
+    };
+    _Static_assert(sizeof names / sizeof *names == KINDS, "each kind of operation has a name");
     return PyUnicode_FromFormat("<%s of %R>", names[self->kind], self->owner);
 }
 

@@ -321,6 +321,29 @@ def test_a_descriptor_is_known_by_its_number_whatever_it_came_as(owner: Owner) -
     assert owner.poller.sources == {}
 
 
+def test_each_kind_of_operation_has_a_name(owner: Owner) -> None:
+    class Quiet:
+        def __repr__(self) -> str:
+            return "it"
+
+    io, it = owner.io, Quiet()
+    address = ("127.0.0.1", 5)
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with udp:
+        operations = [
+            io.recv(it, 1),
+            io.fill(it, 1),
+            io.recv_into(it, bytearray(1)),
+            io.send(it, b""),
+            io.send_all(it, b""),
+            io.recv_from(it),
+            native.Io(udp.fileno()).send_to(it, b"", address),
+            io.call(it, print, 0, False),
+        ]
+        names = ["read", "read", "readinto", "write", "write_all", "recv_from", "send_to", "call"]
+        assert [repr(one) for one in operations] == [f"<{name} of it>" for name in names]
+
+
 # -- the run-queue --------------------------------------------------------------------------
 
 
