@@ -339,7 +339,7 @@ static PyType_Spec Batch_spec = {
 
 int trale_add_run_queue(PyObject *module)
 {
-    PyObject *python = PyImport_ImportModule("trale_py.run_queue");
+    PyObject *python = PyImport_ImportModule("trale_py.core.run_queue");
     make_call = python == NULL ? NULL : PyObject_GetAttrString(python, "make_call");
     XDECREF(python);
     if (make_call == NULL || (name_cx = PyUnicode_InternFromString("cx")) == NULL

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from trale_py import Waker, block_on, current, tasks
-from trale_py.runtime import Runtime
-from trale_py.seam import TimerEntry
+from trale_py import Waker, block_on, tasks
+from trale_py.core import current
+from trale_py.core.engine import TimerEntry
+from trale_py.core.runtime import Runtime
 
 pytest.register_assert_rewrite("tests.crowd")
 

@@ -22,8 +22,9 @@ import pytest
 from hypothesis import strategies as st
 
 from trale_py import TaskCancelled, block_on, spawn
-from trale_py.latch import acquire_lock
-from trale_py.sync import event_fd, wait_queue
+from trale_py.core.latch import acquire_lock
+from trale_py.sync import event_fd
+from trale_py.sync import waiters as wait_queue
 
 from .net_helpers import TIMEOUT, executor_turn
 

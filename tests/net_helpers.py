@@ -22,9 +22,9 @@ from trale_py import (
     Ready,
     TcpStream,
     block_on,
-    current,
     spawn,
 )
+from trale_py.core import current
 
 from .conftest import nothing, settle_reactor
 

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 
 import pytest
 
-from trale_py import block_on, blocking_pool, spawn
-from trale_py.blocking import BlockingCall
-from trale_py.blocking_pool import BlockingPool
-from trale_py.runtime import Runtime, default_runtime
+from trale_py import block_on, spawn
+from trale_py.core import thread_pool as blocking_pool
+from trale_py.core.runtime import Runtime, default_runtime
+from trale_py.core.thread_pool import BlockingPool
+from trale_py.jobs.job import BlockingCall
 
 from .net_helpers import TIMEOUT, CutOff, GaveUp, awaiting, parked
 

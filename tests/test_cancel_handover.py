@@ -33,7 +33,6 @@ from trale_py import (
     Timer,
     UdpSocket,
     block_on,
-    current,
     move_on_after,
     now,
     sleep,
@@ -42,6 +41,7 @@ from trale_py import (
     yield_now,
 )
 from trale_py.channel import channel
+from trale_py.core import current
 
 from .conftest import settle_reactor
 from .net_helpers import TIMEOUT, executor_turn, parked, raw_tcp_pair

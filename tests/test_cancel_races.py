@@ -50,7 +50,7 @@ from trale_py import (
     timeout,
     yield_now,
 )
-from trale_py.future import checkpoint
+from trale_py.core.future import checkpoint
 
 from .net_helpers import TIMEOUT, executor_turn, parked, raw_tcp_pair, settle, stream_and_peer
 
@@ -480,7 +480,7 @@ def test_F6_a_task_that_swallows_it_for_ever_starves_nobody(run_script: Any) -> 
         """
         import math
         from trale_py import now, sleep, yield_now
-        from trale_py.runtime import Runtime
+        from trale_py.core.runtime import Runtime
 
         runtime = Runtime()
         swallowed = 0
@@ -964,7 +964,7 @@ def test_a_shield_holds_against_shutdown_up_to_its_limit(run_script: Any) -> Non
         """
         import math
         from trale_py import CancelScope, sleep, yield_now
-        from trale_py.runtime import Runtime
+        from trale_py.core.runtime import Runtime
 
         runtime = Runtime()
 

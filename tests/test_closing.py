@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from trale_py import AsyncFd, EventFd, TcpListener, UdpSocket, block_on
+from trale_py.base.closeable import Closing
 from trale_py.channel import channel, oneshot
-from trale_py.closing import Closing
 
 
 class Door(Closing):

@@ -20,7 +20,7 @@ faulthandler.cancel_dump_traceback_later()
 # From 3.12 on os.fork() warns if there are threads; that is Python's word, not ours.
 warnings.filterwarnings("ignore", category=DeprecationWarning)
 from trale_py import *
-from trale_py import current
+from trale_py.core import current
 
 async def give(value): return value
 
@@ -257,7 +257,7 @@ def test_H9_R14_a_fork_while_the_runtime_begins(where: str, run_fork: Script) ->
     """The executor's thread is held in the midst of opening the reactor's descriptors."""
     result = run_fork(
         """
-        from trale_py import poller, reactor
+        from trale_py.core import poller, reactor
         where = sys.argv[1]
         module = reactor.threading if where == "Thread" else poller
         original = getattr(module, where)
@@ -297,7 +297,7 @@ def test_H9_R14_a_fork_while_the_runtime_begins(where: str, run_fork: Script) ->
 def test_H9_R14_a_fork_before_any_thread_has_become_the_executor(run_fork: Script) -> None:
     result = run_fork(
         """
-        from trale_py.executor import Executor as E
+        from trale_py.core.executor import Executor as E
         run, beginning, forked = E._run, threading.Event(), threading.Event()
 
         def slow(self):
@@ -322,7 +322,7 @@ def test_H9_R14_a_fork_before_any_thread_has_become_the_executor(run_fork: Scrip
 def test_H9_a_fork_while_the_runtime_ends(run_fork: Script) -> None:
     result = run_fork(
         """
-        from trale_py.reactor import Reactor as R
+        from trale_py.core.reactor import Reactor as R
         stop, ending, forked = R.stop, threading.Event(), threading.Event()
 
         def slow(self):
@@ -356,8 +356,8 @@ def test_H9_a_signal_handler_forks_and_its_child_comes_back(run_fork: Script) ->
     result = run_fork(
         """
         import signal
-        from trale_py.latch import Latch
-        from trale_py.runtime import Runtime
+        from trale_py.core.latch import Latch
+        from trale_py.core.runtime import Runtime
         pids = []
         signal.signal(signal.SIGUSR1, lambda *_: pids.append(os.fork()))
         wait = Latch.wait_blocking

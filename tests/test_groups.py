@@ -40,7 +40,7 @@ from trale_py import (
     timeout,
     yield_now,
 )
-from trale_py.runtime import Runtime
+from trale_py.core.runtime import Runtime
 
 from .net_helpers import TIMEOUT, executor_turn, parked
 

@@ -32,7 +32,7 @@ from trale_py import (
     spawn,
     tasks,
 )
-from trale_py.closing import Closing
+from trale_py.base.closeable import Closing
 from trale_py.net import happy_eyeballs
 from trale_py.net.address import Endpoint, HostPort
 from trale_py.net.happy_eyeballs import connect_first, in_turn

@@ -22,18 +22,17 @@ from trale_py import (
     TaskCancelled,
     TcpStream,
     block_on,
-    current,
     current_task,
-    executor,
     sleep,
     spawn,
     yield_now,
 )
-from trale_py.latch import Latch, LatchWait
-from trale_py.outcome import Outcome
-from trale_py.runtime import Runtime
-from trale_py.seam import native
-from trale_py.task import Task
+from trale_py.core import current, executor
+from trale_py.core.engine import native
+from trale_py.core.latch import Latch, LatchWait
+from trale_py.core.outcome import Outcome
+from trale_py.core.runtime import Runtime
+from trale_py.core.task import Task
 
 from .conftest import nothing
 

@@ -349,7 +349,7 @@ def test_H4_R13_a_signal_that_came_just_before_the_wait_is_heard(
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     lock = threading.Lock
-    monkeypatch.setattr("trale_py.latch.threading.Lock", Deaf)
+    monkeypatch.setattr("trale_py.core.latch.threading.Lock", Deaf)
     with pytest.raises(KeyboardInterrupt):
         gate.handle.join(20)
     monkeypatch.undo()

@@ -25,8 +25,8 @@ import pytest
 import trale_py
 from trale_py import PENDING, BusyResourceError, ClosedResourceError, Mutex, Ready
 from trale_py.channel import Closed, channel
-from trale_py.seam import native
-from trale_py.sync.wait_queue import NOTHING
+from trale_py.core.engine import native
+from trale_py.sync.waiters import NOTHING
 
 Hold: Any = getattr(native, "Hold", object)
 
@@ -960,8 +960,8 @@ sys.path.insert(0, {tests!r})
 import _testcapi
 from tests.test_native import *
 from trale_py import spawn
-from trale_py.latch import Latch, LatchWait
-from trale_py.runtime import Runtime
+from trale_py.core.latch import Latch, LatchWait
+from trale_py.core.runtime import Runtime
 
 sys.unraisablehook = lambda *_: None
 gc.disable()

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from trale_py.reactor_fds import LONGEST_WAIT_NS, Alarm, Bell
-from trale_py.timer_heap import NEVER
+from trale_py.base.durations import NEVER
+from trale_py.core.wakeup_fds import LONGEST_WAIT_NS, Alarm, Bell
 
 Script = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -124,7 +124,7 @@ def test_I18_descriptor_0_is_closed(run_script: Script) -> None:
     result = run_script(
         """
         import os
-        from trale_py.reactor_fds import Alarm, Bell
+        from trale_py.core.wakeup_fds import Alarm, Bell
 
         os.close(0)
         for kind in (Bell, Alarm):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from trale_py import PENDING, Context, Future, Pending, Ready, Waker, block_on, spawn, yield_now
-from trale_py.run_queue import RunQueue
+from trale_py.core.run_queue import RunQueue
 
 Script = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -315,7 +315,8 @@ def test_H5_ctrl_c_at_any_line_of_spawn(run_script: Script) -> None:
     result = run_script(
         """
         import sys, threading
-        from trale_py import Executor, current, engine, sleep, spawn, tasks
+        from trale_py import Executor, engine, sleep, spawn, tasks
+        from trale_py.core import current
 
         async def work():
             await sleep(0)

@@ -18,11 +18,11 @@ from trale_py import (
     TaskCancelled,
     UdpSocket,
     block_on,
-    current,
     sleep,
     spawn,
 )
-from trale_py.runtime import Runtime
+from trale_py.core import current
+from trale_py.core.runtime import Runtime
 
 
 async def give(value: int) -> int:
@@ -344,7 +344,8 @@ def test_contract_11_an_idle_runtime_uses_no_processor(run_script: Any) -> None:
     result = run_script(
         """
         import select, time
-        from trale_py import TcpListener, block_on, sleep, spawn, current
+        from trale_py import TcpListener, block_on, sleep, spawn
+        from trale_py.core import current
         async def accept(listener): await listener.accept()
         listener = TcpListener.bind("127.0.0.1:0")
         handle = spawn(accept(listener)); far = spawn(sleep(3600))

@@ -31,15 +31,16 @@ from hypothesis.stateful import (
     rule,
 )
 
-from trale_py import poller, run_queue, seam, waker
+from trale_py.base.errors import BusyResourceError
 from trale_py.channel import Closed, plain_queue
-from trale_py.errors import BusyResourceError
-from trale_py.future import PENDING, Future, Ready
+from trale_py.core import engine as seam
+from trale_py.core import poller, run_queue, waker
+from trale_py.core.future import PENDING, Future, Ready
+from trale_py.core.reactor import Reactor
 from trale_py.net import plain_io
-from trale_py.net.base import BaseSocket
-from trale_py.reactor import Reactor
+from trale_py.net.socket_base import BaseSocket
 from trale_py.sync import plain_locks
-from trale_py.sync.wait_queue import NOTHING
+from trale_py.sync.waiters import NOTHING
 
 native = pytest.importorskip("trale_py._native")
 if seam.native is None:

@@ -24,14 +24,14 @@ from trale_py import (
     TaskCancelled,
     TaskGroup,
     block_on,
-    current,
     gather,
     sleep,
     spawn,
     yield_now,
 )
-from trale_py import task as task_module
-from trale_py.runtime import Runtime
+from trale_py.core import current
+from trale_py.core import task as task_module
+from trale_py.core.runtime import Runtime
 
 from .interleave import Interleaving, everywhere
 
@@ -389,7 +389,7 @@ def test_H5_ctrl_c_at_any_line_of_a_shutdown(run_script: Script) -> None:
         """
         import os, sys, threading
         from trale_py import *
-        from trale_py import current
+        from trale_py.core import current
         async def give(value): return value
         package = os.path.dirname(sys.modules["trale_py"].__file__)
         left = 0

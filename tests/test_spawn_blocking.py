@@ -21,9 +21,6 @@ from trale_py import (
     TaskCancelled,
     TaskGroup,
     block_on,
-    blocking,
-    blocking_pool,
-    current,
     gather,
     race,
     sleep,
@@ -31,8 +28,11 @@ from trale_py import (
     spawn_blocking,
     timeout,
 )
-from trale_py.blocking_pool import BlockingPool
-from trale_py.runtime import Runtime, default_runtime
+from trale_py.core import current
+from trale_py.core import thread_pool as blocking_pool
+from trale_py.core.runtime import Runtime, default_runtime
+from trale_py.core.thread_pool import BlockingPool
+from trale_py.jobs import job as blocking
 
 from .conftest import nothing
 from .net_helpers import TIMEOUT

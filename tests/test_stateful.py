@@ -24,11 +24,11 @@ from trale_py import (
     TaskCancelled,
     TaskGroup,
     block_on,
-    current,
     move_on_after,
     sleep,
     spawn,
 )
+from trale_py.core import current
 
 from .conftest import assert_tables_empty
 from .net_helpers import TIMEOUT, executor_turn

@@ -18,10 +18,10 @@ from trale_py import (
     Ready,
     Semaphore,
     block_on,
-    current,
     spawn,
     yield_now,
 )
+from trale_py.core import current
 
 
 async def nothing() -> None:

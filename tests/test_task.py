@@ -29,7 +29,7 @@ from trale_py import (
     tasks,
     yield_now,
 )
-from trale_py.runtime import Runtime
+from trale_py.core.runtime import Runtime
 
 
 async def give(value: object) -> object:

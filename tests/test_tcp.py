@@ -28,10 +28,10 @@ from trale_py import (
     block_on,
     spawn,
 )
-from trale_py.future import checkpoint
+from trale_py.core.future import checkpoint
+from trale_py.core.runtime import Runtime
 from trale_py.net import address as address_module
 from trale_py.net.address import Endpoint
-from trale_py.runtime import Runtime
 
 from .net_helpers import (
     TIMEOUT,
@@ -1123,7 +1123,8 @@ def test_a_dropped_stream_is_closed_also_if_warnings_are_errors(run_script: Scri
     result = run_script(
         """
         import socket
-        from trale_py import TcpListener, TcpStream, block_on, current
+        from trale_py import TcpListener, TcpStream, block_on
+        from trale_py.core import current
 
         async def main():
             with TcpListener.bind("127.0.0.1:0") as listener:

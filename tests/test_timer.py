@@ -27,8 +27,7 @@ from trale_py import (
     spawn,
     yield_now,
 )
-from trale_py.durations import to_ns
-from trale_py.timer_heap import NEVER
+from trale_py.base.durations import NEVER, to_ns
 
 
 async def elapsed(awaitable: Any) -> float:

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from trale_py.timer_heap import NEVER, TimerEntry, TimerHeap
+from trale_py.base.durations import NEVER
+from trale_py.core.timer_heap import TimerEntry, TimerHeap
 
 
 class Nobody:

@@ -29,8 +29,8 @@ from trale_py import (
     block_on,
 )
 from trale_py._linux import sockaddr
+from trale_py.core.runtime import Runtime
 from trale_py.net import udp
-from trale_py.runtime import Runtime
 
 from .net_helpers import TIMEOUT, CutOff, GaveUp, parked, settle
 from .test_tcp import has_ipv6

@@ -21,16 +21,7 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from .async_fd import AsyncFd
-from .blocking import spawn_blocking
-from .cancel import (
-    CancelScope,
-    current_effective_deadline,
-    fail_after,
-    move_on_after,
-)
-from .combine import as_completed, gather, race, timeout
-from .errors import (
+from .base.errors import (
     BusyResourceError,
     Cancelled,
     ClosedResourceError,
@@ -42,15 +33,20 @@ from .errors import (
     WouldBlock,
     WouldDeadlock,
 )
-from .executor import Executor, block_on, spawn
-from .future import PENDING, Future, Pending, Ready, yield_now
-from .group import TaskGroup, TaskStatus
-from .join import JoinHandle
+from .core.engine import Context, Waker, engine
+from .core.executor import Executor, block_on, spawn
+from .core.future import PENDING, Future, Pending, Ready, yield_now
+from .core.join import JoinHandle
+from .core.reactor import Reactor
+from .core.registration import Interest, Registration
+from .core.runtime import Runtime as _Runtime  # noqa: F401  # makes the default one known
+from .core.task import Task, current_task, tasks
+from .jobs.job import spawn_blocking
 from .net import TcpListener, TcpStream, UdpSocket
-from .reactor import Reactor
-from .registration import Interest, Registration
-from .runtime import Runtime as _Runtime  # noqa: F401  # makes the default one known
-from .seam import Context, Waker, engine
+from .scopes.cancel_scope import CancelScope, current_effective_deadline, fail_after, move_on_after
+from .scopes.combine import as_completed, gather, race, timeout
+from .scopes.task_group import TaskGroup, TaskStatus
+from .streams.async_fd import AsyncFd
 from .sync import (
     Barrier,
     Condition,
@@ -64,8 +60,7 @@ from .sync import (
     RwLock,
     Semaphore,
 )
-from .task import Task, current_task, tasks
-from .timer import Interval, Timer, interval, now, sleep, sleep_until
+from .timers.timer import Interval, Timer, interval, now, sleep, sleep_until
 
 if TYPE_CHECKING:
     from . import channel as channel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-from ..sync.wait_queue import Gate, Line
+from ..sync.waiters import Gate, Line
 from .closed import Closed
 
 T = TypeVar("T")

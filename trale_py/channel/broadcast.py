@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
-from ..durations import Duration
-from ..errors import WouldBlock
-from ..future import Future
-from ..sync.wait_queue import NOTHING, Wait, block, check_capacity
+from ..base.durations import Duration
+from ..base.errors import WouldBlock
+from ..core.future import Future
+from ..sync.waiters import NOTHING, Wait, block, check_capacity
 from .announce import Announcements
 from .closed import Closed, Lagged
 from .iteration import UntilClosed

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
-from ..closing import Closing
-from ..durations import Duration
-from ..future import Future
+from ..base.closeable import Closing
+from ..base.durations import Duration
+from ..core.future import Future
 from .closed import Closed
 from .queue import Receiver, Sender, channel
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Generic, TypeVar
 
-from ..sync.wait_queue import NOTHING, TURN, Gate, Line, Wait
+from ..sync.waiters import NOTHING, TURN, Gate, Line, Wait
 from .closed import Closed
 
 T = TypeVar("T")

@@ -20,11 +20,11 @@ import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from ..closing import Closing
-from ..durations import Duration
-from ..errors import WouldBlock
-from ..seam import native
-from ..sync.wait_queue import NOTHING, Wait, block, check_capacity
+from ..base.closeable import Closing
+from ..base.durations import Duration
+from ..base.errors import WouldBlock
+from ..core.engine import native
+from ..sync.waiters import NOTHING, Wait, block, check_capacity
 from .closed import Closed
 from .iteration import UntilClosed
 

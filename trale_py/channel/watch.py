@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
-from ..durations import Duration
-from ..future import Future
-from ..sync.wait_queue import Wait, block
+from ..base.durations import Duration
+from ..core.future import Future
+from ..sync.waiters import Wait, block
 from .announce import Announcements
 from .closed import Closed
 

@@ -12,8 +12,8 @@ import socket
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
-from .. import current
-from ..blocking import BlockingCall
+from ..core import current
+from ..jobs.job import BlockingCall
 
 Address: TypeAlias = str | tuple[str, int] | tuple[str, int, int, int]
 SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]  # as getsockname() has it

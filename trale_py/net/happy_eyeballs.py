@@ -16,9 +16,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from itertools import zip_longest
 from typing import Any, Generic, TypeVar
 
-from ..cancel import move_on_after
-from ..closing import Closing
-from ..group import TaskGroup
+from ..base.closeable import Closing
+from ..scopes.cancel_scope import move_on_after
+from ..scopes.task_group import TaskGroup
 from ..sync.event import Event
 from .address import Endpoint, show
 

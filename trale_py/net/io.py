@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..seam import native
+from ..core.engine import native
 
 if TYPE_CHECKING or native is None:
     from .plain_io import Io

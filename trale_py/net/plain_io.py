@@ -20,17 +20,17 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .. import current
-from ..errors import BusyResourceError
-from ..future import PENDING, Future, Pending, Ready
-from ..seam import Context, Waker
-from ..source import Direction, Source
+from ..base.errors import BusyResourceError
+from ..core import current
+from ..core.engine import Context, Waker
+from ..core.future import PENDING, Future, Pending, Ready
+from ..core.source import Direction, Source
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
     from .address import SocketAddress
-    from .base import BaseSocket
+    from .socket_base import BaseSocket
 
 T = TypeVar("T")
 

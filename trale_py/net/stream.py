@@ -12,11 +12,11 @@ import socket
 from collections.abc import AsyncIterator, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DelimiterNotFound, IncompleteRead
-from ..future import Future, checkpoint
-from ..seam import in_c
-from .base import BaseSocket, byte_view, contiguous
+from ..base.errors import DelimiterNotFound, IncompleteRead
+from ..core.engine import in_c
+from ..core.future import Future, checkpoint
 from .io import Io
+from .socket_base import BaseSocket, byte_view, contiguous
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer

@@ -11,23 +11,14 @@ from collections.abc import AsyncIterator, Coroutine
 from functools import partial
 from typing import Any, Self
 
-from ..combine import timeout
-from ..durations import Duration, to_ns
-from ..future import Future, checkpoint
-from ..report import report
-from ..timer import sleep
-from .address import (
-    Address,
-    Endpoint,
-    HostPort,
-    SocketAddress,
-    resolve,
-    show,
-    to_bind,
-    to_connect,
-)
-from .base import BaseSocket
+from ..base.durations import Duration, to_ns
+from ..base.log import report
+from ..core.future import Future, checkpoint
+from ..scopes.combine import timeout
+from ..timers.timer import sleep
+from .address import Address, Endpoint, HostPort, SocketAddress, resolve, show, to_bind, to_connect
 from .happy_eyeballs import connect_first
+from .socket_base import BaseSocket
 from .stream import BaseStream
 
 # accept(2): "treat them like EAGAIN by retrying". The connection was lost before we took it.

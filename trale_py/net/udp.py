@@ -12,18 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .. import _linux
 from .._linux import sockaddr
-from ..future import Future, checkpoint
-from .address import (
-    Address,
-    Endpoint,
-    HostPort,
-    SocketAddress,
-    resolve,
-    show,
-    to_bind,
-    to_connect,
-)
-from .base import BaseSocket, byte_view, contiguous
+from ..core.future import Future, checkpoint
+from .address import Address, Endpoint, HostPort, SocketAddress, resolve, show, to_bind, to_connect
+from .socket_base import BaseSocket, byte_view, contiguous
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

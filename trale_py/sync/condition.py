@@ -6,12 +6,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from .. import current
-from ..cancel import CancelScope
-from ..durations import Duration, to_deadline
-from ..timer_heap import NEVER
+from ..base.durations import NEVER, Duration, to_deadline
+from ..core import current
+from ..scopes.cancel_scope import CancelScope
 from .mutex import Guard, Mutex, this_thread, who_asks
-from .wait_queue import Gate, Line, Wait, block, check_capacity, seconds_left
+from .waiters import Gate, Line, Wait, block, check_capacity, seconds_left
 
 T = TypeVar("T")
 

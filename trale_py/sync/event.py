@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..durations import Duration
-from ..future import Future
-from .wait_queue import Gate, Line, Wait, block
+from ..base.durations import Duration
+from ..core.future import Future
+from .waiters import Gate, Line, Wait, block
 
 
 class Event:

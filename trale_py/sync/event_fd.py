@@ -9,13 +9,13 @@ import time
 
 import linuxfd
 
-from ..closing import Closing
-from ..durations import Duration, to_timeout
-from ..errors import ClosedResourceError
-from ..future import PENDING, Future, Pending, Ready
-from ..registration import Interest, Registration
-from ..seam import Context
-from .wait_queue import check_capacity, refuse_on_executor
+from ..base.closeable import Closing
+from ..base.durations import Duration, to_timeout
+from ..base.errors import ClosedResourceError
+from ..core.engine import Context
+from ..core.future import PENDING, Future, Pending, Ready
+from ..core.registration import Interest, Registration
+from .waiters import check_capacity, refuse_on_executor
 
 
 class EventFd(Closing):

@@ -7,10 +7,10 @@ import warnings
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from .. import current
-from ..durations import Duration
-from ..seam import native
-from .wait_queue import block
+from ..base.durations import Duration
+from ..core import current
+from ..core.engine import native
+from .waiters import block
 
 if TYPE_CHECKING or native is None:
     from .plain_locks import Hold, Lock

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Generic, TypeVar
 
-from ..durations import Duration
-from ..future import checkpoint
+from ..base.durations import Duration
+from ..core.future import checkpoint
 from .mutex import Mutex
 
 T = TypeVar("T")

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from .. import current
-from ..future import Pending, Ready
-from ..seam import Context
-from .wait_queue import NOTHING, Gate, Line, Wait
+from ..core import current
+from ..core.engine import Context
+from ..core.future import Pending, Ready
+from .waiters import NOTHING, Gate, Line, Wait
 
 H = TypeVar("H", bound="Hold")
 

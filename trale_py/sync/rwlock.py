@@ -7,8 +7,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from ..durations import Duration
-from .wait_queue import NOTHING, Gate, Line, Wait, block
+from ..base.durations import Duration
+from .waiters import NOTHING, Gate, Line, Wait, block
 
 T = TypeVar("T")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ..durations import Duration
-from ..seam import native
-from .wait_queue import block, check_capacity
+from ..base.durations import Duration
+from ..core.engine import native
+from .waiters import block, check_capacity
 
 if TYPE_CHECKING or native is None:
     from .plain_locks import Permits

@@ -13,19 +13,19 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
 
-from .. import current
-from ..closing import Closing
-from ..errors import ClosedResourceError, RuntimeClosed
-from ..future import Future
-from ..report import report
-from ..seam import Source
+from ..base.closeable import Closing
+from ..base.errors import ClosedResourceError, RuntimeClosed
+from ..base.log import report
+from ..core import current
+from ..core.engine import Source
+from ..core.future import Future
 from .address import SocketAddress, show
 from .io import Io
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-    from ..runtime import Runtime
+    from ..core.runtime import Runtime
 
 T = TypeVar("T")
 

@@ -11,12 +11,11 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Literal
 
-from .durations import Duration, to_deadline, to_ns
-from .errors import ClosedResourceError
-from .future import PENDING, Future, Pending, Ready, yield_now
-from .reactor import Reactor
-from .seam import Context, TimerEntry, native
-from .timer_heap import NEVER
+from ..base.durations import NEVER, Duration, to_deadline, to_ns
+from ..base.errors import ClosedResourceError
+from ..core.engine import Context, TimerEntry, native
+from ..core.future import PENDING, Future, Pending, Ready, yield_now
+from ..core.reactor import Reactor
 
 
 def now() -> float:

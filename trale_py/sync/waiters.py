@@ -38,13 +38,12 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from .. import current
-from ..durations import Duration, to_timeout
-from ..errors import RuntimeClosed, WouldDeadlock
-from ..future import PENDING, Future, Pending, Ready
-from ..latch import acquire_lock
-from ..seam import Context
-from ..timer_heap import NEVER
+from ..base.durations import NEVER, Duration, to_timeout
+from ..base.errors import RuntimeClosed, WouldDeadlock
+from ..core import current
+from ..core.engine import Context
+from ..core.future import PENDING, Future, Pending, Ready
+from ..core.latch import acquire_lock
 
 T = TypeVar("T")
 

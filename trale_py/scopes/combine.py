@@ -11,14 +11,14 @@ from collections import deque
 from collections.abc import AsyncGenerator, Coroutine, Iterable
 from typing import Any, TypeAlias, TypeVar
 
-from . import current
-from .cancel import CancelScope, move_on_after
-from .durations import Duration, to_ns
-from .future import PENDING, Future, Pending, Ready, checkpoint
-from .join import JoinHandle
-from .latch import LatchWait
-from .report import report
-from .seam import Context
+from ..base.durations import Duration, to_ns
+from ..base.log import report
+from ..core import current
+from ..core.engine import Context
+from ..core.future import PENDING, Future, Pending, Ready, checkpoint
+from ..core.join import JoinHandle
+from ..core.latch import LatchWait
+from .cancel_scope import CancelScope, move_on_after
 
 T = TypeVar("T")
 

@@ -6,8 +6,8 @@ import enum
 import select
 from typing import TYPE_CHECKING
 
-from .report import report
-from .seam import Source
+from ..base.log import report
+from .engine import Source
 from .timer_heap import Wakeable
 
 if TYPE_CHECKING:

@@ -17,16 +17,15 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
-from . import current
-from .durations import Duration, to_deadline, to_ns
-from .errors import Cancelled
-from .scope_tree import ScopeTree
-from .seam import TimerEntry
-from .timer_heap import NEVER
+from ..base.durations import NEVER, Duration, to_deadline, to_ns
+from ..base.errors import Cancelled
+from ..core import current
+from ..core.engine import TimerEntry
+from ..core.scope_tree import ScopeTree
 
 if TYPE_CHECKING:
-    from .runtime import Runtime
-    from .task import Task
+    from ..core.runtime import Runtime
+    from ..core.task import Task
 
 
 class CancelScope(ScopeTree):

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Final, Generic, TypeVar, final
 
+from ..base.errors import BusyResourceError
 from . import current
-from .errors import BusyResourceError
-from .seam import Context, in_c, native
+from .engine import Context, in_c, native
 
 T_co = TypeVar("T_co", covariant=True)
 

@@ -16,12 +16,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-from . import current
-from .blocking_pool import BlockingPool
-from .coroutine import name_of
-from .future import PENDING, Future, Pending, Ready
-from .join import JoinHandle
-from .seam import Context, Waker
+from ..core import current
+from ..core.coroutine import name_of
+from ..core.engine import Context, Waker
+from ..core.future import PENDING, Future, Pending, Ready
+from ..core.join import JoinHandle
+from ..core.thread_pool import BlockingPool
 
 T = TypeVar("T")
 S = TypeVar("S")

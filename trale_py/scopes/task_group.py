@@ -12,17 +12,17 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from . import current
-from .cancel import CancelScope
-from .errors import Cancelled, RuntimeClosed, WouldDeadlock
-from .future import Future, checkpoint
-from .join import JoinHandle
-from .latch import Latch, LatchWait
-from .report import report
-from .task import Task, current_task
+from ..base.errors import Cancelled, RuntimeClosed, WouldDeadlock
+from ..base.log import report
+from ..core import current
+from ..core.future import Future, checkpoint
+from ..core.join import JoinHandle
+from ..core.latch import Latch, LatchWait
+from ..core.task import Task, current_task
+from .cancel_scope import CancelScope
 
 if TYPE_CHECKING:
-    from .runtime import Runtime
+    from ..core.runtime import Runtime
 
 T = TypeVar("T")
 

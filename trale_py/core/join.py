@@ -7,14 +7,14 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from ..base.durations import Duration, to_timeout
+from ..base.errors import InvalidStateError, RuntimeClosed, WouldDeadlock
+from ..base.log import report
 from . import current
-from .durations import Duration, to_timeout
-from .errors import InvalidStateError, RuntimeClosed, WouldDeadlock
+from .engine import in_c
 from .future import Pending
 from .latch import LatchWait
 from .outcome import Outcome
-from .report import report
-from .seam import in_c
 
 if TYPE_CHECKING:
     from .runtime import Runtime

@@ -11,9 +11,9 @@ import math
 import threading
 import time
 from datetime import timedelta
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-from .timer_heap import NEVER
+NEVER: Final = 2**63 - 1  # a deadline, in nanoseconds, that no clock will reach
 
 Duration: TypeAlias = float | timedelta
 

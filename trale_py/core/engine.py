@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 native: Any = None
 if not os.environ.get("TRALE_PURE"):
     with contextlib.suppress(ImportError):
-        from . import _native as native  # type: ignore[attr-defined, no-redef]
+        from .. import _native as native  # type: ignore[attr-defined, no-redef]
 
 if TYPE_CHECKING or native is None:
     from .poller import Poller

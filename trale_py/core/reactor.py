@@ -12,10 +12,10 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ..base.errors import RuntimeClosed
 from . import current
-from .errors import RuntimeClosed
+from .engine import Poller, Source, TimerEntry
 from .registration import Interest, Registration
-from .seam import Poller, Source, TimerEntry
 from .timer_heap import Wakeable
 
 if TYPE_CHECKING:

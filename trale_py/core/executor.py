@@ -16,18 +16,18 @@ import threading
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from . import current, lifecycle
-from .durations import Duration
-from .errors import RuntimeClosed, WouldDeadlock
+from ..base.durations import Duration
+from ..base.errors import RuntimeClosed, WouldDeadlock
+from . import current, process_exit
+from .engine import in_c, native
 from .future import Future
 from .latch import never_return
-from .seam import in_c, native
 from .task import Task
 
 if TYPE_CHECKING:
-    from .blocking_pool import BlockingPool
     from .join import JoinHandle
     from .runtime import Runtime
+    from .thread_pool import BlockingPool
 
 T = TypeVar("T")
 
@@ -173,7 +173,7 @@ class Executor:
                 if self._stopping:
                     break
             if self._runtime.forked:  # by a done-callback, or a call that the queue had for us
-                lifecycle.end_child(None)
+                process_exit.end_child(None)
             if self._stopping:
                 return
 
@@ -201,4 +201,4 @@ class Executor:
         while not ended:
             task.throw(RuntimeClosed(self._runtime.gone))
             ended = task.poll()
-        lifecycle.end_child(task.error)
+        process_exit.end_child(task.error)

@@ -39,9 +39,10 @@ import time
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
-from .reactor_fds import Alarm, Bell
+from ..base.durations import NEVER
 from .source import Source
-from .timer_heap import NEVER, TimerEntry, TimerHeap, Wakeable
+from .timer_heap import TimerEntry, TimerHeap, Wakeable
+from .wakeup_fds import Alarm, Bell
 
 if TYPE_CHECKING:
     from .run_queue import RunQueue

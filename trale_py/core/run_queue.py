@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from .report import report
+from ..base.log import report
 from .waker import Context, Waker
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from __future__ import annotations
 from types import CodeType, TracebackType
 from typing import Generic, TypeVar, cast
 
-from .errors import TaskCancelled
+from ..base.errors import TaskCancelled
+from ..base.log import report
+from .engine import in_c
 from .latch import Latch
-from .report import report
-from .seam import in_c
 
 T = TypeVar("T")
 

@@ -13,14 +13,14 @@ import contextvars
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..base.errors import Cancelled, TaskCancelled
+from ..base.log import report
 from . import current
 from .coroutine import foreign, is_unstarted
-from .errors import Cancelled, TaskCancelled
+from .engine import in_c
 from .future import PENDING
 from .outcome import Outcome
-from .report import report
 from .scope_tree import ScopeTree
-from .seam import in_c
 
 if TYPE_CHECKING:
     from .runtime import Runtime

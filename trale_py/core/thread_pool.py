@@ -14,8 +14,8 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
-from . import lifecycle
-from .errors import RuntimeClosed
+from ..base.errors import RuntimeClosed
+from . import process_exit
 
 NAMES_LIMIT = 8  # name servers are what is waited for, not processors
 JOBS_LIMIT = 40  # trio's figure; enough to wait for many disks, few enough to share one lock
@@ -162,7 +162,7 @@ class BlockingPool:
                 self.forget(job)
                 job.run()
                 if os.getpid() != process:
-                    lifecycle.end_child(job.error)
+                    process_exit.end_child(job.error)
             del job  # its result is not ours to keep
 
     def _leave(self, me: threading.Thread) -> bool:

@@ -8,9 +8,7 @@ comes to the top; when more than half of the heap is dead, it is swept.
 from __future__ import annotations
 
 import heapq
-from typing import Final, Protocol
-
-NEVER: Final = 2**63 - 1  # a deadline, in nanoseconds, that no clock will reach
+from typing import Protocol
 
 
 class Wakeable(Protocol):

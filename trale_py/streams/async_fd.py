@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from .closing import Closing
-from .errors import BusyResourceError, ClosedResourceError
-from .future import PENDING, Future, Pending, Ready
-from .registration import Interest, Registration
-from .seam import Context
+from ..base.closeable import Closing
+from ..base.errors import BusyResourceError, ClosedResourceError
+from ..core.engine import Context
+from ..core.future import PENDING, Future, Pending, Ready
+from ..core.registration import Interest, Registration
 
 
 class HasFileno(Protocol):

@@ -18,8 +18,8 @@ from collections.abc import Callable, Hashable
 from typing import NoReturn
 
 from . import current
+from .engine import Context, in_c
 from .future import PENDING, Future, Pending, Ready
-from .seam import Context, in_c
 
 
 @in_c

@@ -15,20 +15,20 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
-from . import current, lifecycle
-from .blocking_pool import JOBS_LIMIT, NAMES_LIMIT, BlockingPool
+from ..base.durations import Duration, to_timeout
+from ..base.errors import RuntimeClosed, WouldDeadlock
+from ..base.log import report
+from . import current, process_exit
 from .coroutine import as_coroutine, caller, name_of
-from .durations import Duration, to_timeout
-from .errors import RuntimeClosed, WouldDeadlock
+from .engine import RunQueue, in_c
 from .executor import Executor
 from .future import Future
 from .join import JoinHandle
 from .latch import Latch
 from .outcome import Outcome
 from .reactor import Reactor
-from .report import report
-from .seam import RunQueue, in_c
 from .task import Task
+from .thread_pool import JOBS_LIMIT, NAMES_LIMIT, BlockingPool
 
 T = TypeVar("T")
 
@@ -166,7 +166,7 @@ class Runtime:
         if self.closing:
             raise RuntimeClosed(self.gone or "the runtime is being shut down")
         if not self._started.opened and current.thread.runtime is not self:
-            lifecycle.runtime_begins(self)
+            process_exit.runtime_begins(self)
             try:
                 self.executor.start_thread()
             except RuntimeError as error:
@@ -289,7 +289,7 @@ class Runtime:
         current.default[None] = self
 
     def stay_behind(self) -> None:
-        """This process is a fork, and the threads are in the parent. See lifecycle.py."""
+        """This process is a fork, and the threads are in the parent. See process_exit.py."""
         self.forked = True
         self.gone = "it stayed behind in the parent when this process was forked"
         self.closing = True
