@@ -28,15 +28,14 @@ from trale_py import (
     spawn_blocking,
     timeout,
 )
-from trale_py.core import current
-from trale_py.core import thread_pool as blocking_pool
+from trale_py.core import current, thread_pool
 from trale_py.core.runtime import Runtime, default_runtime
 from trale_py.core.thread_pool import BlockingPool
 from trale_py.jobs import job as blocking
 
 from .conftest import nothing
 from .net_helpers import TIMEOUT
-from .test_blocking_pool import Gate, no_threads
+from .test_thread_pool import Gate, no_threads
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
@@ -428,7 +427,7 @@ def test_a_higher_limit_starts_what_is_queued(pool: BlockingPool, gate: Gate) ->
 def test_a_lower_limit_ends_threads_that_are_idle_or_when_they_are(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocking_pool, "_IDLE_SECONDS", TIMEOUT * 10)
+    monkeypatch.setattr(thread_pool, "_IDLE_SECONDS", TIMEOUT * 10)
     gate, pool = Gate(), runtime.jobs
     calls = [blocking.BlockingCall(gate.job, pool) for _ in range(4)]
     handles = [runtime.spawn(call) for call in calls]

@@ -13,7 +13,7 @@ from .future import Future
 
 T = TypeVar("T")
 
-_PREFIX = __name__.rpartition(".")[0] + "."
+_PREFIX = __name__.partition(".")[0] + "."
 
 
 def as_coroutine(coro: object) -> Coroutine[Any, Any, Any]:

@@ -1,7 +1,7 @@
 """Blocking calls, off the executor: ``spawn_blocking``.
 
 Some calls have no non-blocking form; reading a file is one, looking up a host name another.
-They run in a pool of ours (see ``blocking_pool``), or in any of ``concurrent.futures``, and
+They run in a pool of ours (see ``core/thread_pool.py``), or in any of ``concurrent.futures``, and
 their end wakes the task that waits for them. A call that has begun cannot be interrupted:
 Python has no means for it. So what can be cancelled is a call that has not begun, and the
 waiting.

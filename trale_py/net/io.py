@@ -1,4 +1,4 @@
-"""The seam, as far as it concerns sockets: Io, in Python or in C. See seam.py."""
+"""The seam, as far as it concerns sockets: Io, in Python or in C. See core/engine.py."""
 
 from __future__ import annotations
 

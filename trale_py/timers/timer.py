@@ -133,7 +133,7 @@ def sleep_until(deadline: float) -> Future[None]:
     return _sleep(to_ns(deadline if not deadline < 0 else 0.0, "deadline"))
 
 
-# A timer that nobody resets or cancels. See seam.py.
+# A timer that nobody resets or cancels. See core/engine.py.
 _sleep: Callable[[int], Future[None]] = Timer.at if native is None else native.Sleep
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from trale_py import block_on, spawn
-from trale_py.core import thread_pool as blocking_pool
+from trale_py.core import thread_pool
 from trale_py.core.runtime import Runtime, default_runtime
 from trale_py.core.thread_pool import BlockingPool
 from trale_py.jobs.job import BlockingCall
@@ -101,7 +101,7 @@ def test_jobs_are_done_in_order(runtime: Runtime) -> None:
 def test_an_idle_thread_ends_and_a_new_one_is_started(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocking_pool, "_IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(thread_pool, "_IDLE_SECONDS", 0.01)
     for _ in range(10):
         thread = runtime.spawn(call_in(runtime, threading.current_thread)).join(TIMEOUT)
         thread.join(TIMEOUT)
@@ -111,7 +111,7 @@ def test_an_idle_thread_ends_and_a_new_one_is_started(
 
 def test_R17_a_job_comes_as_the_last_thread_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread has struck itself off, a job is queued, no new thread can be started."""
-    monkeypatch.setattr(blocking_pool, "_IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(thread_pool, "_IDLE_SECONDS", 0.01)
     pool, ran = BlockingPool("test", 8, lambda function: function()), threading.Event()
 
     class Job:

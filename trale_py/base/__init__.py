@@ -1,0 +1,1 @@
+"""What knows nothing of tasks: errors, durations, the log, what can be closed."""

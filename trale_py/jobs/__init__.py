@@ -1,0 +1,1 @@
+"""Calls that block, in threads or in other processes."""

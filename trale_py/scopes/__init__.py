@@ -1,0 +1,1 @@
+"""What tasks do with each other: cancel scopes, groups, several awaitables at once."""

@@ -1,0 +1,1 @@
+"""Descriptors that tasks wait for."""
