@@ -71,7 +71,7 @@ check-asan: $(VENV)/ready
 	export ASAN_OPTIONS=detect_leaks=0; $(ASAN_PYTHON) -c \
 		"from trale_py._native import __file__ as at; assert at.startswith('$(CURDIR)/$(ASAN)'), at"
 	export PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=1:intercept_tls_get_addr=0; \
-		$(ASAN_PYTEST) tests/test_native.py tests/test_in_c.py tests/test_run_queue.py
+		$(ASAN_PYTEST) tests/test_native.py tests/test_accelerated.py tests/test_run_queue.py
 	export ASAN_OPTIONS=detect_leaks=0; \
 		$(ASAN_PYTEST) $(addprefix tests/test_,$(addsuffix .py,$(ASAN_TESTS)))
 

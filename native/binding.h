@@ -119,10 +119,6 @@ static inline int trale_is_none(PyObject *field)
 /* Set a field that is NULL or of that type; -1 with an exception set. */
 int trale_set_typed(PyObject **field, PyObject *value, PyTypeObject *type);
 
-/* Call the method of that name, which is a Python one, with what the one in C was called with. */
-PyObject *trale_call_plain(void *self, PyObject *name, PyObject *const *args, Py_ssize_t count,
-                           PyObject *keywords);
-
 /* Of a PyMethodDef: a function that takes its arguments so. */
 #define TRALE_FAST(function)                                                                       \
     (PyCFunction)(void (*)(void))function, METH_FASTCALL | METH_KEYWORDS

@@ -1,6 +1,7 @@
 /* Io: what a socket is to its operations. */
 
 #include "io.h"
+#include "registry.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -303,10 +304,12 @@ static PyType_Spec Io_spec = {
     .slots = Io_slots,
 };
 
-void trale_set_up_io(PyObject *busy)
-{
-    BusyResourceError = Py_NewRef(busy);
-}
+static const trale_use uses[] = {
+    {TRALE_USE_OBJECT, "trale_py.base.errors", "BusyResourceError", .place = &BusyResourceError},
+    {0},
+};
+
+const trale_uses trale_io_uses = {"io.c", .after = "Io", .table = uses};
 
 int trale_add_io(PyObject *module)
 {

@@ -1,4 +1,5 @@
 #include "leaf.h"
+#include "registry.h"
 
 PyObject *trale_PENDING;
 static PyObject *Ready;  /* the package's own */
@@ -138,8 +139,19 @@ PyMethodDef trale_leaf_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-void trale_set_up_leaves(PyObject *ready, PyObject *pending)
+static int add_leaves(PyObject *module, PyObject *future)
 {
-    Ready = Py_NewRef(ready);
-    trale_PENDING = Py_NewRef(pending);
+    if (trale_add_operations(module, future) < 0 || trale_add_sleep(module, future) < 0
+        || trale_add_latch_wait(module, future) < 0 || trale_add_yield(module, future) < 0
+        || trale_add_waits(module, future) < 0)
+        return -1;
+    return 0;
 }
+
+static const trale_use uses[] = {
+    {TRALE_USE_OBJECT, "trale_py.core.future", "Ready", .place = &Ready},
+    {TRALE_USE_OBJECT, "trale_py.core.future", "PENDING", .place = &trale_PENDING},
+    {0},
+};
+
+const trale_uses trale_leaf_uses = {"leaf.c", .after = "Future", .then = add_leaves, .table = uses};

@@ -49,12 +49,10 @@ extern PyMethodDef trale_leaf_methods[];
         {Py_am_await, trale_leaf_await}, {Py_am_send, trale_leaf_send}
 
 /* The types of leaves, made when there is a Future to derive them from. */
-int trale_set_up_operations(PyObject *module, PyObject *base);
-void trale_set_up_leaves(PyObject *ready, PyObject *pending);  /* Ready, PENDING */
-void trale_set_up_io(PyObject *busy);  /* BusyResourceError */
-int trale_set_up_yield(PyObject *module, PyObject *base);
-int trale_set_up_latch_wait(PyObject *module, PyObject *base);
-int trale_set_up_sleep(PyObject *module, PyObject *base);
-int trale_set_up_waits(PyObject *module, PyObject *base);
+int trale_add_operations(PyObject *module, PyObject *base);
+int trale_add_yield(PyObject *module, PyObject *base);
+int trale_add_latch_wait(PyObject *module, PyObject *base);
+int trale_add_sleep(PyObject *module, PyObject *base);
+int trale_add_waits(PyObject *module, PyObject *base);
 
 #endif

@@ -1,35 +1,40 @@
 /* The module: what it holds, and what it is told of the package. */
 
 #include "leaf.h"
+#include "registry.h"
 #include "store.h"
 #include "task.h"
 
 #include <string.h>
 
-/* set_up_futures(Future, Ready, PENDING, BusyResourceError): what leaves are made of. */
-static PyObject *set_up_futures(PyObject *module, PyObject *args)
+static const trale_uses *const all_uses[] = {
+    &trale_run_queue_uses, &trale_leaf_uses, &trale_outcome_uses, &trale_task_uses,
+    &trale_store_uses, &trale_permits_uses, &trale_queue_uses, &trale_io_uses,
+    &trale_operation_uses, &trale_stream_uses, NULL,
+};
+
+/* register(python, in_c): a class or function, as it is in Python and as it is used from now on. */
+static PyObject *register_(PyObject *module, PyObject *args)
 {
-    PyObject *base, *ready, *pending, *busy;
-    if (!PyArg_ParseTuple(args, "OOOO:set_up_futures", &base, &ready, &pending, &busy))
+    PyObject *python, *in_c;
+    if (!PyArg_ParseTuple(args, "OO:register", &python, &in_c))
         return NULL;
-    trale_set_up_leaves(ready, pending);
-    trale_set_up_io(busy);
-    if (trale_set_up_operations(module, base) < 0 || trale_set_up_sleep(module, base) < 0
-        || trale_set_up_latch_wait(module, base) < 0 || trale_set_up_yield(module, base) < 0
-        || trale_set_up_waits(module, base) < 0)
+    PyObject *name = PyObject_GetAttrString(python, "__name__");
+    int error = name == NULL ? -1 : trale_register(module, all_uses, name, python);
+    Py_XDECREF(name);
+    if (error < 0)
         return NULL;
+    if (PyType_Check(in_c))
+        trale_made((PyTypeObject *)in_c);
     Py_RETURN_NONE;
 }
 
 static PyObject *document(PyObject *module, PyObject *args);
 
 static PyMethodDef functions[] = {
-    {"set_up_futures", set_up_futures, METH_VARARGS, NULL},
-    {"set_up_spawn", trale_set_up_spawn, METH_O, NULL},
-    {"set_up_queues", trale_set_up_queues, METH_VARARGS, NULL},
+    {"register", register_, METH_VARARGS, NULL},
     {"spawn", TRALE_FAST(trale_spawn), NULL},
     {"document", document, METH_VARARGS, NULL},
-    {"made", trale_made, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -42,24 +42,3 @@ int trale_set_typed(PyObject **field, PyObject *value, PyTypeObject *type)
     XDECREF(old);
     return 0;
 }
-
-PyObject *trale_call_plain(void *self, PyObject *name, PyObject *const *args, Py_ssize_t count,
-                           PyObject *keywords)
-{
-    Py_ssize_t named = keywords == NULL ? 0 : PyTuple_Size(keywords);
-    PyObject *result = NULL, *plain = PyObject_GetAttr((PyObject *)self, name);
-    PyObject *positional = PyTuple_New(count), *by_name = PyDict_New();
-    if (plain == NULL || positional == NULL || by_name == NULL)
-        goto out;
-    for (Py_ssize_t n = 0; n < count; n++)
-        PyTuple_SetItem(positional, n, Py_NewRef(args[n]));
-    for (Py_ssize_t n = 0; n < named; n++)
-        if (PyDict_SetItem(by_name, PyTuple_GetItem(keywords, n), args[count + n]) < 0)
-            goto out;
-    result = PyObject_Call(plain, positional, by_name);
-out:
-    XDECREF(plain);
-    XDECREF(positional);
-    XDECREF(by_name);
-    return result;
-}

@@ -7,6 +7,7 @@
  */
 
 #include "io.h"
+#include "registry.h"
 
 #include <errno.h>
 #include <string.h>
@@ -230,10 +231,6 @@ static PyType_Spec Operation_spec = {
 
 Operation *trale_new_operation(Io *io, PyObject *owner, enum kind kind)
 {
-    if (Operation_type == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "set_up_futures() has not been called");
-        return NULL;
-    }
     Operation *self = (Operation *)PyType_GenericAlloc(Operation_type, 0);
     if (self == NULL)
         return NULL;
@@ -245,11 +242,15 @@ Operation *trale_new_operation(Io *io, PyObject *owner, enum kind kind)
     return self;
 }
 
-int trale_set_up_operations(PyObject *module, PyObject *base)
+int trale_add_operations(PyObject *module, PyObject *base)
 {
-    if ((name_attach = PyUnicode_InternFromString("_attach")) == NULL
-        || (name_check_open = PyUnicode_InternFromString("_check_open")) == NULL
-        || (Operation_type = trale_add_type(module, &Operation_spec, base)) == NULL)
-        return -1;
-    return 0;
+    return (Operation_type = trale_add_type(module, &Operation_spec, base)) == NULL ? -1 : 0;
 }
+
+static const trale_use uses[] = {
+    {TRALE_USE_NAME, "trale_py.net.socket_base:BaseSocket", "_attach", .place = &name_attach},
+    {TRALE_USE_NAME, "trale_py.net.socket_base:BaseSocket", "_check_open", .place = &name_check_open},
+    {0},
+};
+
+const trale_uses trale_operation_uses = {"operation.c", .after = "BaseStream", .table = uses};

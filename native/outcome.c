@@ -1,11 +1,13 @@
 /* Latch, LatchWait, Outcome, JoinHandle: see latch.py, outcome.py, join.py. */
 
 #include "leaf.h"
+#include "registry.h"
 #include "task.h"
 
 PyTypeObject *trale_Latch, *trale_Outcome, *trale_JoinHandle;
 static PyTypeObject *LatchWait_type;
-static PyObject *name_result, *name_check_awaitable, *name_plain_del, *name_plain_join;
+static PyObject *name_result, *name_check_awaitable;
+static PyObject *python_join, *python_del;  /* the Python versions */
 
 typedef struct JoinHandle {
     PyObject_HEAD
@@ -310,7 +312,7 @@ static PyType_Spec LatchWait_spec = {
     .slots = LatchWait_slots,
 };
 
-int trale_set_up_latch_wait(PyObject *module, PyObject *base)
+int trale_add_latch_wait(PyObject *module, PyObject *base)
 {
     LatchWait_type = trale_add_type(module, &LatchWait_spec, base);
     return LatchWait_type == NULL ? -1 : 0;
@@ -478,7 +480,7 @@ static PyObject *JoinHandle_join(JoinHandle *self, PyObject *const *args, Py_ssi
     if (outcome != NULL && outcome->latch.opened && trale_is_none(outcome->error)
         && trale_thread_runtime() == NULL && count == 0 && keywords == NULL)
         return value_of(outcome);
-    return trale_call_plain(self, name_plain_join, args, count, keywords);
+    return trale_call_python(python_join, self, args, count, keywords);
 }
 
 /* Most handles are dropped when there is no error, and none will be looked for. */
@@ -492,9 +494,9 @@ static void JoinHandle_finalize(JoinHandle *self)
         return;
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    PyObject *result = PyObject_CallMethodObjArgs((PyObject *)self, name_plain_del, NULL);
+    PyObject *result = PyObject_CallFunctionObjArgs(python_del, self, NULL);
     if (result == NULL)
-        PyErr_WriteUnraisable(name_plain_del);
+        PyErr_WriteUnraisable(python_del);
     XDECREF(result);
     PyErr_Restore(type, value, traceback);
 }
@@ -579,13 +581,19 @@ static PyType_Spec JoinHandle_spec = {
     .slots = JoinHandle_slots,
 };
 
+static const trale_use uses[] = {
+    {TRALE_USE_OBJECT, "JoinHandle", "join", .place = &python_join},
+    {TRALE_USE_OBJECT, "JoinHandle", "__del__", .place = &python_del},
+    {TRALE_USE_NAME, "JoinHandle", "result", .place = &name_result},
+    {TRALE_USE_NAME, "JoinHandle", "check_awaitable", .place = &name_check_awaitable},
+    {0},
+};
+
+const trale_uses trale_outcome_uses = {"outcome.c", .after = "JoinHandle", .table = uses};
+
 int trale_add_outcome(PyObject *module)
 {
-    if ((name_result = PyUnicode_InternFromString("result")) == NULL
-        || (name_check_awaitable = PyUnicode_InternFromString("check_awaitable")) == NULL
-        || (name_plain_del = PyUnicode_InternFromString("plain___del__")) == NULL
-        || (name_plain_join = PyUnicode_InternFromString("plain_join")) == NULL
-        || (trale_Latch = trale_add_type(module, &Latch_spec, NULL)) == NULL
+    if ((trale_Latch = trale_add_type(module, &Latch_spec, NULL)) == NULL
         || (trale_Outcome = trale_add_type(module, &Outcome_spec, (PyObject *)trale_Latch)) == NULL
         || (trale_JoinHandle = trale_add_type(module, &JoinHandle_spec, NULL)) == NULL)
         return -1;

@@ -1,8 +1,10 @@
 /* Permits, Lock and Hold: see sync/plain_locks.py. */
 
+#include "registry.h"
 #include "store.h"
 
 static PyTypeObject *AtOnce_type, *Hold_type, *Lock_type;
+static PyObject *name_dropped;
 static PyObject *nothing;  /* an AtOnce that gives None */
 
 /* ---- AtOnce: to be awaited, when there is nothing to wait for -------------------------------------- */
@@ -188,13 +190,22 @@ static PyObject *Hold_unlock(Hold *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+static PyObject *drop_unreleased(Hold *self)
+{
+    PyObject *level = PyLong_FromLong(2);  /* no frame of __del__ is between */
+    PyObject *done = level == NULL ? NULL
+                     : PyObject_CallMethodObjArgs((PyObject *)self, name_dropped, level, NULL);
+    XDECREF(level);
+    return done;
+}
+
 static void Hold_finalize(Hold *self)
 {
     if (!self->held)
         return;
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    PyObject *done = PyObject_CallMethod((PyObject *)self, "_dropped", "i", 2);
+    PyObject *done = drop_unreleased(self);
     if (done == NULL)
         PyErr_WriteUnraisable((PyObject *)self);
     XDECREF(done);
@@ -360,6 +371,13 @@ static PyType_Spec Lock_spec = {
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .slots = Lock_slots,
 };
+
+static const trale_use uses[] = {
+    {TRALE_USE_NAME, "Hold", "_dropped", .place = &name_dropped},
+    {0},
+};
+
+const trale_uses trale_permits_uses = {"permits.c", .after = "Hold", .table = uses};
 
 int trale_add_permits(PyObject *module)
 {

@@ -1,5 +1,6 @@
 /* Queue: see channel/plain_queue.py. */
 
+#include "registry.h"
 #include "store.h"
 
 static PyObject *Closed, *NOTHING, *deque;  /* the package's, and the library's */
@@ -19,8 +20,6 @@ static PyObject *Queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     Py_ssize_t capacity;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "n:Queue", names, &capacity))
         return NULL;
-    if (deque == NULL)
-        return PyErr_Format(PyExc_RuntimeError, "set_up_queues() has not been called");
     Store *self = trale_new_store(type);
     if (self == NULL)
         return NULL;
@@ -129,16 +128,14 @@ static PyType_Spec Queue_spec = {
     .slots = Queue_slots,
 };
 
-/* set_up_queues(Closed, NOTHING, deque) */
-PyObject *trale_set_up_queues(PyObject *Py_UNUSED(module), PyObject *args)
-{
-    if (!PyArg_ParseTuple(args, "OOO:set_up_queues", &Closed, &NOTHING, &deque))
-        return NULL;
-    INCREF(Closed);
-    INCREF(NOTHING);
-    INCREF(deque);
-    Py_RETURN_NONE;
-}
+static const trale_use uses[] = {
+    {TRALE_USE_OBJECT, "trale_py.channel.closed", "Closed", .place = &Closed},
+    {TRALE_USE_OBJECT, "trale_py.sync.waiters", "NOTHING", .place = &NOTHING},
+    {TRALE_USE_OBJECT, "collections", "deque", .place = &deque},
+    {0},
+};
+
+const trale_uses trale_queue_uses = {"queue.c", .after = "Queue", .table = uses};
 
 int trale_add_queue(PyObject *module)
 {

@@ -1,6 +1,6 @@
 /* RunQueue, and the batches it hands out: see run_queue.py. */
 
-#include "binding.h"
+#include "registry.h"
 
 PyTypeObject *trale_RunQueue;
 
@@ -337,14 +337,18 @@ static PyType_Spec Batch_spec = {
     .slots = Batch_slots,
 };
 
+static const trale_use uses[] = {
+    {TRALE_USE_OBJECT, "trale_py.core.run_queue", "make_call", .place = &make_call},
+    {TRALE_USE_NAME, "trale_py.core.timer_heap:Wakeable", "wake", .place = &name_wake},
+    {TRALE_USE_NAME, "Task", "cx", .place = &name_cx},
+    {0},
+};
+
+const trale_uses trale_run_queue_uses = {"run_queue.c", .after = "Task", .table = uses};
+
 int trale_add_run_queue(PyObject *module)
 {
-    PyObject *python = PyImport_ImportModule("trale_py.core.run_queue");
-    make_call = python == NULL ? NULL : PyObject_GetAttrString(python, "make_call");
-    XDECREF(python);
-    if (make_call == NULL || (name_cx = PyUnicode_InternFromString("cx")) == NULL
-        || (name_wake = PyUnicode_InternFromString("wake")) == NULL
-        || (trale_RunQueue = trale_add_type(module, &RunQueue_spec, NULL)) == NULL
+    if ((trale_RunQueue = trale_add_type(module, &RunQueue_spec, NULL)) == NULL
         || (Batch_type = trale_add_type(module, &Batch_spec, NULL)) == NULL)
         return -1;
     return 0;

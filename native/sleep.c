@@ -1,4 +1,4 @@
-/* Sleep: what sleep() returns. See Timer in timer.py, of which it is the part that is used most. */
+/* SleepWait: what sleep() returns. See timer.py. */
 
 #include "leaf.h"
 
@@ -7,11 +7,11 @@ typedef struct {
     RunQueue *run_queue;  /* of the executor that polls it; NULL while no timer is set */
     trale_timer timer;
     long long deadline;
-} Sleep;
+} SleepWait;
 
 static void drop(Leaf *leaf)
 {
-    Sleep *self = (Sleep *)leaf;
+    SleepWait *self = (SleepWait *)leaf;
     if (self->run_queue == NULL)
         return;
     trale_cell *cell = self->timer.cell;
@@ -22,7 +22,7 @@ static void drop(Leaf *leaf)
 
 static enum step advance(Leaf *leaf, Context *cx, PyObject **result)
 {
-    Sleep *self = (Sleep *)leaf;
+    SleepWait *self = (SleepWait *)leaf;
     if (trale_now() >= self->deadline) {
         *result = Py_NewRef(Py_None);
         return DONE;
@@ -38,13 +38,13 @@ static enum step advance(Leaf *leaf, Context *cx, PyObject **result)
 
 static const LeafKind leaf_kind = {.advance = advance, .drop = drop};
 
-static PyObject *Sleep_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+static PyObject *SleepWait_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"deadline", NULL};
     long long deadline;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "L:Sleep", names, &deadline))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "L:SleepWait", names, &deadline))
         return NULL;
-    Sleep *self = (Sleep *)trale_new_leaf(type, &leaf_kind);
+    SleepWait *self = (SleepWait *)trale_new_leaf(type, &leaf_kind);
     if (self != NULL) {
         PyObject_GC_UnTrack(self);  /* there is nothing in it that could refer to it */
         self->deadline = deadline;
@@ -52,35 +52,36 @@ static PyObject *Sleep_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return (PyObject *)self;
 }
 
-static void Sleep_dealloc(Sleep *self)
+static void SleepWait_dealloc(SleepWait *self)
 {
     drop(&self->leaf);
     trale_free_object(self);
 }
 
-static PyObject *Sleep_repr(Sleep *self)
+static PyObject *SleepWait_repr(SleepWait *self)
 {
+    long long left = self->deadline - trale_now();
     if (self->deadline == TRALE_NEVER)
-        return PyUnicode_FromString("<Sleep for ever>");
-    return PyUnicode_FromFormat("<Sleep for %lld us>", (self->deadline - trale_now()) / 1000);
+        return PyUnicode_FromString("<SleepWait for ever>");
+    return PyUnicode_FromFormat("<SleepWait of %lld ms>", left < 0 ? 0 : left / 1000000);
 }
 
-static PyType_Slot Sleep_slots[] = {
-    {Py_tp_new, Sleep_new},
-    {Py_tp_dealloc, Sleep_dealloc},
+static PyType_Slot SleepWait_slots[] = {
+    {Py_tp_new, SleepWait_new},
+    {Py_tp_dealloc, SleepWait_dealloc},
     TRALE_LEAF_SLOTS,
-    {Py_tp_repr, Sleep_repr},
+    {Py_tp_repr, SleepWait_repr},
     {0, NULL},
 };
 
-static PyType_Spec Sleep_spec = {
-    .name = "trale_py._native.Sleep",
-    .basicsize = sizeof(Sleep),
+static PyType_Spec SleepWait_spec = {
+    .name = "trale_py._native.SleepWait",
+    .basicsize = sizeof(SleepWait),
     .flags = Py_TPFLAGS_DEFAULT,
-    .slots = Sleep_slots,
+    .slots = SleepWait_slots,
 };
 
-int trale_set_up_sleep(PyObject *module, PyObject *base)
+int trale_add_sleep(PyObject *module, PyObject *base)
 {
-    return trale_add_type(module, &Sleep_spec, base) == NULL ? -1 : 0;
+    return trale_add_type(module, &SleepWait_spec, base) == NULL ? -1 : 0;
 }

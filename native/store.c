@@ -1,3 +1,4 @@
+#include "registry.h"
 #include "store.h"
 
 static PyTypeObject *Line_type, *Wait_type;
@@ -277,10 +278,6 @@ static const LeafKind leaf_kind = {.advance = advance, .drop = drop};
 
 Wait *trale_new_wait(Store *store)
 {
-    if (Wait_type == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "set_up_futures() has not been called");
-        return NULL;
-    }
     Wait *self = (Wait *)PyType_GenericAlloc(Wait_type, 0);
     if (self != NULL) {
         self->leaf.kind = &leaf_kind;
@@ -404,18 +401,22 @@ static PyType_Spec Wait_spec = {
     .slots = Wait_slots,
 };
 
-int trale_set_up_waits(PyObject *module, PyObject *base)
+int trale_add_waits(PyObject *module, PyObject *base)
 {
     return (Wait_type = trale_add_type(module, &Wait_spec, base)) == NULL ? -1 : 0;
 }
 
 int trale_add_store(PyObject *module)
 {
-    if ((name_append = PyUnicode_InternFromString("append")) == NULL
-        || (name_appendleft = PyUnicode_InternFromString("appendleft")) == NULL
-        || (name_popleft = PyUnicode_InternFromString("popleft")) == NULL
-        || (name_release = PyUnicode_InternFromString("release")) == NULL
-        || (Line_type = trale_add_type(module, &Line_spec, NULL)) == NULL)
-        return -1;
-    return 0;
+    return (Line_type = trale_add_type(module, &Line_spec, NULL)) == NULL ? -1 : 0;
 }
+
+static const trale_use uses[] = {
+    {TRALE_USE_NAME, "collections:deque", "append", .place = &name_append},
+    {TRALE_USE_NAME, "collections:deque", "appendleft", .place = &name_appendleft},
+    {TRALE_USE_NAME, "collections:deque", "popleft", .place = &name_popleft},
+    {TRALE_USE_NAME, "_thread:LockType", "release", .place = &name_release},
+    {0},
+};
+
+const trale_uses trale_store_uses = {"store.c", .after = "Permits", .table = uses};

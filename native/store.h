@@ -102,6 +102,5 @@ void trale_store_dealloc(Store *self);
 int trale_add_store(PyObject *module);
 int trale_add_permits(PyObject *module);
 int trale_add_queue(PyObject *module);
-PyObject *trale_set_up_queues(PyObject *module, PyObject *args);
 
 #endif

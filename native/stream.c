@@ -2,9 +2,12 @@
  * net/stream.py. */
 
 #include "io.h"
-#include "task.h"
+#include "registry.h"
 
-static PyObject *plain_read, *plain_write_all;  /* the names */
+static PyObject *python_read, *python_write_all;  /* the Python versions */
+
+/* What read() takes at most, if it is not told: see net/stream.py. */
+#define CHUNK 65536
 
 typedef struct {
     PyObject_HEAD
@@ -13,7 +16,7 @@ typedef struct {
 
 static PyObject *read_usual(BaseStream *self, PyObject *number)
 {
-    Py_ssize_t n = number == NULL ? 65536 : PyLong_AsSsize_t(number);
+    Py_ssize_t n = number == NULL ? CHUNK : PyLong_AsSsize_t(number);
     if (n <= 0) {
         PyErr_Clear();
         return NULL;
@@ -21,7 +24,7 @@ static PyObject *read_usual(BaseStream *self, PyObject *number)
     return (PyObject *)trale_new_receiving(self->io, (PyObject *)self, RECV, n);
 }
 
-/* read(n=65536) */
+/* read(n=CHUNK) */
 static PyObject *BaseStream_read(BaseStream *self, PyObject *const *args, Py_ssize_t count,
                                  PyObject *keywords)
 {
@@ -32,7 +35,7 @@ static PyObject *BaseStream_read(BaseStream *self, PyObject *const *args, Py_ssi
         if (made != NULL || PyErr_Occurred())
             return made;
     }
-    return trale_call_plain(self, plain_read, args, count, keywords);
+    return trale_call_python(python_read, self, args, count, keywords);
 }
 
 /* write_all(data) */
@@ -41,7 +44,7 @@ static PyObject *BaseStream_write_all(BaseStream *self, PyObject *const *args, P
 {
     if (self->io != NULL && keywords == NULL && count == 1 && PyBytes_CheckExact(args[0]))
         return (PyObject *)trale_new_viewing(self->io, (PyObject *)self, SEND_ALL, args[0]);
-    return trale_call_plain(self, plain_write_all, args, count, keywords);
+    return trale_call_python(python_write_all, self, args, count, keywords);
 }
 
 static PyObject *BaseStream_get_io(BaseStream *self, void *Py_UNUSED(closure))
@@ -89,8 +92,14 @@ static PyType_Spec BaseStream_spec = {
 
 int trale_add_stream(PyObject *module)
 {
-    if ((plain_read = PyUnicode_InternFromString("plain_read")) == NULL
-        || (plain_write_all = PyUnicode_InternFromString("plain_write_all")) == NULL)
-        return -1;
     return trale_add_type(module, &BaseStream_spec, NULL) == NULL ? -1 : 0;
 }
+
+static const trale_use uses[] = {
+    {TRALE_USE_OBJECT, "BaseStream", "read", .place = &python_read},
+    {TRALE_USE_OBJECT, "BaseStream", "write_all", .place = &python_write_all},
+    {TRALE_USE_NUMBER, "trale_py.net.stream", "CHUNK", .number = CHUNK},
+    {0},
+};
+
+const trale_uses trale_stream_uses = {"stream.c", .after = "BaseStream", .table = uses};

@@ -1,5 +1,6 @@
 /* Task, and what is done with each: spawned, polled, ended. See task.py, executor.py, runtime.py. */
 
+#include "registry.h"
 #include "task.h"
 
 #include <string.h>
@@ -16,9 +17,13 @@ static PyObject *step_in_context;  /* step(), as something to call */
 
 static struct names {
     PyObject *run, *cr_suspended, *qualname, *f_lasti, *module, *package;
-    PyObject *plain_poll, *plain_spawn, *check_unstarted, *throw_foreign, *settle;
-    PyObject *end_child, *forget, *abandon_rest;
+    PyObject *check_unstarted, *throw_foreign, *settle, *end_child, *forget, *abandon_rest;
 } names;
+
+/* The Python versions of what is here too. */
+static struct {
+    PyObject *poll, *spawn;
+} python;
 
 typedef struct {
     PyObject_HEAD
@@ -111,7 +116,7 @@ static int poll(Task *self)
     char first = !self->started;
     if (self->cx->cancelled || !trale_is_none(self->thrown) || self->ended
         || (PyObject *)Py_TYPE(self->coro) != CoroutineType || (first && may_be_suspended(self)))
-        return truth(PyObject_CallMethodObjArgs((PyObject *)self, names.plain_poll, NULL));
+        return truth(PyObject_CallFunctionObjArgs(python.poll, self, NULL));
     self->cx->budget = BUDGET;
     self->started = 1;
     PyObject *yielded =
@@ -439,7 +444,7 @@ static PyObject *spawn_usual(Runtime *self, PyObject *coro)
     return handle;
 }
 
-PyObject *trale_spawn(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+PyObject *trale_spawn(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {
     PyObject *coro = count == 1 && keywords == NULL ? args[0] : NULL;
     PyObject *runtime = trale_thread_runtime();
@@ -455,7 +460,7 @@ PyObject *trale_spawn(PyObject *module, PyObject *const *args, Py_ssize_t count,
         if (handle != NULL || PyErr_Occurred())
             return handle;
     }
-    return trale_call_plain(module, names.plain_spawn, args, count, keywords);
+    return trale_call_python(python.spawn, NULL, args, count, keywords);
 }
 
 #define TYPED(field, type)                                                                   \
@@ -532,59 +537,45 @@ static PyType_Spec Runtime_spec = {
 
 /* ---- the module --------------------------------------------------------------------------------- */
 
-/* made(cls): a class was made of the type of that name; from now on new objects are of it. */
-PyObject *trale_made(PyObject *Py_UNUSED(module), PyObject *class)
+void trale_made(PyTypeObject *class)
 {
-    PyTypeObject *type = (PyTypeObject *)class;
-    if (!PyType_Check(class))
-        return PyErr_Format(PyExc_TypeError, "%R is no class", class);
-    Py_INCREF(class);
-    if (PyType_IsSubtype(type, trale_Task))
-        trale_classes.task = type;
-    else if (PyType_IsSubtype(type, trale_Outcome))
-        trale_classes.outcome = type;
-    else if (PyType_IsSubtype(type, trale_JoinHandle))
-        trale_classes.handle = type;
-    Py_RETURN_NONE;
+    INCREF(class);
+    if (PyType_IsSubtype(class, trale_Task))
+        trale_classes.task = class;
+    else if (PyType_IsSubtype(class, trale_Outcome))
+        trale_classes.outcome = class;
+    else if (PyType_IsSubtype(class, trale_JoinHandle))
+        trale_classes.handle = class;
+    else
+        DECREF(class);
 }
 
-/* set_up_spawn(default_runtimes): the dict of current.py. */
-PyObject *trale_set_up_spawn(PyObject *Py_UNUSED(module), PyObject *defaults)
-{
-    default_runtimes = Py_NewRef(defaults);
-    Py_RETURN_NONE;
-}
+static const trale_use uses[] = {
+    {TRALE_USE_OBJECT, "types", "CoroutineType", .place = &CoroutineType},
+    {TRALE_USE_NAME, "types:CoroutineType", "cr_suspended", .place = &names.cr_suspended},
+    {TRALE_USE_NAME, "types:CoroutineType", "__qualname__", .place = &names.qualname},
+    {TRALE_USE_NAME, "types:FrameType", "f_lasti", .place = &names.f_lasti},
+    {TRALE_USE_OBJECT, "contextvars", "copy_context", .place = &copy_context},
+    {TRALE_USE_NAME, "contextvars:Context", "run", .place = &names.run},
+    {TRALE_USE_NAME, "types:ModuleType", "__name__", .place = &names.module},
+    {TRALE_USE_OBJECT, "trale_py.core.current", "default", .place = &default_runtimes},
+    {TRALE_USE_NUMBER, "trale_py.core.task", "BUDGET", .number = BUDGET},
+    {TRALE_USE_OBJECT, "Task", "poll", .place = &python.poll},
+    {TRALE_USE_NAME, "Task", "settle", .place = &names.settle},
+    {TRALE_USE_NAME, "Task", "_check_unstarted", .place = &names.check_unstarted},
+    {TRALE_USE_NAME, "Task", "_throw_foreign", .place = &names.throw_foreign},
+    {TRALE_USE_OBJECT, "spawn", NULL, .place = &python.spawn},
+    {TRALE_USE_NAME, "Executor", "_end_child", .place = &names.end_child},
+    {TRALE_USE_NAME, "Runtime", "forget", .place = &names.forget},
+    {TRALE_USE_NAME, "Runtime", "_abandon_rest", .place = &names.abandon_rest},
+    {0},
+};
 
-static int add_names(void)
-{
-    struct { PyObject **place; const char *name; } const all[] = {
-        {&names.run, "run"}, {&names.cr_suspended, "cr_suspended"},
-        {&names.qualname, "__qualname__"}, {&names.f_lasti, "f_lasti"},
-        {&names.module, "__name__"}, {&names.package, "trale_py."},
-        {&names.plain_poll, "plain_poll"}, {&names.plain_spawn, "plain_spawn"}, {&names.check_unstarted, "_check_unstarted"},
-        {&names.throw_foreign, "_throw_foreign"}, {&names.settle, "settle"},
-        {&names.end_child, "_end_child"}, {&names.forget, "forget"},
-        {&names.abandon_rest, "_abandon_rest"},
-    };
-    for (size_t n = 0; n < sizeof(all) / sizeof(*all); n++)
-        if ((*all[n].place = PyUnicode_InternFromString(all[n].name)) == NULL)
-            return -1;
-    return 0;
-}
-
-/* Something of the standard library's; a new reference. */
-static PyObject *find(const char *module, const char *name)
-{
-    PyObject *found = PyImport_ImportModule(module);
-    PyObject *attribute = found == NULL ? NULL : PyObject_GetAttrString(found, name);
-    Py_XDECREF(found);
-    return attribute;
-}
+const trale_uses trale_task_uses = {"task.c", .after = "Runtime", .table = uses};
 
 int trale_add_task(PyObject *module)
 {
-    if (add_names() < 0 || (CoroutineType = find("types", "CoroutineType")) == NULL
-        || (copy_context = find("contextvars", "copy_context")) == NULL
+    if ((names.package = PyUnicode_InternFromString("trale_py.")) == NULL
         || (step_in_context = PyCFunction_New(&step_definition, NULL)) == NULL
         || (trale_Task = trale_add_type(module, &Task_spec, NULL)) == NULL
         || trale_add_type(module, &Executor_spec, NULL) == NULL

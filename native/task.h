@@ -2,7 +2,7 @@
  *
  * Each type here is the base of the Python class of the same name, and has its fields. A method that
  * is written here too does what the Python one does, in the usual case; whatever is unusual it leaves
- * to that one, which the class keeps as plain_NAME (see seam.in_c). */
+ * to that one (see core/engine.py). */
 #ifndef TRALE_TASK_H
 #define TRALE_TASK_H
 
@@ -71,8 +71,7 @@ int trale_succeed(Outcome *self, PyObject *value);
 
 int trale_add_outcome(PyObject *module);
 int trale_add_task(PyObject *module);
-PyObject *trale_made(PyObject *module, PyObject *class);
-PyObject *trale_set_up_spawn(PyObject *module, PyObject *defaults);
+void trale_made(PyTypeObject *class);  /* from now on new objects are of that class */
 PyObject *trale_spawn(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords);
 
 #endif

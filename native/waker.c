@@ -244,22 +244,22 @@ static PyObject *get(PyObject *value)
     return Py_NewRef(value == NULL ? Py_None : value);
 }
 
-static PyObject *Thread_get_runtime(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
+static PyObject *ThreadState_get_runtime(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
 {
     return get(thread_runtime);
 }
 
-static int Thread_set_runtime(PyObject *Py_UNUSED(self), PyObject *value, void *Py_UNUSED(closure))
+static int ThreadState_set_runtime(PyObject *Py_UNUSED(self), PyObject *value, void *Py_UNUSED(closure))
 {
     return set(&thread_runtime, value);
 }
 
-static PyObject *Thread_get_context(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
+static PyObject *ThreadState_get_context(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
 {
     return get(thread_context);
 }
 
-static int Thread_set_context(PyObject *Py_UNUSED(self), PyObject *value, void *Py_UNUSED(closure))
+static int ThreadState_set_context(PyObject *Py_UNUSED(self), PyObject *value, void *Py_UNUSED(closure))
 {
     if (value != NULL && value != Py_None && !PyObject_TypeCheck(value, trale_Context)) {
         PyErr_Format(PyExc_TypeError, "context has to be a Context, not %R", value);
@@ -268,22 +268,22 @@ static int Thread_set_context(PyObject *Py_UNUSED(self), PyObject *value, void *
     return set(&thread_context, value);
 }
 
-static PyGetSetDef Thread_getset[] = {
-    {"runtime", Thread_get_runtime, Thread_set_runtime, NULL, NULL},
-    {"context", Thread_get_context, Thread_set_context, NULL, NULL},
+static PyGetSetDef ThreadState_getset[] = {
+    {"runtime", ThreadState_get_runtime, ThreadState_set_runtime, NULL, NULL},
+    {"context", ThreadState_get_context, ThreadState_set_context, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-static PyType_Slot Thread_slots[] = {
-    {Py_tp_getset, Thread_getset},
+static PyType_Slot ThreadState_slots[] = {
+    {Py_tp_getset, ThreadState_getset},
     {0, NULL},
 };
 
-static PyType_Spec Thread_spec = {
-    .name = "trale_py._native.Thread",
+static PyType_Spec ThreadState_spec = {
+    .name = "trale_py._native.ThreadState",
     .basicsize = sizeof(PyObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = Thread_slots,
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = ThreadState_slots,
 };
 
 int trale_add_waker(PyObject *module)
@@ -291,9 +291,5 @@ int trale_add_waker(PyObject *module)
     if ((trale_Waker = trale_add_type(module, &Waker_spec, NULL)) == NULL
         || (trale_Context = trale_add_type(module, &Context_spec, NULL)) == NULL)
         return -1;
-    PyTypeObject *Thread_type = trale_add_type(module, &Thread_spec, NULL);
-    PyObject *thread = Thread_type == NULL ? NULL : PyType_GenericAlloc(Thread_type, 0);
-    if (thread == NULL)
-        return -1;
-    return PyModule_AddObject(module, "thread", thread);
+    return trale_add_type(module, &ThreadState_spec, NULL) == NULL ? -1 : 0;
 }

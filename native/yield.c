@@ -81,7 +81,7 @@ static PyType_Spec Checkpoint_spec = {
     .slots = Checkpoint_slots,
 };
 
-int trale_set_up_yield(PyObject *module, PyObject *base)
+int trale_add_yield(PyObject *module, PyObject *base)
 {
     return trale_add_type(module, &YieldNow_spec, base) == NULL
                    || trale_add_type(module, &Checkpoint_spec, base) == NULL ? -1 : 0;

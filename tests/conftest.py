@@ -16,8 +16,8 @@ import pytest
 
 from trale_py import Waker, block_on, tasks
 from trale_py.core import current
-from trale_py.core.engine import TimerEntry
 from trale_py.core.runtime import Runtime
+from trale_py.core.timer_heap import TimerEntry
 
 pytest.register_assert_rewrite("tests.crowd")
 

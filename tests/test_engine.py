@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 import time
 from typing import Any
@@ -13,27 +10,13 @@ import pytest
 
 from trale_py import Reactor, block_on, engine, sleep, spawn
 
-from .conftest import ROOT
 from .net_helpers import TIMEOUT, parked, stream_and_peer
 
-native_only = pytest.mark.skipif(engine == "pure", reason="about the native engine")
+native_only = pytest.mark.skipif(engine == "python", reason="about the native engine")
 
 
 def counts() -> dict[str, int]:
     return Reactor.get().poller.counts()
-
-
-@pytest.mark.parametrize(("pure", "expected"), [("1", "pure"), ("", engine)])
-def test_the_environment_chooses(pure: str, expected: str) -> None:
-    result = subprocess.run(
-        [sys.executable, "-c", "import trale_py; print(trale_py.engine)"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "TRALE_PURE": pure or os.environ.get("TRALE_PURE", "")},
-        cwd=ROOT,
-    )
-    assert result.stdout.strip() == expected
 
 
 @native_only

@@ -10,23 +10,31 @@ from tests.interleave import Signal, everywhere
 from trale_py import PENDING, ClosedResourceError, Notify, Ready, UdpSocket, engine
 from trale_py.base.durations import NEVER
 from trale_py.channel import Closed, Receiver, Sender, plain_queue
-from trale_py.channel.plain_queue import Queue, _Receive, _Send
+from trale_py.channel.plain_queue import _Receive, _Send
 from trale_py.core import latch, outcome, poller, source
 from trale_py.core.latch import Latch, LatchWait
 from trale_py.core.outcome import Outcome
-from trale_py.core.poller import Poller
-from trale_py.core.run_queue import RunQueue
-from trale_py.core.source import Direction, Source
-from trale_py.core.timer_heap import TimerEntry
-from trale_py.core.waker import Context, Waker
+from trale_py.core.source import Direction
 from trale_py.net import plain_io
 from trale_py.net import socket_base as base
-from trale_py.net.plain_io import Io, Operation
+from trale_py.net.plain_io import Operation
 from trale_py.sync import notify as notify_module
 from trale_py.sync import plain_locks
 from trale_py.sync import waiters as wait_queue
-from trale_py.sync.plain_locks import Permits, _Acquire
+from trale_py.sync.plain_locks import _Acquire
 from trale_py.sync.waiters import block
+
+from .python_engine import (
+    Context,
+    Io,
+    Permits,
+    Poller,
+    Queue,
+    RunQueue,
+    Source,
+    TimerEntry,
+    Waker,
+)
 
 
 class CountingWaker(Waker):

@@ -25,12 +25,13 @@ import pytest
 import trale_py
 from trale_py import PENDING, BusyResourceError, ClosedResourceError, Mutex, Ready
 from trale_py.channel import Closed, channel
+from trale_py.core import current
 from trale_py.core.engine import native
 from trale_py.sync.waiters import NOTHING
 
 Hold: Any = getattr(native, "Hold", object)
 
-pytestmark = pytest.mark.skipif(trale_py.engine == "pure", reason="there is no native engine")
+pytestmark = pytest.mark.skipif(trale_py.engine == "python", reason="there is no native engine")
 
 Script = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -145,7 +146,7 @@ def fill(sock: socket.socket) -> int:
 
 
 @pytest.mark.parametrize(
-    "name", ["Source", "TimerEntry", "Batch", "Operation", "Thread", "Line", "Wait", "AtOnce"]
+    "name", ["Source", "TimerEntry", "Batch", "Operation", "Line", "Wait", "AtOnce"]
 )
 def test_what_is_only_made_inside_cannot_be_made(name: str) -> None:
     with pytest.raises(TypeError):
@@ -252,7 +253,7 @@ def wrong_calls(owner: Owner, x: Any) -> list[tuple[type[BaseException], Callabl
         (TypeError, lambda: recv.throw(x)),
         (TypeError, lambda: recv.throw(int, 3)),
         (ZeroDivisionError, lambda: recv.throw(ZeroDivisionError, x)),
-        (TypeError, lambda: setattr(native.thread, "context", x)),
+        (TypeError, lambda: setattr(current.thread, "context", x)),
         (TypeError, lambda: native.Permits(x)),
         (TypeError, lambda: native.Permits()),
         (OverflowError, lambda: native.Permits(1 << 70)),
@@ -578,11 +579,11 @@ def await_it(operation: Any) -> Any:
 
 @contextlib.contextmanager
 def polling(cx: Any) -> Iterator[None]:
-    native.thread.context = cx
+    current.thread.context = cx
     try:
         yield
     finally:
-        native.thread.context = None
+        current.thread.context = None
 
 
 def test_an_operation_waits_and_is_woken(owner: Owner) -> None:
@@ -1046,7 +1047,7 @@ def operations():
 
 def awaited():  # with no coroutine: the interpreter's own do not survive this
     owner.peer.send(b"abc")
-    native.thread.context = cx
+    current.thread.context = cx
     try:
         for _ in range(2):
             operation = io.recv(owner, 3).__await__()
@@ -1054,7 +1055,7 @@ def awaited():  # with no coroutine: the interpreter's own do not survive this
             with contextlib.suppress(LookupError):
                 operation.throw(LookupError)
     finally:
-        native.thread.context = None
+        current.thread.context = None
 
 def buffered():
     io.buffer.extend(b"abcdef")
@@ -1080,11 +1081,11 @@ runtime, coros = Runtime(), [nothing()]
 runtime._started.open()
 
 def new_task():
-    native.thread.runtime = runtime
+    current.thread.runtime = runtime
     try:
         spawn(coros[0])
     finally:
-        native.thread.runtime = None
+        current.thread.runtime = None
 
 def no_task():
     runtime.run_queue.drain()
@@ -1120,12 +1121,12 @@ def stores():
     waits.append(queue.send(2))
     waits[-1].poll(cx)
     queue.send_last(3)
-    native.thread.context = cx
+    current.thread.context = cx
     try:
         next(lock.__aenter__(), None)
         lock.__aexit__()
     finally:
-        native.thread.context = None
+        current.thread.context = None
 
 scenes = [
     ("stores", stores, tidy),

@@ -32,13 +32,12 @@ from trale_py import (
     spawn,
     yield_now,
 )
-from trale_py.core.poller import Poller
-from trale_py.core.run_queue import RunQueue
 from trale_py.core.runtime import Runtime
 from trale_py.core.source import Direction
 
 from .conftest import ROOT, settle_reactor
 from .net_helpers import TIMEOUT, Events, Flag, executor_turn, parked, settle, stream_and_peer
+from .python_engine import Poller, RunQueue
 
 Script = Callable[..., "subprocess.CompletedProcess[str]"]
 READABLE, WRITABLE = Interest.READABLE, Interest.WRITABLE

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from trale_py import PENDING, Context, Future, Pending, Ready, Waker, block_on, spawn, yield_now
-from trale_py.core.run_queue import RunQueue
+
+from .python_engine import RunQueue
 
 Script = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from trale_py.base.durations import NEVER
-from trale_py.core.timer_heap import TimerEntry, TimerHeap
+from trale_py.core.timer_heap import TimerHeap
+
+from .python_engine import TimerEntry
 
 
 class Nobody:

@@ -33,7 +33,7 @@ from .base.errors import (
     WouldBlock,
     WouldDeadlock,
 )
-from .core.engine import Context, Waker, engine
+from .core.engine import engine
 from .core.executor import Executor, block_on, spawn
 from .core.future import PENDING, Future, Pending, Ready, yield_now
 from .core.join import JoinHandle
@@ -41,6 +41,7 @@ from .core.reactor import Reactor
 from .core.registration import Interest, Registration
 from .core.runtime import Runtime as _Runtime  # noqa: F401  # makes the default one known
 from .core.task import Task, current_task, tasks
+from .core.waker import Context, Waker
 from .jobs.job import spawn_blocking
 from .net import TcpListener, TcpStream, UdpSocket
 from .scopes.cancel_scope import CancelScope, current_effective_deadline, fail_after, move_on_after

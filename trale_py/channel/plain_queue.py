@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Generic, TypeVar
 
+from ..core.engine import accelerated
 from ..sync.waiters import NOTHING, TURN, Gate, Line, Wait
 from .closed import Closed
 
 T = TypeVar("T")
 
 
+@accelerated
 class Queue(Generic[T]):
     __slots__ = ("buffer", "capacity", "closed", "gate", "receivers", "senders", "slots")
 

@@ -17,22 +17,14 @@ What is the case between two steps:
 from __future__ import annotations
 
 import sys
-from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from ..base.closeable import Closing
 from ..base.durations import Duration
 from ..base.errors import WouldBlock
-from ..core.engine import native
 from ..sync.waiters import NOTHING, Wait, block, check_capacity
-from .closed import Closed
 from .iteration import UntilClosed
-
-if TYPE_CHECKING or native is None:
-    from .plain_queue import Queue
-else:
-    Queue = native.Queue
-    native.set_up_queues(Closed, NOTHING, deque)
+from .plain_queue import Queue
 
 T = TypeVar("T")
 

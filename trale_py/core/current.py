@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .engine import thread as thread
+from .thread_state import thread as thread
 
 if TYPE_CHECKING:
     from .runtime import Runtime

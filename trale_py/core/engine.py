@@ -1,82 +1,154 @@
-"""The seam: the inner classes, in Python or in C.
+"""The two engines, and the one way from Python to C.
 
-What is below is written twice: as plain Python, which is the specification and what one
-reads, and as the C extension ``_native`` (its sources are in ``native/``), which does the
-same without Python frames and without giving up the GIL. Sockets, semaphores, mutexes and
-channels choose theirs where they import a ``plain_`` module; ``in_c`` is for classes of which
-only a part is in C. Nobody else knows which one is in use.
+The package is written in Python. What each spawn, poll, wake, message and timer comes
+through is written a second time, in C (``native/``), and does the same with no Python frames
+and without giving up the GIL. ``@accelerated`` marks it: the decorated class or function
+is the Python version, and on the native engine the one in C takes its place. Everybody
+imports it from the module that has it, and cannot tell.
 
-``TRALE_PURE=1`` in the environment asks for the Python ones. They are also what a checkout
-has that was not built.
+A class in C is the whole of it, or a part:
+
+- One that makes its own objects (it has a ``__new__``), or of which only C makes objects,
+  is the whole: it stands in for the Python class.
+- Else it has the fields and the methods that are hot, and becomes the base of the Python
+  class, which keeps all other methods. A method that is in both does what is usual in C,
+  and calls the Python version in all other cases.
+
+C calls and reads Python by name. Each C file declares in one table what it needs
+(``trale_use`` in native/binding.h); ``register`` looks all of it up while the package is
+imported, so a name that was changed on one side only fails the import.
+
+The environment chooses: TRALE_ENGINE is "native" or "python" and must hold, or the import
+fails. TRALE_PURE=1 is the second. Without them the native engine is used if it was built.
 """
 
 from __future__ import annotations
 
-import contextlib
+import importlib.util
 import inspect
 import os
 import types
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
-
-native: Any = None
-if not os.environ.get("TRALE_PURE"):
-    with contextlib.suppress(ImportError):
-        from .. import _native as native  # type: ignore[attr-defined, no-redef]
-
-if TYPE_CHECKING or native is None:
-    from .poller import Poller
-    from .run_queue import RunQueue
-    from .source import Source
-    from .thread_state import thread
-    from .timer_heap import TimerEntry
-    from .waker import Context, Waker
-else:
-    Context = native.Context
-    Poller = native.Poller
-    RunQueue = native.RunQueue
-    Source = native.Source
-    TimerEntry = native.TimerEntry
-    Waker = native.Waker
-    thread = native.thread
-
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 T = TypeVar("T", bound=Callable[..., Any])
+
 _BASETYPE = 1 << 10  # Py_TPFLAGS_BASETYPE, see type.__flags__
+_FIELDS = (types.MemberDescriptorType, types.GetSetDescriptorType)
+
+_python: dict[str, Any] = {}  # the Python versions, by name
 
 
-def in_c(python: T) -> T:
-    """Decorates a class of which a part is written in C too, or a function that is.
+def wanted_engine(environ: dict[str, str] | os._Environ[str]) -> str:
+    """ "native", "python", or "" for either. ImportError for what makes no sense."""
+    engine, pure = environ.get("TRALE_ENGINE", ""), environ.get("TRALE_PURE", "")
+    if engine not in ("", "native", "python"):
+        raise ImportError(f"TRALE_ENGINE is {engine!r}; it must be 'native' or 'python'")
+    if pure not in ("", "0", "1"):
+        raise ImportError(f"TRALE_PURE is {pure!r}; it must be '1', or '0' for no")
+    if pure == "1" and engine == "native":
+        raise ImportError("TRALE_PURE=1 and TRALE_ENGINE=native contradict each other")
+    return "python" if pure == "1" else engine
 
-    Of a class the part in C is the base: it has the fields, and the methods that each spawn,
-    poll and message comes through. These do what is usual. In all other cases they call
-    what stands here in Python, which is kept as ``plain_NAME``.
-    """
+
+def _load() -> Any:
+    wanted = wanted_engine(os.environ)
+    if wanted == "python":
+        return None
+    try:
+        from .. import _native  # type: ignore[attr-defined]
+    except ImportError as error:
+        if wanted == "native":
+            raise ImportError(f"TRALE_ENGINE=native, but it cannot be loaded: {error}") from error
+        if importlib.util.find_spec("trale_py._native") is not None:
+            warnings.warn(
+                f"trale_py uses its Python engine, as the native one cannot be loaded: {error}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return None
+    return _native
+
+
+native: Any = _load()
+engine = "python" if native is None else "native"
+
+
+def accelerated(python: T) -> T:
+    """Decorates a class or function that is written in C too. See above."""
+    name = python.__name__
+    _python[name] = python
     if native is None:
         return python
-    in_c = getattr(native, python.__name__)
-    if isinstance(python, types.FunctionType):
+    in_c: Any = getattr(native, name, python)
+    if isinstance(in_c, type) and in_c is not python:
+        in_c = _adopt(in_c, python) if _is_whole(in_c) else _derive(in_c, python)
+    elif in_c is not python:
         _document(native, python)
-        setattr(native, f"plain_{python.__name__}", python)
         in_c.__module__ = python.__module__
-    elif in_c.__flags__ & _BASETYPE:  # else it is all there
-        in_c = _derive(in_c, python)
-        native.made(in_c)
+    native.register(python, in_c)
     return in_c  # type: ignore[no-any-return]
 
 
+def python_version(name: str) -> Any:
+    """The accelerated class or function of that name as it stands in Python. For tests."""
+    return _python[name]
+
+
+def _is_whole(in_c: type) -> bool:
+    return not in_c.__flags__ & _BASETYPE or "__new__" in vars(in_c)
+
+
+def _adopt(in_c: Any, cls: Any) -> type:
+    """Let the class in C pass for the Python one, where people look: help(), inspect."""
+    for name in vars(in_c).keys() & vars(cls).keys():
+        if isinstance(vars(cls)[name], types.FunctionType):
+            _document(in_c, vars(cls)[name])
+    for name in ("__module__", "__qualname__", "__doc__", "__firstlineno__"):
+        if name in vars(cls):
+            setattr(in_c, name, vars(cls)[name])
+    in_c.__signature__ = _Signature(in_c, cls)
+    return in_c  # type: ignore[no-any-return]
+
+
+class _Signature:
+    """How a class is called. Not inherited by a subclass that has an ``__init__`` of its own."""
+
+    def __init__(self, in_c: type, cls: type) -> None:
+        self._in_c = in_c
+        self._cls = cls
+
+    def __get__(self, instance: object, owner: Any) -> inspect.Signature:
+        if owner.__init__ is not self._in_c.__init__:  # type: ignore[misc]
+            raise AttributeError("__signature__")
+        return inspect.signature(self._cls)
+
+
 def _derive(base: Any, cls: Any) -> type:
-    fields = (types.MemberDescriptorType, types.GetSetDescriptorType)
-    body = {name: value for name, value in vars(cls).items() if not isinstance(value, fields)}
+    """The Python class, with the part in C for a base."""
+    body = {name: value for name, value in vars(cls).items() if not isinstance(value, _FIELDS)}
     for name in vars(base).keys() & body.keys() - {"__module__", "__doc__"}:
-        _document(base, body[name])
-        body[f"plain_{name}"] = body.pop(name)
+        _document(base, body.pop(name))
     if "__slots__" in body:
         body["__slots__"] = ("__weakref__",) if "__weakref__" in body["__slots__"] else ()
     others = (one for one in getattr(cls, "__orig_bases__", cls.__bases__) if one is not object)
-    return types.new_class(
+    derived = types.new_class(
         cls.__name__, (base, *others), exec_body=lambda namespace: namespace.update(body)
     )
+    for function in _functions(cls):
+        if "__class__" in function.__code__.co_freevars:  # it says super()
+            cell = function.__code__.co_freevars.index("__class__")
+            assert function.__closure__ is not None
+            function.__closure__[cell].cell_contents = derived
+    return derived
+
+
+def _functions(cls: type) -> Iterator[types.FunctionType]:
+    """All that are in the body of the class, those of properties and static methods too."""
+    for value in vars(cls).values():
+        parts = (value, *(getattr(value, name, None) for name in ("fget", "fset", "__func__")))
+        yield from (part for part in parts if isinstance(part, types.FunctionType))
 
 
 def _document(owner: Any, function: Any) -> None:
@@ -89,18 +161,3 @@ def _document(owner: Any, function: Any) -> None:
     shown = str(inspect.Signature(names)).replace("(self", "($self", 1)
     text = f"{function.__name__}{shown}\n--\n\n{inspect.cleandoc(function.__doc__ or '')}"
     native.document(owner, function.__name__, text)
-
-
-engine = "pure" if native is None else "native"
-
-__all__ = [
-    "Context",
-    "Poller",
-    "RunQueue",
-    "Source",
-    "TimerEntry",
-    "Waker",
-    "engine",
-    "in_c",
-    "thread",
-]

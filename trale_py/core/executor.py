@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from ..base.durations import Duration
 from ..base.errors import RuntimeClosed, WouldDeadlock
 from . import current, process_exit
-from .engine import in_c, native
+from .engine import accelerated
 from .future import Future
 from .latch import never_return
 from .task import Task
@@ -31,11 +31,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-if native is not None:
-    native.set_up_spawn(current.default)
 
-
-@in_c
+@accelerated
 def spawn(
     coro: Coroutine[Any, Any, T] | Future[T],
     *,
@@ -73,7 +70,7 @@ def block_on(coro: Coroutine[Any, Any, T] | Future[T]) -> T:
     return spawn(coro).join()
 
 
-@in_c
+@accelerated
 class Executor:
     """The executor of a runtime; ``Executor.get()`` is the default runtime's.
 

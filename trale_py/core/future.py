@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Final, Generic, TypeVar, final
 
-from ..base.errors import BusyResourceError
 from . import current
-from .engine import Context, in_c, native
+from .engine import accelerated
+from .waker import Context
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -45,6 +45,7 @@ class Pending:
 PENDING: Final = Pending()
 
 
+@accelerated  # in C there is no such class, but leaves that are derived from it
 class Future(Generic[T_co]):
     """Base class for things to await that are written by hand: subclass and write ``poll``.
 
@@ -118,11 +119,7 @@ class Future(Generic[T_co]):
                 self.drop()
 
 
-if native is not None:  # its operations are futures too
-    native.set_up_futures(Future, Ready, PENDING, BusyResourceError)
-
-
-@in_c
+@accelerated
 class YieldNow(Future[None]):
     __slots__ = ("_yielded",)
 
@@ -137,7 +134,7 @@ class YieldNow(Future[None]):
         return PENDING
 
 
-@in_c
+@accelerated
 class Checkpoint(Future[None]):
     __slots__ = ()
 

@@ -11,7 +11,7 @@ from ..base.durations import Duration, to_timeout
 from ..base.errors import InvalidStateError, RuntimeClosed, WouldDeadlock
 from ..base.log import report
 from . import current
-from .engine import in_c
+from .engine import accelerated
 from .future import Pending
 from .latch import LatchWait
 from .outcome import Outcome
@@ -29,7 +29,7 @@ class Job(Protocol):
         """Never start. True: it has not started, and will not. Any thread, any number of times."""
 
 
-@in_c
+@accelerated
 class JoinHandle(Generic[T]):
     """A task's result, to come. Returned by ``spawn``; never made by hand.
 

@@ -18,11 +18,12 @@ from collections.abc import Callable, Hashable
 from typing import NoReturn
 
 from . import current
-from .engine import Context, in_c
+from .engine import accelerated
 from .future import PENDING, Future, Pending, Ready
+from .waker import Context
 
 
-@in_c
+@accelerated
 class Latch:
     """Closed, then open for good.
 
@@ -122,7 +123,7 @@ def acquire_lock(lock: threading.Lock, timeout: float, process: int) -> bool:
     return True
 
 
-@in_c
+@accelerated
 class LatchWait(Future[None]):
     """Wait for a latch in a task."""
 

@@ -13,13 +13,13 @@ from typing import Generic, TypeVar, cast
 
 from ..base.errors import TaskCancelled
 from ..base.log import report
-from .engine import in_c
+from .engine import accelerated
 from .latch import Latch
 
 T = TypeVar("T")
 
 
-@in_c
+@accelerated
 class Outcome(Latch, Generic[T]):
     """The result of a task, once the latch is open: ``error``, or else the value.
 
@@ -49,7 +49,7 @@ class Outcome(Latch, Generic[T]):
         site: tuple[CodeType | None, int],
         unclaimed: dict[int, Outcome[object]],
     ) -> None:
-        Latch.__init__(self)
+        super().__init__()
         self.id = task_id
         self.name = name
         self.code, self.offset = site  # where it was spawned

@@ -40,6 +40,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
 from ..base.durations import NEVER
+from .engine import accelerated
 from .source import Source
 from .timer_heap import TimerEntry, TimerHeap, Wakeable
 from .wakeup_fds import Alarm, Bell
@@ -63,6 +64,7 @@ _BATCH = 256
 _TIMER_INBOX_LIMIT = 1024
 
 
+@accelerated
 class Poller:
     """The epoll set of a runtime and its timers. The reactor's thread is in ``run``.
 

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from ..base.errors import RuntimeClosed
 from . import current
-from .engine import Poller, Source, TimerEntry
+from .poller import Poller
 from .registration import Interest, Registration
-from .timer_heap import Wakeable
+from .source import Source
+from .timer_heap import TimerEntry, Wakeable
 
 if TYPE_CHECKING:
     from .runtime import Runtime

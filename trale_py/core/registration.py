@@ -7,7 +7,7 @@ import select
 from typing import TYPE_CHECKING
 
 from ..base.log import report
-from .engine import Source
+from .source import Source
 from .timer_heap import Wakeable
 
 if TYPE_CHECKING:

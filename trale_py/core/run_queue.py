@@ -30,6 +30,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from ..base.log import report
+from .engine import accelerated
 from .waker import Context, Waker
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from .task import Task
 
 
+@accelerated
 class RunQueue:
     """A FIFO of things for the executor to look at, and the table of sleeping tasks.
 

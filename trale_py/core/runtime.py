@@ -20,20 +20,21 @@ from ..base.errors import RuntimeClosed, WouldDeadlock
 from ..base.log import report
 from . import current, process_exit
 from .coroutine import as_coroutine, caller, name_of
-from .engine import RunQueue, in_c
+from .engine import accelerated
 from .executor import Executor
 from .future import Future
 from .join import JoinHandle
 from .latch import Latch
 from .outcome import Outcome
 from .reactor import Reactor
+from .run_queue import RunQueue
 from .task import Task
 from .thread_pool import JOBS_LIMIT, NAMES_LIMIT, BlockingPool
 
 T = TypeVar("T")
 
 
-@in_c
+@accelerated
 class Runtime:
     """An executor and its reactor, their tasks, their beginning and their end.
 

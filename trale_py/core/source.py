@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
+from .engine import accelerated
 from .timer_heap import Wakeable
 
 
@@ -70,6 +71,7 @@ class Direction:
                 waiter.wake()
 
 
+@accelerated
 class Source:
     """A descriptor's place in the reactor. It belongs to a descriptor, not to its number:
     a number that was closed and used anew gets a new source.

@@ -17,7 +17,7 @@ from ..base.errors import Cancelled, TaskCancelled
 from ..base.log import report
 from . import current
 from .coroutine import foreign, is_unstarted
-from .engine import in_c
+from .engine import accelerated
 from .future import PENDING
 from .outcome import Outcome
 from .scope_tree import ScopeTree
@@ -42,7 +42,7 @@ class Group(Protocol):
     def child_ended(self, task: Task) -> None: ...
 
 
-@in_c
+@accelerated
 class Task:
     """A coroutine that was given to ``spawn``. To be looked at: see ``tasks()``.
 

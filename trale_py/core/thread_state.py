@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from .engine import accelerated
+
 if TYPE_CHECKING:
     from .runtime import Runtime
     from .waker import Context
 
 
+@accelerated
 class ThreadState(threading.local):
     """One for all threads, each of which sees its own. Only the thread itself writes it."""
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import heapq
 from typing import Protocol
 
+from .engine import accelerated
+
 
 class Wakeable(Protocol):
     """Whatever has a ``wake()`` that is safe to call from any thread."""
@@ -17,6 +19,7 @@ class Wakeable(Protocol):
     def wake(self) -> None: ...
 
 
+@accelerated
 class TimerEntry:
     """One deadline and whom to wake then. ``waker`` is None once cancelled or fired."""
 

@@ -13,11 +13,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .engine import accelerated
+
 if TYPE_CHECKING:
     from .run_queue import RunQueue
     from .runtime import Runtime
 
 
+@accelerated
 class Waker:
     """Requeues one task of one runtime. Obtained from ``Context.waker``.
 
@@ -46,7 +49,7 @@ class Waker:
         return self._task_id == other._task_id and self._run_queue is other._run_queue
 
     def __eq__(self, other: object) -> bool:
-        return self.will_wake(other) if isinstance(other, Waker) else NotImplemented
+        return self.will_wake(other) if isinstance(other, type(self)) else NotImplemented
 
     def __hash__(self) -> int:
         return hash((id(self._run_queue), self._task_id))
@@ -55,6 +58,7 @@ class Waker:
         return f"<Waker of task {self._task_id}>"
 
 
+@accelerated
 class Context:
     """What a future is polled with: the waker of the task that is polling it.
 

@@ -18,10 +18,10 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 from ..core import current
 from ..core.coroutine import name_of
-from ..core.engine import Context, Waker
 from ..core.future import PENDING, Future, Pending, Ready
 from ..core.join import JoinHandle
 from ..core.thread_pool import BlockingPool
+from ..core.waker import Context, Waker
 
 T = TypeVar("T")
 S = TypeVar("S")

@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..base.errors import BusyResourceError
 from ..core import current
-from ..core.engine import Context, Waker
+from ..core.engine import accelerated
 from ..core.future import PENDING, Future, Pending, Ready
 from ..core.source import Direction, Source
+from ..core.waker import Context, Waker
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -37,6 +38,7 @@ T = TypeVar("T")
 LARGEST_DATAGRAM = 65535  # no UDP datagram is longer
 
 
+@accelerated
 class Io:
     """What a socket is to its operations.
 

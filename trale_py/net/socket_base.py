@@ -17,10 +17,10 @@ from ..base.closeable import Closing
 from ..base.errors import ClosedResourceError, RuntimeClosed
 from ..base.log import report
 from ..core import current
-from ..core.engine import Source
 from ..core.future import Future
+from ..core.source import Source
 from .address import SocketAddress, show
-from .io import Io
+from .plain_io import Io
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -13,31 +13,31 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ..base.errors import DelimiterNotFound, IncompleteRead
-from ..core.engine import in_c
+from ..core.engine import accelerated
 from ..core.future import Future, checkpoint
-from .io import Io
+from .plain_io import Io
 from .socket_base import BaseSocket, byte_view, contiguous
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-_CHUNK = 65536
+CHUNK = 65536  # what one read asks for, if it is not told
 
 
-@in_c
+@accelerated
 class BaseStream(BaseSocket):
     """A connected stream socket. One task may read and one may write at a time."""
 
     KIND = socket.SOCK_STREAM
 
     def __init__(self, sock: socket.socket) -> None:
-        BaseSocket.__init__(self, sock)
+        super().__init__(sock)
         self._reader = Claim(self._io, writing=False)
         self._writer = Claim(self._io, writing=True)
 
     # -- reading -----------------------------------------------------------------------------
 
-    def read(self, n: int = _CHUNK) -> Future[bytes]:
+    def read(self, n: int = CHUNK) -> Future[bytes]:
         """Wait until there is something to read; return 1 to ``n`` bytes, ``b""`` at the end.
 
         Cancelled, it has read nothing. ValueError for ``n`` less than 1, BusyResourceError
@@ -69,7 +69,7 @@ class BaseStream(BaseSocket):
                     raise IncompleteRead(self._io.take(n), n)
             return self._io.take(n)
 
-    async def read_until(self, sep: ReadableBuffer, *, limit: int = _CHUNK) -> bytes:
+    async def read_until(self, sep: ReadableBuffer, *, limit: int = CHUNK) -> bytes:
         """Read up to and including ``sep``; at the end of the stream, what there is left.
 
         So a result that does not end with ``sep`` is the last, and ``b""`` says that there
@@ -96,7 +96,7 @@ class BaseStream(BaseSocket):
                 if not await self._fill():
                     return self._io.take(size)
 
-    def lines(self, *, limit: int = _CHUNK) -> AsyncIterator[bytes]:
+    def lines(self, *, limit: int = CHUNK) -> AsyncIterator[bytes]:
         """``async for line in stream.lines()``: until the end, without the line ends.
 
         Lines end in ``\\n`` or ``\\r\\n``; the last may lack it. DelimiterNotFound for one of
@@ -107,7 +107,7 @@ class BaseStream(BaseSocket):
 
     async def _fill(self) -> bool:
         """Add to the buffer what comes next. False: the stream has ended."""
-        data = await self._io.fill(self, _CHUNK)
+        data = await self._io.fill(self, CHUNK)
         self._io.buffer.extend(data)
         return bool(data)
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Literal
 from ..base.durations import NEVER, Duration, to_deadline, to_ns
 from ..base.errors import Cancelled
 from ..core import current
-from ..core.engine import TimerEntry
 from ..core.scope_tree import ScopeTree
+from ..core.timer_heap import TimerEntry
 
 if TYPE_CHECKING:
     from ..core.runtime import Runtime

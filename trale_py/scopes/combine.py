@@ -14,10 +14,10 @@ from typing import Any, TypeAlias, TypeVar
 from ..base.durations import Duration, to_ns
 from ..base.log import report
 from ..core import current
-from ..core.engine import Context
 from ..core.future import PENDING, Future, Pending, Ready, checkpoint
 from ..core.join import JoinHandle
 from ..core.latch import LatchWait
+from ..core.waker import Context
 from .cancel_scope import CancelScope, move_on_after
 
 T = TypeVar("T")

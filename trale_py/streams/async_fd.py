@@ -6,9 +6,9 @@ from typing import Protocol
 
 from ..base.closeable import Closing
 from ..base.errors import BusyResourceError, ClosedResourceError
-from ..core.engine import Context
 from ..core.future import PENDING, Future, Pending, Ready
 from ..core.registration import Interest, Registration
+from ..core.waker import Context
 
 
 class HasFileno(Protocol):

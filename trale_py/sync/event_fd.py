@@ -12,9 +12,9 @@ import linuxfd
 from ..base.closeable import Closing
 from ..base.durations import Duration, to_timeout
 from ..base.errors import ClosedResourceError
-from ..core.engine import Context
 from ..core.future import PENDING, Future, Pending, Ready
 from ..core.registration import Interest, Registration
+from ..core.waker import Context
 from .waiters import check_capacity, refuse_on_executor
 
 

@@ -5,17 +5,12 @@ from __future__ import annotations
 import threading
 import warnings
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from ..base.durations import Duration
 from ..core import current
-from ..core.engine import native
+from .plain_locks import Hold, Lock
 from .waiters import block
-
-if TYPE_CHECKING or native is None:
-    from .plain_locks import Hold, Lock
-else:
-    Hold, Lock = native.Hold, native.Lock
 
 T = TypeVar("T")
 

@@ -11,13 +11,15 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from ..core import current
-from ..core.engine import Context
+from ..core.engine import accelerated
 from ..core.future import Pending, Ready
+from ..core.waker import Context
 from .waiters import NOTHING, Gate, Line, Wait
 
 H = TypeVar("H", bound="Hold")
 
 
+@accelerated
 class Permits:
     """So many permits, and the line of those who wait for one."""
 
@@ -90,6 +92,7 @@ class _Acquire(Wait[None]):
             self._permits._release()
 
 
+@accelerated
 class Hold:
     """A hold of a Lock, which Guard is built on. Dropped while it has the lock, it says so."""
 
@@ -146,6 +149,7 @@ class Hold:
                 self._unlock()
 
 
+@accelerated
 class Lock(Generic[H]):
     """What one hold has at a time. ``make`` makes them."""
 

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from ..base.durations import Duration
-from ..core.engine import native
+from .plain_locks import Permits
 from .waiters import block, check_capacity
-
-if TYPE_CHECKING or native is None:
-    from .plain_locks import Permits
-else:
-    Permits = native.Permits
 
 
 class Semaphore(Permits):

@@ -41,9 +41,9 @@ from typing import Any, Final, TypeVar
 from ..base.durations import NEVER, Duration, to_timeout
 from ..base.errors import RuntimeClosed, WouldDeadlock
 from ..core import current
-from ..core.engine import Context
 from ..core.future import PENDING, Future, Pending, Ready
 from ..core.latch import acquire_lock
+from ..core.waker import Context
 
 T = TypeVar("T")
 

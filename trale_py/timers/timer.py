@@ -8,19 +8,53 @@ early, whatever wakes its task.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Literal
 
 from ..base.durations import NEVER, Duration, to_deadline, to_ns
 from ..base.errors import ClosedResourceError
-from ..core.engine import Context, TimerEntry, native
+from ..core.engine import accelerated
 from ..core.future import PENDING, Future, Pending, Ready, yield_now
 from ..core.reactor import Reactor
+from ..core.timer_heap import TimerEntry
+from ..core.waker import Context
 
 
 def now() -> float:
     """The time on the clock of deadlines: seconds of CLOCK_MONOTONIC, see clock_gettime(2)."""
     return time.monotonic()
+
+
+@accelerated
+class SleepWait(Future[None]):
+    """Ready when the clock has reached ``deadline``, in nanoseconds. A timer for one wait."""
+
+    __slots__ = ("_deadline", "_entry", "_reactor")
+
+    def __init__(self, deadline: int) -> None:
+        self._deadline = deadline
+        self._entry: TimerEntry | None = None
+        self._reactor: Reactor | None = None
+
+    def poll(self, cx: Context) -> Ready[None] | Pending:
+        if time.monotonic_ns() >= self._deadline:
+            self.drop()
+            return Ready(None)
+        if self._entry is None or self._entry.waker != cx.waker:
+            self.drop()
+            self._reactor = cx.runtime.reactor
+            self._entry = self._reactor.add_timer(self._deadline, cx.waker)
+        return PENDING
+
+    def drop(self) -> None:
+        if self._entry is not None and self._reactor is not None:
+            self._reactor.cancel_timer(self._entry)
+            self._entry = None
+
+    def __repr__(self) -> str:
+        if self._deadline == NEVER:
+            return "<SleepWait for ever>"
+        return f"<SleepWait of {max(0, self._deadline - time.monotonic_ns()) // 10**6} ms>"
 
 
 class Timer(Future[None]):
@@ -48,13 +82,6 @@ class Timer(Future[None]):
     def sleep(duration: Duration) -> Future[None]:
         """The same as :func:`trale_py.sleep`."""
         return sleep(duration)
-
-    @classmethod
-    def at(cls, deadline: int) -> Timer:
-        """A timer for a time on the clock, in nanoseconds."""
-        timer = cls(0)
-        timer._deadline = deadline
-        return timer
 
     def reset(self, duration: Duration) -> None:
         """Start over: ready when ``duration`` from now is over. Whoever waits, waits for that.
@@ -116,7 +143,7 @@ def sleep(duration: Duration) -> Future[None]:
     ns = to_ns(duration, "duration")
     if ns == 0:
         return yield_now()
-    return _sleep(min(time.monotonic_ns() + ns, NEVER))
+    return SleepWait(min(time.monotonic_ns() + ns, NEVER))
 
 
 def sleep_until(deadline: float) -> Future[None]:
@@ -130,11 +157,7 @@ def sleep_until(deadline: float) -> Future[None]:
     if not isinstance(deadline, (int, float)):
         raise TypeError(f"deadline has to be a float, as now() returns, not {deadline!r}")
     # A time before the clock's zero is past, like any other.
-    return _sleep(to_ns(deadline if not deadline < 0 else 0.0, "deadline"))
-
-
-# A timer that nobody resets or cancels. See core/engine.py.
-_sleep: Callable[[int], Future[None]] = Timer.at if native is None else native.Sleep
+    return SleepWait(to_ns(deadline if not deadline < 0 else 0.0, "deadline"))
 
 
 class Interval:
@@ -155,7 +178,7 @@ class Interval:
         Cancelled, it leaves the tick to the next call.
         """
         due = self._next
-        await _sleep(due)
+        await SleepWait(due)
         after = due + self._period
         late = time.monotonic_ns()
         if self._missed == "delay":

@@ -1,4 +1,4 @@
-"""Classes of which a part is in C (see seam.in_c): that part, used by hand, and wrongly.
+"""Classes of which a part is in C (see core/engine.py): that part, used by hand, and wrongly.
 
 What they do is tested where they belong; the whole suite runs on both.
 """
@@ -12,6 +12,7 @@ import sys
 import weakref
 from collections.abc import Iterator
 from functools import partial
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -20,33 +21,31 @@ import trale_py
 from trale_py import (
     JoinHandle,
     TaskCancelled,
-    TcpStream,
     block_on,
     current_task,
     sleep,
     spawn,
     yield_now,
 )
-from trale_py.core import current, executor
-from trale_py.core.engine import native
+from trale_py.core import current
+from trale_py.core.engine import native, python_version
 from trale_py.core.latch import Latch, LatchWait
-from trale_py.core.outcome import Outcome
 from trale_py.core.runtime import Runtime
 from trale_py.core.task import Task
 
 from .conftest import nothing
 
-pytestmark = pytest.mark.skipif(trale_py.engine == "pure", reason="there is no native engine")
+pytestmark = pytest.mark.skipif(trale_py.engine == "python", reason="there is no native engine")
 
 
 def both() -> Iterator[tuple[Any, Any]]:
     """What is written twice: in C, and in Python."""
-    yield spawn, native.plain_spawn
-    for cls in (Latch, Outcome, JoinHandle, Task, Runtime, executor.Executor, TcpStream):
-        for base in cls.__mro__:
-            for name in [name for name in vars(base) if name.startswith("plain_")]:
-                if not name.endswith("__"):
-                    yield getattr(cls, name.removeprefix("plain_")), vars(base)[name]
+    yield spawn, python_version("spawn")
+    for name in ("Latch", "Outcome", "JoinHandle", "Task", "Runtime", "Executor", "BaseStream"):
+        for in_both in vars(getattr(native, name)).keys() & vars(python_version(name)).keys():
+            python = vars(python_version(name))[in_both]
+            if isinstance(python, FunctionType) and not in_both.startswith("__"):
+                yield getattr(getattr(native, name), in_both), python
 
 
 def test_they_have_the_same_signature_and_text() -> None:
@@ -113,7 +112,6 @@ def test_wrong_calls() -> None:
         lambda: setattr(runtime.executor, "_runtime", 7),
         lambda: runtime.executor._poll(7),  # type: ignore[arg-type]
         lambda: runtime.executor._poll(task),
-        lambda: native.made(7),
         spawn,
         lambda: spawn(nothing),  # type: ignore[arg-type]
         lambda: spawn(1, 2),  # type: ignore[call-arg, arg-type]

@@ -1,6 +1,6 @@
 """The inner classes in Python and in C, side by side, through the same random operations.
 
-What stands above the seam sees only what they hand out: tasks in an order, calls that are
+What uses them sees only what they hand out: tasks in an order, calls that are
 made, results of operations. So that is compared, step by step. Nothing runs in a thread of
 its own here: a turn is one look at epoll and one batch, for either.
 
@@ -14,7 +14,6 @@ import os
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from functools import cache, partial
 from types import SimpleNamespace
@@ -31,33 +30,16 @@ from hypothesis.stateful import (
     rule,
 )
 
-from trale_py.base.errors import BusyResourceError
-from trale_py.channel import Closed, plain_queue
-from trale_py.core import engine as seam
-from trale_py.core import poller, run_queue, waker
-from trale_py.core.future import PENDING, Future, Ready
+from trale_py.core import engine
+from trale_py.core.future import PENDING, Ready
 from trale_py.core.reactor import Reactor
-from trale_py.net import plain_io
 from trale_py.net.socket_base import BaseSocket
-from trale_py.sync import plain_locks
-from trale_py.sync.waiters import NOTHING
 
-native = pytest.importorskip("trale_py._native")
-if seam.native is None:
-    native.set_up_futures(Future, Ready, PENDING, BusyResourceError)
-    native.set_up_queues(Closed, NOTHING, deque)
+from . import python_engine as PYTHON
 
-PURE = SimpleNamespace(
-    RunQueue=run_queue.RunQueue,
-    Poller=poller.Poller,
-    Waker=waker.Waker,
-    Context=waker.Context,
-    Io=plain_io.Io,
-    Permits=plain_locks.Permits,
-    Hold=plain_locks.Hold,
-    Lock=plain_locks.Lock,
-    Queue=plain_queue.Queue,
-)
+native = engine.native
+if native is None:
+    pytest.skip("there is no native engine", allow_module_level=True)
 
 EXAMPLES = os.environ.get("TRALE_EXAMPLES")
 SETTINGS = settings(
@@ -126,7 +108,7 @@ class Side:
 
     def turn(self) -> list[int]:
         """Look at timers and epoll; the tasks that this, or anything before, has woken."""
-        if self.kind is PURE:
+        if self.kind is PYTHON:
             self.poller._bell.ring()  # or it might sleep
             self.poller._turn()
         else:
@@ -145,13 +127,13 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.sides = [Side(PURE), Side(native)]
+        self.sides = [Side(PYTHON), Side(native)]
 
     def both(self, do: Callable[[Side], Any]) -> Any:
         """What comes of it, which has to be the same on either side."""
-        pure, native = (outcome(do, side) for side in self.sides)
-        assert pure == native
-        return pure
+        python, native = (outcome(do, side) for side in self.sides)
+        assert python == native
+        return python
 
     def turn(self) -> None:
         self.both(Side.turn)
@@ -218,15 +200,15 @@ class RunQueueMachine(Machine):
             side.run_queue.call(int)
         batches = [iter(side.run_queue.next_batch()) for side in self.sides]
         for count in itertools.count(1):
-            pure, native = (next(batch, None) for batch in batches)
-            assert (pure and pure.id) == (native and native.id)
-            if pure is None:
+            python, native = (next(batch, None) for batch in batches)
+            assert (python and python.id) == (native and native.id)
+            if python is None:
                 return
             for side in self.sides:
-                side.run_queue.put_to_wait(side.tasks[pure.id - 1])
-            self.state[pure.id] = "waiting"
+                side.run_queue.put_to_wait(side.tasks[python.id - 1])
+            self.state[python.id] = "waiting"
             del native
-            self.poll(pure.id, *(polls.pop() if polls else ("", 0)))
+            self.poll(python.id, *(polls.pop() if polls else ("", 0)))
             if count == stop:
                 batches.clear()
                 self.end()
@@ -273,9 +255,9 @@ class RunQueueMachine(Machine):
         for task_id, state in self.state.items():
             if state != "woken":  # then the Python one does not know yet
                 assert self.both(partial(self.is_waiting, task_id)) is (state == "waiting")
-        pure, native = ({t.id for t in side.run_queue.live()} for side in self.sides)
+        python, native = ({t.id for t in side.run_queue.live()} for side in self.sides)
         assert native == {task_id for task_id, state in self.state.items() if state != "ended"}
-        assert pure <= native
+        assert python <= native
 
     def is_waiting(self, task_id: int, side: Side) -> bool:
         return side.run_queue.is_waiting(side.tasks[task_id - 1])
@@ -346,9 +328,9 @@ class TimerMachine(PollerMachine):
     def fire(self) -> None:
         self.turn()
         self.both(lambda side: side.poller.timers)
-        for pure, native in self.entries:
-            assert pure.deadline == native.deadline
-            assert (pure.waker is None) == (native.waker is None)
+        for ours, theirs in self.entries:
+            assert ours.deadline == theirs.deadline
+            assert (ours.waker is None) == (theirs.waker is None)
 
 
 class SourceMachine(PollerMachine):

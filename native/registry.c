@@ -1,0 +1,104 @@
+/* What is written in C too, and what C uses of Python: see core/engine.py. */
+
+#include "registry.h"
+
+#include <string.h>
+
+static PyObject *versions;  /* the Python versions of what was registered, by name */
+
+/* "Task": what was registered by that name; "trale_py.core.future": a module; "types:FrameType": what is
+ * in one. A new reference. */
+static PyObject *find_owner(const char *owner)
+{
+    PyObject *found = PyDict_GetItemString(versions, owner);
+    if (found != NULL)
+        return Py_NewRef(found);
+    PyObject *path = PyUnicode_FromString(owner), *parts = NULL, *module = NULL;
+    PyObject *colon = path == NULL ? NULL : PyUnicode_FromString(":");
+    if (colon != NULL && (parts = PyUnicode_Partition(path, colon)) != NULL)
+        module = PyImport_Import(PyTuple_GetItem(parts, 0));
+    PyObject *inside = module == NULL ? NULL : PyTuple_GetItem(parts, 2);
+    if (inside != NULL)
+        found = PyUnicode_GetLength(inside) == 0 ? Py_NewRef(module) : PyObject_GetAttr(module, inside);
+    Py_XDECREF(module);
+    Py_XDECREF(parts);
+    Py_XDECREF(colon);
+    Py_XDECREF(path);
+    return found;
+}
+
+static int check_number(PyObject *found, const trale_uses *uses, const trale_use *use)
+{
+    long long number = PyLong_AsLongLong(found);
+    if (number == use->number && !PyErr_Occurred())
+        return 0;
+    PyErr_Clear();
+    PyErr_Format(PyExc_ImportError, "native/%s has %lld for %s.%s, which is %R", uses->file,
+                 use->number, use->owner, use->name, found);
+    return -1;
+}
+
+static int look_up(const trale_uses *uses, const trale_use *use)
+{
+    PyObject *owner = find_owner(use->owner);
+    PyObject *found = owner == NULL ? NULL
+                      : use->name == NULL ? Py_NewRef(owner)
+                      : PyObject_GetAttrString(owner, use->name);
+    Py_XDECREF(owner);
+    if (found == NULL) {
+        if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            PyErr_Clear();
+            PyErr_Format(PyExc_ImportError,
+                         "native/%s uses %s.%s, which does not exist: was it renamed in Python only, "
+                         "or is the extension an old one?", uses->file, use->owner, use->name);
+        }
+        return -1;
+    }
+    int error = 0;
+    if (use->what == TRALE_USE_NUMBER)
+        error = check_number(found, uses, use);
+    else if (use->what == TRALE_USE_OBJECT)
+        *use->place = Py_NewRef(found);
+    else
+        error = (*use->place = PyUnicode_InternFromString(use->name)) == NULL ? -1 : 0;
+    Py_DECREF(found);
+    return error;
+}
+
+int trale_register(PyObject *module, const trale_uses *const *all, PyObject *name, PyObject *python)
+{
+    if ((versions == NULL && (versions = PyDict_New()) == NULL)
+        || PyDict_SetItem(versions, name, python) < 0)
+        return -1;
+    for (; *all != NULL; all++) {
+        if (PyUnicode_CompareWithASCIIString(name, (*all)->after) != 0)
+            continue;
+        for (const trale_use *use = (*all)->table; use->owner != NULL; use++)
+            if (look_up(*all, use) < 0)
+                return -1;
+        if ((*all)->then != NULL && (*all)->then(module, python) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+PyObject *trale_call_python(PyObject *function, void *self, PyObject *const *args, Py_ssize_t count,
+                            PyObject *keywords)
+{
+    Py_ssize_t named = keywords == NULL ? 0 : PyTuple_Size(keywords), first = self == NULL ? 0 : 1;
+    PyObject *result = NULL, *positional = PyTuple_New(first + count), *by_name = PyDict_New();
+    if (positional == NULL || by_name == NULL)
+        goto out;
+    if (self != NULL)
+        PyTuple_SetItem(positional, 0, Py_NewRef((PyObject *)self));
+    for (Py_ssize_t n = 0; n < count; n++)
+        PyTuple_SetItem(positional, first + n, Py_NewRef(args[n]));
+    for (Py_ssize_t n = 0; n < named; n++)
+        if (PyDict_SetItem(by_name, PyTuple_GetItem(keywords, n), args[count + n]) < 0)
+            goto out;
+    result = PyObject_Call(function, positional, by_name);
+out:
+    Py_XDECREF(positional);
+    Py_XDECREF(by_name);
+    return result;
+}

@@ -1,0 +1,25 @@
+"""The Python versions of the inner classes, whichever engine is in use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trale_py.channel import plain_queue  # noqa: F401  # has its part accelerated
+from trale_py.core import poller, run_queue
+from trale_py.core.engine import python_version
+
+RunQueue: Any = python_version("RunQueue")
+Waker: Any = python_version("Waker")
+Context: Any = python_version("Context")
+Poller: Any = python_version("Poller")
+Source: Any = python_version("Source")
+TimerEntry: Any = python_version("TimerEntry")
+Io: Any = python_version("Io")
+Permits: Any = python_version("Permits")
+Hold: Any = python_version("Hold")
+Lock: Any = python_version("Lock")
+Queue: Any = python_version("Queue")
+
+# What the Python versions make of each other. Nobody else uses these names of the two modules.
+vars(run_queue).update(Context=Context, Waker=Waker)
+vars(poller).update(Source=Source, TimerEntry=TimerEntry)

@@ -1,0 +1,130 @@
+"""core/engine.py: which engine is used, and what C needs of Python."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from trale_py.core.engine import native
+
+from .conftest import ROOT
+
+Package = Callable[..., subprocess.CompletedProcess[str]]
+
+built = pytest.mark.skipif(native is None, reason="there is no native engine")
+SHOW = "import trale_py; print(trale_py.engine)"
+
+
+def run(path: Path, source: str = SHOW, **environ: str) -> subprocess.CompletedProcess[str]:
+    """In the folder ``path``; without site, as an editable install finds the package elsewhere."""
+    clean = {k: v for k, v in os.environ.items() if k not in ("TRALE_ENGINE", "TRALE_PURE")}
+    clean["PYTHONPATH"] = sysconfig.get_path("purelib")
+    return subprocess.run(
+        [sys.executable, "-S", "-B", "-W", "always", "-c", source],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**clean, **environ},
+        cwd=path,
+    )
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The package in another place, for a test to change."""
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "trale_py", tmp_path / "trale_py", ignore=ignore)
+    return tmp_path
+
+
+def last_line(result: subprocess.CompletedProcess[str]) -> str:
+    return result.stderr.strip().splitlines()[-1]
+
+
+# -- which one -----------------------------------------------------------------------------------
+
+
+@built
+@pytest.mark.parametrize(
+    ("environ", "engine"),
+    [
+        ({}, "native"),
+        ({"TRALE_PURE": ""}, "native"),
+        ({"TRALE_PURE": "0"}, "native"),
+        ({"TRALE_PURE": "1"}, "python"),
+        ({"TRALE_ENGINE": ""}, "native"),
+        ({"TRALE_ENGINE": "native"}, "native"),
+        ({"TRALE_ENGINE": "native", "TRALE_PURE": "0"}, "native"),
+        ({"TRALE_ENGINE": "python"}, "python"),
+        ({"TRALE_ENGINE": "python", "TRALE_PURE": "1"}, "python"),
+    ],
+)
+def test_the_environment_chooses(environ: dict[str, str], engine: str) -> None:
+    result = run(ROOT, **environ)
+    assert (result.stdout.strip(), result.stderr) == (engine, "")
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"TRALE_ENGINE": "native", "TRALE_PURE": "1"}, "contradict"),
+        ({"TRALE_ENGINE": "pure"}, "TRALE_ENGINE is 'pure'; it must be 'native' or 'python'"),
+        ({"TRALE_ENGINE": "Native"}, "TRALE_ENGINE is 'Native'"),
+        ({"TRALE_PURE": "yes"}, "TRALE_PURE is 'yes'; it must be '1'"),
+        ({"TRALE_ENGINE": "python", "TRALE_PURE": "no"}, "TRALE_PURE is 'no'"),
+    ],
+)
+def test_what_makes_no_sense_fails_the_import(environ: dict[str, str], message: str) -> None:
+    result = run(ROOT, **environ)
+    assert result.returncode == 1
+    assert last_line(result).startswith("ImportError: ")
+    assert message in last_line(result)
+
+
+def broken_extension(package: Path) -> None:
+    for built in (package / "trale_py").glob("_native*.so"):
+        built.unlink()
+    (package / "trale_py" / "_native.abi3.so").write_bytes(b"not one")
+
+
+def test_an_extension_that_cannot_be_loaded_is_told_with_the_cause(copy: Path) -> None:
+    broken_extension(copy)
+    result = run(copy)
+    assert result.stdout.strip() == "python"
+    warning = [line for line in result.stderr.splitlines() if "RuntimeWarning" in line]
+    assert len(warning) == 1
+    assert "trale_py uses its Python engine, as the native one cannot be loaded: " in warning[0]
+    assert "_native.abi3.so" in warning[0]
+
+
+@pytest.mark.parametrize("environ", [{"TRALE_PURE": "1"}, {"TRALE_ENGINE": "python"}])
+def test_an_extension_that_nobody_asked_for_is_not_loaded(
+    copy: Path, environ: dict[str, str]
+) -> None:
+    broken_extension(copy)
+    result = run(copy, **environ)
+    assert (result.stdout.strip(), result.stderr) == ("python", "")
+
+
+def test_without_an_extension_there_is_nothing_to_say(copy: Path) -> None:
+    for built in (copy / "trale_py").glob("_native*.so"):
+        built.unlink()
+    result = run(copy)
+    assert (result.stdout.strip(), result.stderr) == ("python", "")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_native_engine_must_hold(copy: Path, there: bool) -> None:
+    broken_extension(copy)
+    if not there:
+        (copy / "trale_py" / "_native.abi3.so").unlink()
+    result = run(copy, TRALE_ENGINE="native")
+    assert result.returncode == 1
+    assert last_line(result).startswith("ImportError: TRALE_ENGINE=native, but it cannot be loaded")
