@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import select
 import sys
 import time
 from datetime import timedelta
@@ -85,29 +86,27 @@ def test_never_early(duration: Any) -> None:
 
 
 def test_T9_E12_many_short_sleeps_are_never_early_and_not_rounded_to_milliseconds() -> None:
-    async def main() -> list[int]:
-        over = []
+    async def main() -> tuple[list[int], list[int]]:
+        over: list[int] = []
+        by_epoll: list[int] = []
         for _ in range(300):
             start = time.monotonic_ns()
             await sleep(0.0002)
-            over.append(time.monotonic_ns() - start - 200_000)
-        return sorted(over)
+            slept = time.monotonic_ns()
+            rounds_up.poll(0.0002)
+            over.append(slept - start - 200_000)
+            by_epoll.append(time.monotonic_ns() - slept - 200_000)
+        return over, by_epoll
 
-    over = block_on(main())
-    assert over[0] >= 0
-    # epoll's own timeout would round 0.2 ms up to 1 ms, always. This machine may be busy.
-    assert over[len(over) // 4] < 800_000
+    with select.epoll() as rounds_up:  # its timeout is in whole milliseconds
+        over, by_epoll = block_on(main())
+    assert 0 <= min(over) < min(by_epoll)
 
 
 def test_sleep_counts_from_the_call() -> None:
-    async def main() -> float:
-        timer = sleep(0.02)
-        while now() < start + 0.02:
-            await yield_now()
-        return await elapsed(timer)
-
-    start = now()
-    assert block_on(main()) < 0.01
+    timer = sleep(1.5)
+    time.sleep(1.5)  # not to synchronise: this is the time between call and await
+    assert block_on(elapsed(timer)) < 1
 
 
 def test_sleep_zero_gives_way() -> None:
@@ -128,13 +127,13 @@ def test_sleep_zero_gives_way() -> None:
 
 def test_E6_R6_an_earlier_deadline_while_the_reactor_sleeps() -> None:
     async def main() -> None:
-        late = spawn(sleep(0.5))
+        late = spawn(sleep(1000))
         await yield_now()
         for _ in range(20):
-            assert await elapsed(sleep(0.001)) < 0.4
-        await late
+            await sleep(0.001)
+        late.cancel()
 
-    block_on(main())
+    spawn(main()).join(20)
 
 
 def test_timers_fire_in_the_order_of_their_deadlines() -> None:

@@ -184,7 +184,7 @@ def test_K3_what_is_refused(serve: Callable[..., Server]) -> None:
 
 def test_K2_who_is_slow_with_a_head_is_closed_however_busy(serve: Callable[..., Server]) -> None:
     """A byte now and then does not prolong it, and others are served meanwhile."""
-    server = serve(patience=0.5)
+    server = serve(patience=1)
     with connect(server.port) as silent, connect(server.port) as dripping:
         dripping.settimeout(0.05)
         assert server.get("/") == (200, INDEX)
@@ -200,7 +200,7 @@ def test_K2_who_is_slow_with_a_head_is_closed_however_busy(serve: Callable[..., 
 
 
 def test_K2_who_does_not_read_is_closed(serve: Callable[..., Server]) -> None:
-    server = serve(patience=0.5)
+    server = serve(patience=1)
     with connect(server.port) as conn:
         conn.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
         assert conn.recv(1)
