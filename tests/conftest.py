@@ -24,8 +24,9 @@ pytest.register_assert_rewrite("tests.crowd")
 ROOT = Path(__file__).parent.parent
 
 
-def pytest_collection_finish() -> None:
-    """Hide what all tests stand on from the collector: each test collects twice."""
+@pytest.fixture(scope="module", autouse=True)
+def frozen_heap() -> None:
+    """Hide from the collector what was there before this module: each test collects twice."""
     gc.collect()
     gc.freeze()
 
