@@ -11,11 +11,12 @@ export TRALE_WERROR = 1
 # One interpreter of each version from 3.11 on, for "make check".
 PYTHONS = $(shell .ci/pythons)
 
-.PHONY: help demo test check check-c check-asan check-channels bench clean
+.PHONY: help demo test quick check check-c check-asan check-channels bench clean
 
 help:
 	@echo "make demo    timers, joined tasks, TCP and UDP echo over real sockets"
-	@echo "make test    the tests, on $(PYTHON)"
+	@echo "make test    the tests, on $(PYTHON); two minutes"
+	@echo "make quick   those of them that take less than half a second each; under a minute"
 	@echo "make check   all that CI runs: format, lint, types, and the tests on every Python"
 	@echo "make check-c the native engine without Python: sanitizers, all interleavings"
 	@echo "make check-asan  the tests on an extension with address and undefined sanitizer"
@@ -29,6 +30,9 @@ demo: $(VENV)/ready
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest
+
+quick: $(VENV)/ready
+	$(BIN)/python -m pytest -m "not slow"
 
 check: $(VENV)/ready
 	$(BIN)/ruff format --check .

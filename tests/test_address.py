@@ -129,6 +129,7 @@ def test_what_the_kernel_gets_is_what_was_written(host: Any, port: int) -> None:
     assert endpoint.address[1] == port
 
 
+@pytest.mark.slow
 @given(st.text(max_size=30) | st.tuples(st.text(max_size=30), st.integers()))
 @settings(deadline=None, max_examples=300)
 def test_whatever_is_written_it_is_an_address_or_a_value_error(address: Any) -> None:

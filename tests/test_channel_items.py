@@ -24,6 +24,7 @@ InTask = Callable[[int], Coroutine[Any, Any, Any]]
 InThread = Callable[[int], Any]
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(1200 if ITEMS > 100_000 else 60),
     pytest.mark.parametrize("to_tasks", [True, False], ids=["to_tasks", "to_threads"]),
 ]

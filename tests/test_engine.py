@@ -56,6 +56,7 @@ def test_A17_what_comes_while_the_executor_is_stuck_is_collected_and_delivered_a
         assert sorted(order[1:]) == ["read", "slept"]
 
 
+@pytest.mark.slow
 @native_only
 def test_messages_come_through_while_the_main_thread_computes() -> None:
     """Each pair of messages would take two switch intervals if the GIL were given up for it."""

@@ -17,6 +17,8 @@ import pytest
 
 from .net_helpers import free_port
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 LINES = {"demo.py": 120, "web_server.py": 175}

@@ -46,6 +46,7 @@ STDOUT = {
 SECONDS = {"swallows": 1.9, "spins": 1.9, "regex": 3.9, "power": 3.9}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("alive", "end"), CELLS)
 def test_H14_the_matrix(alive: str, end: str, results: dict[tuple[str, str], Result]) -> None:
     status, stdout, stderr, seconds = results[alive, end]
@@ -133,6 +134,7 @@ def test_H4_ctrl_c_ends_the_grace_at_once(presses: int) -> None:
         assert time.monotonic() - start < 1.8
 
 
+@pytest.mark.slow
 def test_H4_ctrl_c_twice_in_a_join_and_then_in_the_grace() -> None:
     with running(STUBBORN + "spawn(stubborn()).join()\n") as process:
         says(process, "begun")
@@ -180,6 +182,7 @@ except BaseException as error:
         assert "ExceptionGroup" not in err
 
 
+@pytest.mark.slow
 def test_H4_a_second_ctrl_c_in_a_group_stops_the_waiting() -> None:
     source = STUBBORN + "with TaskGroup() as group:\n    group.spawn(stubborn())\n"
     with running(source) as process:
@@ -400,6 +403,7 @@ def test_H16_spawn_in_finally_and_del_at_exit(run_script: Script) -> None:
     assert result.stdout == "refused in finally\n" + "refused in __del__\n" * 2
 
 
+@pytest.mark.slow
 def test_H14_what_did_not_end_is_never_freed_and_makes_no_noise(run_script: Script) -> None:
     """Coroutines of every kind are left when the grace is over: their ``finally`` never runs."""
     result = run_script(

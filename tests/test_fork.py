@@ -351,6 +351,7 @@ def test_H9_a_fork_while_the_runtime_ends(run_fork: Script) -> None:
     assert result.stdout == "ok\n"
 
 
+@pytest.mark.slow
 def test_H9_a_signal_handler_forks_and_its_child_comes_back(run_fork: Script) -> None:
     """The child goes on in the midst of a join, a first spawn or a shutdown of the parent's."""
     result = run_fork(
@@ -617,6 +618,7 @@ def test_H9_a_fork_in_a_call_on_the_executors_thread(where: str, run_fork: Scrip
 # -- under load ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_H9_a_thousand_forks_under_load(run_fork: Script) -> None:
     """Tasks, timers, a stream and a pool are busy; two threads fork; each child uses a runtime."""
     result = run_fork(
@@ -773,6 +775,7 @@ def run_workers(run_script: Script) -> Script:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 @pytest.mark.parametrize("where", ["main", "thread", "task"])
 def test_H12_multiprocessing(method: str, where: str, run_workers: Script) -> None:

@@ -31,6 +31,8 @@ from trale_py.channel import Closed, oneshot, watch
 from .crowd import LEFT, Against
 from .net_helpers import TIMEOUT, settle
 
+pytestmark = pytest.mark.slow
+
 MAIN = -1  # the thread of the test, as one of those who have something
 THROUGH = None
 

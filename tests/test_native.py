@@ -816,6 +816,7 @@ def test_a_call_may_close_the_socket_under_itself(owner: Owner) -> None:
         owner.io.call(owner, close, 0, False).poll(owner.cx)
 
 
+@pytest.mark.slow
 def test_100_000_operations_take_no_memory(owner: Owner) -> None:
     buffer = bytearray(64)
 

@@ -738,6 +738,7 @@ def test_T8_B22_stopped_and_continued_under_load() -> None:
     assert out.endswith("done\n")
 
 
+@pytest.mark.slow
 def test_T10_a_hundred_thousand_sleepers_on_64_descriptors(run_script: Script) -> None:
     result = run_script(
         """

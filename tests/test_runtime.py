@@ -311,6 +311,7 @@ def test_H7_the_reactors_thread_takes_no_signals() -> None:
         assert not blocked & (1 << (number - 1)), number
 
 
+@pytest.mark.slow
 def test_T10_a_hundred_thousand_sleepers_on_64_descriptors(run_script: Any) -> None:
     result = run_script(
         """

@@ -168,6 +168,7 @@ def test_R15_both_settle_at_every_line_of_the_other(runtime: Runtime) -> None:
     assert everywhere(task_module, attempt) > 3
 
 
+@pytest.mark.slow
 def test_A16_a_limit_that_comes_in_the_midst_of_a_long_batch(runtime: Runtime) -> None:
     handles = [runtime.spawn(forever()) for _ in range(20_000)]
     begun(runtime)

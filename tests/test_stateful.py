@@ -12,6 +12,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, multiple, rule
@@ -32,6 +33,8 @@ from trale_py.core import current
 
 from .conftest import assert_tables_empty
 from .net_helpers import TIMEOUT, executor_turn
+
+pytestmark = pytest.mark.slow
 
 
 @dataclass

@@ -103,6 +103,7 @@ def test_T9_E12_many_short_sleeps_are_never_early_and_not_rounded_to_millisecond
     assert 0 <= min(over) < min(by_epoll)
 
 
+@pytest.mark.slow
 def test_sleep_counts_from_the_call() -> None:
     timer = sleep(1.5)
     time.sleep(1.5)  # not to synchronise: this is the time between call and await

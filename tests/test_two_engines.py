@@ -51,6 +51,8 @@ SETTINGS = settings(
     suppress_health_check=list(HealthCheck),
 )
 
+pytestmark = pytest.mark.slow
+
 # The native executor looks at epoll no more often than this.
 LOOK_NS = 60_000
 

@@ -314,6 +314,7 @@ class TestSemaphore:
         st.lists(st.one_of(st.sampled_from(["acquire", "try", "release"]), st.integers(0, 6))),
     )
     @settings(max_examples=80, deadline=None)
+    @pytest.mark.slow
     def test_like_its_model(self, permits: int, operations: list[Any]) -> None:
         semaphore = Semaphore(permits)
         waiting: list[JoinHandle[None]] = []
@@ -522,6 +523,7 @@ class TestRwLock:
 
     @given(st.lists(st.one_of(st.sampled_from(["read", "write"]), st.integers(0, 8)), max_size=30))
     @settings(max_examples=80, deadline=None)
+    @pytest.mark.slow
     def test_like_its_model(self, operations: list[Any]) -> None:
         """A number: that one, of those who hold or wait, releases or is cancelled."""
         lock: RwLock[None] = RwLock()

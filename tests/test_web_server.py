@@ -16,6 +16,8 @@ from .test_examples import connect, finish, start
 
 pytest.importorskip("h11", reason="needs the extra web")
 
+pytestmark = pytest.mark.slow
+
 INDEX = b"<h1>hello</h1>\n"
 SECRET = b"nobody may read this\n"
 BIG = 50_000_000  # more than the sockets' buffers take
