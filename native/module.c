@@ -8,7 +8,7 @@
 #include <string.h>
 
 static const trale_uses *const all_uses[] = {
-    &trale_run_queue_uses, &trale_leaf_uses, &trale_outcome_uses, &trale_task_uses,
+    &trale_poller_uses, &trale_run_queue_uses, &trale_leaf_uses, &trale_outcome_uses, &trale_task_uses,
     &trale_store_uses, &trale_permits_uses, &trale_queue_uses, &trale_io_uses,
     &trale_operation_uses, &trale_stream_uses, NULL,
 };
@@ -38,20 +38,38 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
-/* document(owner, name, doc): of a method or function that is written in Python too, with its text. */
+/* document(owner, name, doc): of a function, method or property that is written in Python too. */
 static PyObject *document(PyObject *module, PyObject *args)
 {
     PyObject *owner;
     const char *name, *doc;
     if (!PyArg_ParseTuple(args, "Oss:document", &owner, &name, &doc))
         return NULL;
-    PyMethodDef *method = owner == module ? functions
-                          : PyType_Check(owner)
-                              ? PyType_GetSlot((PyTypeObject *)owner, Py_tp_methods) : NULL;
+    PyMethodDef *method = functions;
+    PyGetSetDef *property = NULL;
+    if (owner != module) {
+        if (!PyType_Check(owner))
+            return PyErr_Format(PyExc_TypeError, "owner must be a type, not %R", owner);
+        method = PyType_GetSlot((PyTypeObject *)owner, Py_tp_methods);
+        property = PyType_GetSlot((PyTypeObject *)owner, Py_tp_getset);
+    }
     for (; method != NULL && method->ml_name != NULL; method++)
         if (strcmp(method->ml_name, name) == 0 && method->ml_doc == NULL)
             method->ml_doc = strdup(doc);
+    for (; property != NULL && property->name != NULL; property++)
+        if (strcmp(property->name, name) == 0 && property->doc == NULL)
+            property->doc = strdup(doc);
     Py_RETURN_NONE;
+}
+
+/* parts: of these only a part is in C, which is the base of the Python class. */
+static int add_parts(PyObject *module)
+{
+    PyObject *parts = Py_BuildValue("sssssss", "BaseStream", "Executor", "JoinHandle", "Latch",
+                                    "Outcome", "Runtime", "Task");
+    int error = PyModule_AddObjectRef(module, "parts", parts);
+    Py_XDECREF(parts);
+    return error;
 }
 
 static struct PyModuleDef definition = {
@@ -71,7 +89,8 @@ PyMODINIT_FUNC PyInit__native(void)
         || trale_add_poller(module) < 0 || trale_add_io(module) < 0
         || trale_add_outcome(module) < 0 || trale_add_task(module) < 0
         || trale_add_store(module) < 0 || trale_add_permits(module) < 0
-        || trale_add_queue(module) < 0) {
+        || trale_add_queue(module) < 0
+        || add_parts(module) < 0) {
         Py_DECREF(module);
         return NULL;
     }

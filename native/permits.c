@@ -110,13 +110,9 @@ static PyObject *Permits_aexit(Store *self, PyObject *const *Py_UNUSED(args),
 }
 
 static PyMethodDef Permits_methods[] = {
-    {"acquire", (PyCFunction)Permits_acquire, METH_NOARGS,
-     "acquire()\n--\n\nWait for a permit and take it. Cancelled, it takes none."},
-    {"try_acquire", (PyCFunction)Permits_try_acquire, METH_NOARGS,
-     "try_acquire()\n--\n\nTake a permit if there is one. From any thread; never waits."},
-    {"release", (PyCFunction)Permits_release, METH_NOARGS,
-     "release()\n--\n\nGive a permit to the first in line, or to the next that comes. From "
-     "anywhere."},
+    {"acquire", (PyCFunction)Permits_acquire, METH_NOARGS, NULL},
+    {"try_acquire", (PyCFunction)Permits_try_acquire, METH_NOARGS, NULL},
+    {"release", (PyCFunction)Permits_release, METH_NOARGS, NULL},
     {"__aenter__", (PyCFunction)Permits_aenter, METH_NOARGS, NULL},
     {"__aexit__", (PyCFunction)(void (*)(void))Permits_aexit, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
@@ -339,9 +335,7 @@ static PyObject *Lock_aexit(Store *self, PyObject *const *Py_UNUSED(args),
 }
 
 static PyMethodDef Lock_methods[] = {
-    {"lock", (PyCFunction)Lock_lock, METH_NOARGS,
-     "lock()\n--\n\nWait until the mutex is free and take it. Cancelled, it does not take it.\n\n"
-     "RuntimeError if this task has locked it already and not released it."},
+    {"lock", (PyCFunction)Lock_lock, METH_NOARGS, NULL},
     {"_leave", (PyCFunction)Lock_leave, METH_NOARGS, NULL},
     {"__aenter__", (PyCFunction)Lock_aenter, METH_NOARGS, NULL},
     {"__aexit__", (PyCFunction)(void (*)(void))Lock_aexit, METH_FASTCALL, NULL},

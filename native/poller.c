@@ -1,6 +1,6 @@
 /* Poller, Source, TimerEntry: see poller.py, source.py, timer_heap.py. */
 
-#include "binding.h"
+#include "registry.h"
 
 #include <errno.h>
 
@@ -408,6 +408,14 @@ static PyType_Spec Poller_spec = {
     .flags = Py_TPFLAGS_DEFAULT,
     .slots = Poller_slots,
 };
+
+static const trale_use uses[] = {
+    {TRALE_USE_NUMBER, "trale_py.base.durations", "NEVER", .number = TRALE_NEVER},
+    {TRALE_USE_NUMBER, "trale_py.core.poller", "BATCH", .number = TRALE_BATCH},
+    {0},
+};
+
+const trale_uses trale_poller_uses = {"poller.c", .after = "Poller", .table = uses};
 
 int trale_add_poller(PyObject *module)
 {

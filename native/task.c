@@ -12,11 +12,11 @@ struct classes trale_classes;
 #define BUDGET 128
 
 /* Of the package, and of the standard library. */
-static PyObject *default_runtimes, *CoroutineType, *copy_context;
+static PyObject *package, *default_runtimes, *CoroutineType, *copy_context;
 static PyObject *step_in_context;  /* step(), as something to call */
 
 static struct names {
-    PyObject *run, *cr_suspended, *qualname, *f_lasti, *module, *package;
+    PyObject *run, *cr_suspended, *qualname, *f_lasti, *module;
     PyObject *check_unstarted, *throw_foreign, *settle, *end_child, *forget, *abandon_rest;
 } names;
 
@@ -386,7 +386,7 @@ static int find_site(PyObject **code, int *offset)
     PyObject *module = globals == NULL ? NULL : PyDict_GetItem(globals, names.module);
     if (frame == NULL || module == NULL || !PyUnicode_Check(module))
         return 0;
-    Py_ssize_t inside = PyUnicode_Tailmatch(module, names.package, 0, PY_SSIZE_T_MAX, -1);
+    Py_ssize_t inside = PyUnicode_Tailmatch(module, package, 0, PY_SSIZE_T_MAX, -1);
     if (inside != 0)
         return inside < 0 ? -1 : 0;
     PyObject *number = PyObject_GetAttr((PyObject *)frame, names.f_lasti);
@@ -558,6 +558,7 @@ static const trale_use uses[] = {
     {TRALE_USE_OBJECT, "contextvars", "copy_context", .place = &copy_context},
     {TRALE_USE_NAME, "contextvars:Context", "run", .place = &names.run},
     {TRALE_USE_NAME, "types:ModuleType", "__name__", .place = &names.module},
+    {TRALE_USE_OBJECT, "trale_py.core.coroutine", "PREFIX", .place = &package},
     {TRALE_USE_OBJECT, "trale_py.core.current", "default", .place = &default_runtimes},
     {TRALE_USE_NUMBER, "trale_py.core.task", "BUDGET", .number = BUDGET},
     {TRALE_USE_OBJECT, "Task", "poll", .place = &python.poll},
@@ -575,8 +576,7 @@ const trale_uses trale_task_uses = {"task.c", .after = "Runtime", .table = uses}
 
 int trale_add_task(PyObject *module)
 {
-    if ((names.package = PyUnicode_InternFromString("trale_py.")) == NULL
-        || (step_in_context = PyCFunction_New(&step_definition, NULL)) == NULL
+    if ((step_in_context = PyCFunction_New(&step_definition, NULL)) == NULL
         || (trale_Task = trale_add_type(module, &Task_spec, NULL)) == NULL
         || trale_add_type(module, &Executor_spec, NULL) == NULL
         || (trale_Runtime = trale_add_type(module, &Runtime_spec, NULL)) == NULL)

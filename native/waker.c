@@ -75,21 +75,13 @@ static PyObject *Waker_repr(Waker *self)
 }
 
 static PyMethodDef Waker_methods[] = {
-    {"wake", (PyCFunction)Waker_wake, METH_NOARGS,
-     "wake()\n--\n\nHave the task polled again. It will be, at least once, after this call.\n\n"
-     "From any thread, a signal handler or a __del__; any number of times. Never\nwaits, never "
-     "raises."},
-    {"will_wake", (PyCFunction)Waker_will_wake, METH_O,
-     "will_wake(other)\n--\n\nWhether ``other`` wakes the same task: then it need not be stored "
-     "anew."},
+    {"wake", (PyCFunction)Waker_wake, METH_NOARGS, NULL},
+    {"will_wake", (PyCFunction)Waker_will_wake, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot Waker_slots[] = {
     {Py_tp_new, Waker_new},
-    {Py_tp_doc, "Requeues one task of one runtime. Obtained from ``Context.waker``.\n\n"
-                "A waker that outlives its task is inert, and keeps nothing of it alive. Wakers of\n"
-                "the same task compare equal. See waker.py."},
     {Py_tp_dealloc, Waker_dealloc},
     {Py_tp_methods, Waker_methods},
     {Py_tp_richcompare, Waker_richcompare},
@@ -182,8 +174,6 @@ static PyMemberDef Context_members[] = {
 
 static PyType_Slot Context_slots[] = {
     {Py_tp_new, Context_new},
-    {Py_tp_doc, "What a future is polled with: the waker of the task that is polling it.\n\n"
-                "See waker.py."},
     {Py_tp_dealloc, Context_dealloc},
     {Py_tp_methods, Context_methods},
     {Py_tp_members, Context_members},

@@ -10,9 +10,7 @@ import gc
 import inspect
 import sys
 import weakref
-from collections.abc import Iterator
 from functools import partial
-from types import FunctionType
 from typing import Any
 
 import pytest
@@ -28,7 +26,6 @@ from trale_py import (
     yield_now,
 )
 from trale_py.core import current
-from trale_py.core.engine import native, python_version
 from trale_py.core.latch import Latch, LatchWait
 from trale_py.core.runtime import Runtime
 from trale_py.core.task import Task
@@ -36,31 +33,6 @@ from trale_py.core.task import Task
 from .conftest import nothing
 
 pytestmark = pytest.mark.skipif(trale_py.engine == "python", reason="there is no native engine")
-
-
-def both() -> Iterator[tuple[Any, Any]]:
-    """What is written twice: in C, and in Python."""
-    yield spawn, python_version("spawn")
-    for name in ("Latch", "Outcome", "JoinHandle", "Task", "Runtime", "Executor", "BaseStream"):
-        for in_both in vars(getattr(native, name)).keys() & vars(python_version(name)).keys():
-            python = vars(python_version(name))[in_both]
-            if isinstance(python, FunctionType) and not in_both.startswith("__"):
-                yield getattr(getattr(native, name), in_both), python
-
-
-def test_they_have_the_same_signature_and_text() -> None:
-    found = list(both())
-    assert len(found) > 6
-    for in_c, python in found:
-        assert inspect.getdoc(in_c) == inspect.getdoc(python), python
-        names = [
-            (parameter.name, parameter.default)
-            for parameter in inspect.signature(in_c).parameters.values()
-        ]
-        assert names == [
-            (parameter.name, parameter.default)
-            for parameter in inspect.signature(python).parameters.values()
-        ]
 
 
 def test_the_order_of_a_latch_is_that_of_the_coming() -> None:

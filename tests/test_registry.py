@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -128,3 +129,43 @@ def test_the_native_engine_must_hold(copy: Path, there: bool) -> None:
     result = run(copy, TRALE_ENGINE="native")
     assert result.returncode == 1
     assert last_line(result).startswith("ImportError: TRALE_ENGINE=native, but it cannot be loaded")
+
+
+# -- what C needs of Python -------------------------------------------------------------------
+
+
+@built
+@pytest.mark.parametrize(
+    ("file", "old", "new", "missing"),
+    [
+        ("core/task.py", r"settle\(", "finish(", "native/task.c uses Task.settle,"),
+        ("core/task.py", r"def poll\(self", "def step(self", "native/task.c uses Task.poll,"),
+        ("core/task.py", "BUDGET = 128", "BUDGET = 64", "has 128 for trale_py.core.task.BUDGET"),
+        ("core/task.py", r"_throw\b", "_raise", "Task._raise is a field in Python only"),
+        (
+            "core/task.py",
+            '"_started"',
+            '"_begun", "_started"',
+            "Task._begun is a field in Python only",
+        ),
+        ("core/runtime.py", "forget", "drop", "native/task.c uses Runtime.forget,"),
+        ("core/runtime.py", r"self\._tasks", "self._all", "Runtime._tasks is a field in C only"),
+        ("core/executor.py", "_end_child", "_leave", "native/task.c uses Executor._end_child,"),
+        ("core/current.py", "default: ", "first: ", "uses trale_py.core.current.default,"),
+        ("core/run_queue.py", "make_call", "do", "uses trale_py.core.run_queue.make_call,"),
+        ("core/poller.py", "BATCH = 256", "BATCH = 64", "has 256 for trale_py.core.poller.BATCH"),
+        ("core/join.py", "check_awaitable", "may_wait", "uses JoinHandle.check_awaitable,"),
+        ("net/socket_base.py", r"_attach\(", "_join(", "BaseSocket._attach,"),
+        ("sync/plain_locks.py", "_dropped", "_lost", "native/permits.c uses Hold._dropped,"),
+    ],
+)
+def test_a_name_that_is_missing_fails_the_import(
+    copy: Path, file: str, old: str, new: str, missing: str
+) -> None:
+    path = copy / "trale_py" / file
+    source = path.read_text()
+    path.write_text(re.sub(old, new, source))
+    assert path.read_text() != source
+    result = run(copy, "import trale_py, trale_py.channel")
+    assert result.returncode == 1
+    assert re.search(f"^ImportError: .*{re.escape(missing)}", result.stderr, re.MULTILINE)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..net.address import SocketAddress
     from ._ffi import _FFI, CData, _Lib
 
-BATCH: Final = 64  # TRALE_BATCH: datagrams in one system call
+BATCH: Final = 64  # TRALE_DATAGRAMS: datagrams in one system call
 SLOT: Final = 65536  # TRALE_SLOT: one byte more than any datagram has
 
 
@@ -48,7 +48,7 @@ class _Space:
         self._names = bytearray(BATCH * SIZE)
         self.slots: CData = ffi.from_buffer(self._slots)
         self.names: CData = ffi.from_buffer(self._names)
-        self.lengths: CData = ffi.new("unsigned int[64]")
+        self.lengths: CData = ffi.new(f"unsigned int[{BATCH}]")
 
     def take(self, lengths: list[int]) -> list[tuple[bytes, SocketAddress]]:
         slots, names = self._slots, bytes(self._names)
@@ -103,6 +103,6 @@ def _load() -> tuple[_FFI, _Lib]:
         from ._ffi import ffi, lib
     except ImportError as error:
         raise ImportError(f"trale_py._linux is not built: pip install -e . ({error})") from error
-    assert (lib.TRALE_BATCH, lib.TRALE_SLOT, lib.TRALE_NAME) == (BATCH, SLOT, SIZE)
+    assert (lib.TRALE_DATAGRAMS, lib.TRALE_SLOT, lib.TRALE_NAME) == (BATCH, SLOT, SIZE)
     _loaded = ffi, lib
     return _loaded

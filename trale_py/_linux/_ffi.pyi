@@ -12,7 +12,7 @@ class _FFI:
     def unpack(self, array: CData, length: int) -> list[int]: ...
 
 class _Lib:
-    TRALE_BATCH: int
+    TRALE_DATAGRAMS: int
     TRALE_SLOT: int
     TRALE_NAME: int
     def trale_recv_many(

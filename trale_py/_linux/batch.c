@@ -16,12 +16,12 @@ _Static_assert(TRALE_NAME == sizeof(struct sockaddr_in6), "an address is a socka
 
 int trale_recv_many(int fd, char *space, char *names, unsigned int *lengths, unsigned int count)
 {
-    struct mmsghdr messages[TRALE_BATCH]; /* one header for each datagram, and its length */
-    struct iovec parts[TRALE_BATCH];      /* where its bytes go: one part each */
+    struct mmsghdr messages[TRALE_DATAGRAMS]; /* one header for each datagram, and its length */
+    struct iovec parts[TRALE_DATAGRAMS];      /* where its bytes go: one part each */
     unsigned int n;
     int received;
 
-    if (count > TRALE_BATCH)
+    if (count > TRALE_DATAGRAMS)
         return -EINVAL;
 
     /* The kernel writes into the headers, so they are made anew for each call. */
@@ -66,12 +66,12 @@ static socklen_t trale_name_length(const char *name)
 int trale_send_many(int fd, const char *data, const char *names, const unsigned int *lengths,
                     unsigned int count)
 {
-    struct mmsghdr messages[TRALE_BATCH]; /* one header for each datagram */
-    struct iovec parts[TRALE_BATCH];      /* where its bytes are: one part each */
+    struct mmsghdr messages[TRALE_DATAGRAMS]; /* one header for each datagram */
+    struct iovec parts[TRALE_DATAGRAMS];      /* where its bytes are: one part each */
     unsigned int n;
     int sent;
 
-    if (count > TRALE_BATCH)
+    if (count > TRALE_DATAGRAMS)
         return -EINVAL;
 
     memset(messages, 0, count * sizeof(messages[0]));

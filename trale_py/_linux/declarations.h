@@ -6,7 +6,7 @@
  */
 
 /* Datagrams in one system call: the call's own price is a few percent of the whole then. */
-#define TRALE_BATCH 64
+#define TRALE_DATAGRAMS 64
 
 /* Bytes from one received datagram to the next. None is longer than 65,535: UDP has 16 bits
  * for the length, IPv6 and its jumbograms included. So none is ever cut. */

@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 @accelerated
 class Queue(Generic[T]):
+    """What the two ends of a channel share."""
+
     __slots__ = ("buffer", "capacity", "closed", "gate", "receivers", "senders", "slots")
 
     def __init__(self, capacity: int) -> None:

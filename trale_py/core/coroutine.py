@@ -13,7 +13,7 @@ from .future import Future
 
 T = TypeVar("T")
 
-_PREFIX = __name__.partition(".")[0] + "."
+PREFIX = __name__.partition(".")[0] + "."
 
 
 def as_coroutine(coro: object) -> Coroutine[Any, Any, Any]:
@@ -47,7 +47,7 @@ def name_of(coro: object) -> str:
 def caller() -> tuple[CodeType | None, int]:
     """Where in the user's code the spawn stands, code and offset. For Runtime._spawn."""
     frame: FrameType | None = sys._getframe(3)
-    while frame is not None and frame.f_globals.get("__name__", "").startswith(_PREFIX):
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(PREFIX):
         frame = frame.f_back
     return (None, 0) if frame is None else (frame.f_code, frame.f_lasti)
 

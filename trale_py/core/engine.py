@@ -8,11 +8,10 @@ imports it from the module that has it, and cannot tell.
 
 A class in C is the whole of it, or a part:
 
-- One that makes its own objects (it has a ``__new__``), or of which only C makes objects,
-  is the whole: it stands in for the Python class.
-- Else it has the fields and the methods that are hot, and becomes the base of the Python
-  class, which keeps all other methods. A method that is in both does what is usual in C,
-  and calls the Python version in all other cases.
+- The whole stands in for the Python class.
+- A part (``parts`` in native/module.c) has the fields and the methods that are hot. It becomes
+  the base of the Python class, which keeps all other methods. A method that is in both does
+  what is usual in C, and calls the Python version in all other cases.
 
 C calls and reads Python by name. Each C file declares in one table what it needs
 (``trale_use`` in native/binding.h); ``register`` looks all of it up while the package is
@@ -34,7 +33,6 @@ from typing import Any, TypeVar
 
 T = TypeVar("T", bound=Callable[..., Any])
 
-_BASETYPE = 1 << 10  # Py_TPFLAGS_BASETYPE, see type.__flags__
 _FIELDS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 
 _python: dict[str, Any] = {}  # the Python versions, by name
@@ -83,7 +81,7 @@ def accelerated(python: T) -> T:
         return python
     in_c: Any = getattr(native, name, python)
     if isinstance(in_c, type) and in_c is not python:
-        in_c = _adopt(in_c, python) if _is_whole(in_c) else _derive(in_c, python)
+        in_c = _derive(in_c, python) if name in native.parts else _adopt(in_c, python)
     elif in_c is not python:
         _document(native, python)
         in_c.__module__ = python.__module__
@@ -96,15 +94,10 @@ def python_version(name: str) -> Any:
     return _python[name]
 
 
-def _is_whole(in_c: type) -> bool:
-    return not in_c.__flags__ & _BASETYPE or "__new__" in vars(in_c)
-
-
 def _adopt(in_c: Any, cls: Any) -> type:
     """Let the class in C pass for the Python one, where people look: help(), inspect."""
     for name in vars(in_c).keys() & vars(cls).keys():
-        if isinstance(vars(cls)[name], types.FunctionType):
-            _document(in_c, vars(cls)[name])
+        _document(in_c, vars(cls)[name])
     for name in ("__module__", "__qualname__", "__doc__", "__firstlineno__"):
         if name in vars(cls):
             setattr(in_c, name, vars(cls)[name])
@@ -113,7 +106,7 @@ def _adopt(in_c: Any, cls: Any) -> type:
 
 
 class _Signature:
-    """How a class is called. Not inherited by a subclass that has an ``__init__`` of its own."""
+    """How a class with an ``__init__`` in C is called. A subclass may have another in Python."""
 
     def __init__(self, in_c: type, cls: type) -> None:
         self._in_c = in_c
@@ -127,21 +120,41 @@ class _Signature:
 
 def _derive(base: Any, cls: Any) -> type:
     """The Python class, with the part in C for a base."""
+    _check_fields(base, cls)
     body = {name: value for name, value in vars(cls).items() if not isinstance(value, _FIELDS)}
     for name in vars(base).keys() & body.keys() - {"__module__", "__doc__"}:
         _document(base, body.pop(name))
+    if "__init__" in vars(base):
+        body["__signature__"] = _Signature(base, cls)
     if "__slots__" in body:
         body["__slots__"] = ("__weakref__",) if "__weakref__" in body["__slots__"] else ()
     others = (one for one in getattr(cls, "__orig_bases__", cls.__bases__) if one is not object)
     derived = types.new_class(
         cls.__name__, (base, *others), exec_body=lambda namespace: namespace.update(body)
     )
-    for function in _functions(cls):
-        if "__class__" in function.__code__.co_freevars:  # it says super()
-            cell = function.__code__.co_freevars.index("__class__")
-            assert function.__closure__ is not None
-            function.__closure__[cell].cell_contents = derived
+    _heal_super(cls, derived)
     return derived
+
+
+def _check_fields(base: Any, cls: type) -> None:
+    """Both must have the same: a field that is only in one would be another attribute."""
+    in_c = {name for name, value in vars(base).items() if isinstance(value, _FIELDS)}
+    used = {name for one in cls.__mro__ for f in _functions(one) for name in f.__code__.co_names}
+    known = {name for one in base.__mro__ for name in vars(one)} | {"__weakref__"}
+    slots = set(vars(cls).get("__slots__", ()))
+    for name in sorted((in_c - used) | (slots - known)):
+        raise ImportError(
+            f"{cls.__name__}.{name} is a field in {'C' if name in in_c else 'Python'} only: "
+            "was it renamed there, or is the extension an old one?"
+        )
+
+
+def _heal_super(cls: type, derived: type) -> None:
+    """``super()`` in a method asks for the class by a cell that all methods share."""
+    for function in _functions(cls):
+        if "__class__" in function.__code__.co_freevars and function.__closure__ is not None:
+            cell = function.__closure__[function.__code__.co_freevars.index("__class__")]
+            cell.cell_contents = derived
 
 
 def _functions(cls: type) -> Iterator[types.FunctionType]:
@@ -151,13 +164,18 @@ def _functions(cls: type) -> Iterator[types.FunctionType]:
         yield from (part for part in parts if isinstance(part, types.FunctionType))
 
 
-def _document(owner: Any, function: Any) -> None:
-    """Give the one in C the text and the signature of the one in Python."""
-    signature = inspect.signature(function)
+def _document(owner: Any, python: Any) -> None:
+    """Give the one in C the text and, of a function, the signature of the one in Python."""
+    if isinstance(python, property):
+        assert python.fget is not None
+        native.document(owner, python.fget.__name__, inspect.cleandoc(python.__doc__ or ""))
+    if not isinstance(python, types.FunctionType):
+        return
+    signature = inspect.signature(python)
     names = [
         parameter.replace(annotation=inspect.Parameter.empty)
         for parameter in signature.parameters.values()
     ]
     shown = str(inspect.Signature(names)).replace("(self", "($self", 1)
-    text = f"{function.__name__}{shown}\n--\n\n{inspect.cleandoc(function.__doc__ or '')}"
-    native.document(owner, function.__name__, text)
+    text = f"{python.__name__}{shown}\n--\n\n{inspect.cleandoc(python.__doc__ or '')}"
+    native.document(owner, python.__name__, text)

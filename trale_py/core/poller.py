@@ -57,7 +57,7 @@ _NOT_DRAINED = select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLHUP | select.EP
 _MASK = select.EPOLLIN | select.EPOLLPRI | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
 # What one round of the loop takes at most, so that timers and events both get their turn.
-_BATCH = 256
+BATCH = 256
 
 # How many timers may wait for the reactor to wake of its own accord. Those that are not
 # the next to fire need no haste, but they must not pile up without end.
@@ -199,7 +199,7 @@ class Poller:
         self._fire_timers()
         may_sleep = self._set_alarm()
         self._recycled.clear()
-        for fd, mask in self._epoll.poll(-1 if may_sleep else 0, _BATCH):
+        for fd, mask in self._epoll.poll(-1 if may_sleep else 0, BATCH):
             self._dispatch(fd, mask)
         self._epoll_returns += 1
 
@@ -211,7 +211,7 @@ class Poller:
                 self._timers.push(entry)
             else:
                 self._timers.discard(entry)
-        for entry in self._timers.pop_due(time.monotonic_ns(), _BATCH):
+        for entry in self._timers.pop_due(time.monotonic_ns(), BATCH):
             # Cancelled at this very moment? Then this is a wake too many, which is harmless.
             waker, entry.waker = entry.waker, None
             if waker is not None:
