@@ -150,12 +150,13 @@ static bool parse_address(Io *io, PyObject *address, struct sockaddr_in *to)
         getsockopt(io->fd, SOL_SOCKET, SO_DOMAIN, &io->family, &length);
     }
     *to = (struct sockaddr_in){.sin_family = AF_INET};
-    const char *text = PyUnicode_AsUTF8AndSize(host, NULL);
+    Py_ssize_t size = 0;
+    const char *text = PyUnicode_AsUTF8AndSize(host, &size);
     long number = PyLong_AsLong(port);
     PyErr_Clear();
     to->sin_port = htons((uint16_t)number);
-    return io->family == AF_INET && text != NULL && number > 0 && number <= UINT16_MAX
-           && inet_pton(AF_INET, text, &to->sin_addr) == 1;
+    return io->family == AF_INET && text != NULL && strlen(text) == (size_t)size  /* no NUL in it */
+           && number > 0 && number <= UINT16_MAX && inet_pton(AF_INET, text, &to->sin_addr) == 1;
 }
 
 static PyObject *Io_recv_into(Io *self, PyObject *const *args, Py_ssize_t count)

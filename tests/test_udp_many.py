@@ -488,7 +488,7 @@ def test_bad_addresses_are_refused_at_the_call(sock: UdpSocket) -> None:
     for bad in ("127.0.0.1", ("127.0.0.1",), ("", 9), ("127.0.0.1", 65536), ("127.0.0.1", 9.0)):
         with pytest.raises(ValueError, match="bad address"):
             sock.send_many([good, (b"x", bad)])  # type: ignore[list-item]
-    with pytest.raises(TypeError, match="the address has to be"):
+    with pytest.raises(TypeError, match="the address addr must be"):
         sock.send_many([good, (b"x", 9)])  # type: ignore[list-item]
 
 
