@@ -122,6 +122,7 @@ Operation *trale_new_viewing(Io *self, PyObject *owner, enum kind kind, PyObject
         return NULL;
     int flags = kind == RECV_INTO ? PyBUF_WRITABLE : PyBUF_SIMPLE;
     if (PyObject_GetBuffer(data, &made->view, flags) < 0) {
+        made->leaf.use = ENDED;
         DECREF(made);
         return NULL;
     }

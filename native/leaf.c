@@ -2,7 +2,7 @@
 #include "registry.h"
 
 PyObject *trale_PENDING;
-static PyObject *Ready;  /* the package's own */
+static PyObject *Future, *Ready, *warn_forgotten;  /* the package's own */
 
 Leaf *trale_new_leaf(PyTypeObject *type, const LeafKind *kind)
 {
@@ -12,16 +12,57 @@ Leaf *trale_new_leaf(PyTypeObject *type, const LeafKind *kind)
     return self;
 }
 
+/* ---- the one await of a leaf -------------------------------------------------------------------- */
+
+static int refuse(Leaf *self)
+{
+    PyErr_Format(PyExc_RuntimeError,
+                 "cannot await %R again: it is for one await, which goes on or has ended", self);
+    return -1;
+}
+
+/* Its await begins: -1, with an exception set, if one has before. */
+static int use(Leaf *self)
+{
+    Context *cx = trale_polling();
+    const trale_cell *task = cx == NULL ? NULL : cx->waker->cell;
+    if (self->use > POLLED || (self->use == POLLED && self->task != task))
+        return refuse(self);
+    self->use = AWAITED;
+    self->task = task;
+    return 0;
+}
+
+/* What comes before the first try. AGAIN: go on; WAIT: not in this turn. */
+static enum step begin(Leaf *self, Context *cx)
+{
+    if (self->use < AWAITED && use(self) < 0)
+        return FAILED;
+    if (self->use == ENDED || (cx != NULL && self->task != NULL && self->task != cx->waker->cell)) {
+        refuse(self);
+        return FAILED;
+    }
+    /* No context: whoever drives this coroutine is not an executor of ours. */
+    if (cx == NULL)
+        return WAIT;
+    if (--cx->budget < 0 || cx->cancelled) {
+        trale_wake(cx->waker->run_queue->engine, cx->waker->cell);
+        return WAIT;
+    }
+    self->use = BEGUN;
+    return AGAIN;
+}
+
 static void drop(Leaf *self)
 {
-    self->awaited_by = NULL;
+    self->use = ENDED;
     self->kind->drop(self);
 }
 
 static enum step advance(Leaf *self, Context *cx, PyObject **result)
 {
     *result = NULL;
-    self->awaited_by = cx->waker->cell;
+    self->task = cx->waker->cell;
     enum step now = self->kind->advance(self, cx, result);
     if (now == WAIT)
         return WAIT;
@@ -35,17 +76,10 @@ static enum step advance(Leaf *self, Context *cx, PyObject **result)
 PySendResult trale_leaf_send(Leaf *self, PyObject *Py_UNUSED(value), PyObject **result)
 {
     Context *cx = trale_polling();
-    /* No context: whoever drives this coroutine is not an executor of ours. */
-    if (cx == NULL) {
-        *result = Py_NewRef(trale_PENDING);
-        return PYGEN_NEXT;
-    }
-    if (self->awaited_by == NULL && (--cx->budget < 0 || cx->cancelled)) {
-        trale_wake(cx->waker->run_queue->engine, cx->waker->cell);
-        *result = Py_NewRef(trale_PENDING);
-        return PYGEN_NEXT;
-    }
-    switch (advance(self, cx, result)) {
+    enum step now = AGAIN;
+    if (self->use != BEGUN || cx == NULL || self->task != cx->waker->cell)
+        now = begin(self, cx);
+    switch (now == AGAIN ? advance(self, cx, result) : now) {
     case DONE:
         return PYGEN_RETURN;
     case WAIT:
@@ -58,15 +92,37 @@ PySendResult trale_leaf_send(Leaf *self, PyObject *Py_UNUSED(value), PyObject **
 
 PyObject *trale_leaf_next(Leaf *self)
 {
+    return trale_leaf_send_by_hand(self, Py_None);
+}
+
+PyObject *trale_leaf_await(Leaf *self)
+{
+    return use(self) < 0 ? NULL : Py_NewRef((PyObject *)self);
+}
+
+PyObject *trale_leaf_use(Leaf *self, PyObject *Py_UNUSED(ignored))
+{
+    if (use(self) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyObject *trale_leaf_hand_over(Leaf *self, PyObject *Py_UNUSED(ignored))
+{
+    if (self->use == NEW)
+        self->use = HANDED;
+    Py_RETURN_NONE;
+}
+
+/* ---- by hand -------------------------------------------------------------------------------------- */
+
+PyObject *trale_leaf_send_by_hand(Leaf *self, PyObject *value)
+{
     PyObject *result;
-    switch (trale_leaf_send(self, Py_None, &result)) {
+    switch (trale_leaf_send(self, value, &result)) {
     case PYGEN_NEXT:
         return result;
     case PYGEN_RETURN: {
-        if (result == Py_None) {  /* what the end of an iterator means, if nothing else is said */
-            DECREF(result);
-            return NULL;
-        }
         PyObject *stop = PyObject_CallFunctionObjArgs(PyExc_StopIteration, result, NULL);
         DECREF(result);
         if (stop != NULL)
@@ -79,24 +135,17 @@ PyObject *trale_leaf_next(Leaf *self)
     }
 }
 
-/* Somebody who has polled it by hand may go on by awaiting it; but of two tasks that wait for it,
- * one would never be woken. */
-PyObject *trale_leaf_await(Leaf *self)
-{
-    Context *cx = trale_polling();
-    if (self->awaited_by != NULL && (cx == NULL || self->awaited_by != cx->waker->cell)) {
-        PyErr_SetString(PyExc_RuntimeError, "another task awaits this operation already");
-        return NULL;
-    }
-    return Py_NewRef((PyObject *)self);
-}
-
 PyObject *trale_leaf_poll(Leaf *self, PyObject *cx)
 {
     if (!PyObject_TypeCheck(cx, trale_Context)) {
         PyErr_Format(PyExc_TypeError, "cx has to be a Context, not %R", cx);
         return NULL;
     }
+    if (self->use > POLLED) {
+        refuse(self);
+        return NULL;
+    }
+    self->use = POLLED;
     PyObject *value, *ready;
     switch (advance(self, (Context *)cx, &value)) {
     case DONE:
@@ -134,24 +183,66 @@ PyObject *trale_leaf_throw(Leaf *self, PyObject *args)
     return NULL;
 }
 
+PyObject *trale_leaf_getattr(PyObject *self, PyObject *name)
+{
+    PyObject *found = PyObject_GenericGetAttr(self, name);
+    if (found == NULL && PyErr_ExceptionMatches(PyExc_AttributeError) && PyUnicode_Check(name)
+        && PyUnicode_ReadChar(name, 0) != '_') {
+        PyErr_Clear();
+        PyErr_Format(PyExc_AttributeError, "%R has no attribute %R: did you forget await?", self,
+                     name);
+    }
+    return found;
+}
+
+/* ---- forgotten ------------------------------------------------------------------------------------ */
+
+/* The collector calls it for what is in a cycle, before it takes that apart. */
+void trale_leaf_finalize(Leaf *self)
+{
+    if (self->use != NEW)
+        return;
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    self->use = ENDED;
+    PyObject *done = PyObject_CallFunctionObjArgs(warn_forgotten, self, NULL);
+    if (done == NULL)
+        PyErr_WriteUnraisable((PyObject *)self);
+    XDECREF(done);
+    PyErr_Restore(type, value, traceback);
+}
+
+/* In a dealloc. A warning refers to what it is about, so for that time there is a reference. */
+int trale_leaf_warn(Leaf *self)
+{
+    PyObject *object = (PyObject *)self;
+    Py_SET_REFCNT(object, 1);
+    trale_leaf_finalize(self);
+    Py_SET_REFCNT(object, Py_REFCNT(object) - 1);
+    return Py_REFCNT(object) > 0;
+}
+
 PyMethodDef trale_leaf_methods[] = {
     TRALE_LEAF_METHODS,
     {NULL, NULL, 0, NULL},
 };
 
-static int add_leaves(PyObject *module, PyObject *future)
+/* The types of leaves are futures: made when there is a Future to derive them from. */
+static int add_leaves(PyObject *module, PyObject *Py_UNUSED(python))
 {
-    if (trale_add_operations(module, future) < 0 || trale_add_sleep(module, future) < 0
-        || trale_add_latch_wait(module, future) < 0 || trale_add_yield(module, future) < 0
-        || trale_add_waits(module, future) < 0)
+    if (trale_add_operations(module, Future) < 0 || trale_add_sleep(module, Future) < 0
+        || trale_add_latch_wait(module, Future) < 0 || trale_add_yield(module, Future) < 0
+        || trale_add_waits(module, Future) < 0)
         return -1;
     return 0;
 }
 
 static const trale_use uses[] = {
+    {TRALE_USE_OBJECT, "trale_py.core.future", "Future", .place = &Future},
     {TRALE_USE_OBJECT, "trale_py.core.future", "Ready", .place = &Ready},
     {TRALE_USE_OBJECT, "trale_py.core.future", "PENDING", .place = &trale_PENDING},
+    {TRALE_USE_OBJECT, "warn_forgotten", NULL, .place = &warn_forgotten},
     {0},
 };
 
-const trale_uses trale_leaf_uses = {"leaf.c", .after = "Future", .then = add_leaves, .table = uses};
+const trale_uses trale_leaf_uses = {"leaf.c", .after = "warn_forgotten", .then = add_leaves, .table = uses};

@@ -1,6 +1,6 @@
 /* A leaf is a future, written as an iterator: the coroutine that awaits it resumes it directly, with
- * no Python frame between. Here is what all leaves have in common; it does what Future.__await__
- * does in future.py. */
+ * no Python frame between. Here is what all leaves have in common: see leaf.py, and poll_until_ready
+ * in future.py. */
 #ifndef TRALE_LEAF_H
 #define TRALE_LEAF_H
 
@@ -14,14 +14,25 @@ typedef struct {
     /* Try to finish. FAILED: an exception is set; DONE: with a result; WAIT: the waker of `cx` is
      * with whoever will call it. Never AGAIN. */
     enum step (*advance)(Leaf *self, Context *cx, PyObject **result);
-    /* Take back whatever was registered, and be as new. After FAILED and DONE too. */
+    /* Take back whatever was registered. After FAILED and DONE too, and perhaps again. */
     void (*drop)(Leaf *self);
 } LeafKind;
+
+/* See leaf.py, where all from AWAITED on is "used". */
+enum use {
+    NEW,      /* freed now, it was forgotten */
+    HANDED,   /* somebody sees to it */
+    POLLED,   /* by hand */
+    AWAITED,  /* the await has not begun: the task had no budget left, or is cancelled */
+    BEGUN,
+    ENDED,
+};
 
 struct Leaf {
     PyObject_HEAD
     const LeafKind *kind;
-    const trale_cell *awaited_by;  /* compared only; NULL: it has not begun */
+    const trale_cell *task;  /* that polls or awaits it; compared only, NULL: it is not known */
+    char use;                /* enum use */
 };
 
 /* A new leaf, which the collector tracks, as Future is a class of Python's. */
@@ -32,21 +43,37 @@ PyObject *trale_leaf_next(Leaf *self);
 PyObject *trale_leaf_await(Leaf *self);
 PyObject *trale_leaf_poll(Leaf *self, PyObject *cx);
 PyObject *trale_leaf_drop(Leaf *self, PyObject *ignored);
+PyObject *trale_leaf_send_by_hand(Leaf *self, PyObject *value);
+PyObject *trale_leaf_use(Leaf *self, PyObject *ignored);
+PyObject *trale_leaf_hand_over(Leaf *self, PyObject *ignored);
+PyObject *trale_leaf_getattr(PyObject *self, PyObject *name);
+void trale_leaf_finalize(Leaf *self);
+int trale_leaf_warn(Leaf *self);
 PyObject *trale_leaf_throw(Leaf *self, PyObject *args);
 extern PyMethodDef trale_leaf_methods[];
+
+/* What a leaf's dealloc asks first. True: it was forgotten, and who was told so has kept it. */
+static inline int trale_leaf_stays(void *self)
+{
+    return ((Leaf *)self)->use == NEW && trale_leaf_warn(self);
+}
 
 #define TRALE_LEAF_METHODS                                                                         \
     {"poll", (PyCFunction)trale_leaf_poll, METH_O, NULL},                                          \
         {"drop", (PyCFunction)trale_leaf_drop, METH_NOARGS, NULL},                                 \
         {"close", (PyCFunction)trale_leaf_drop, METH_NOARGS, NULL},                                \
-        {"throw", (PyCFunction)trale_leaf_throw, METH_VARARGS, NULL}
+        {"throw", (PyCFunction)trale_leaf_throw, METH_VARARGS, NULL},                              \
+        {"send", (PyCFunction)trale_leaf_send_by_hand, METH_O, NULL},                              \
+        {"_use", (PyCFunction)trale_leaf_use, METH_NOARGS, NULL},                                  \
+        {"_hand_over", (PyCFunction)trale_leaf_hand_over, METH_NOARGS, NULL}
 
 /* Of a leaf that has no methods but these. */
 #define TRALE_LEAF_SLOTS                                                                           \
     {Py_tp_methods, trale_leaf_methods}, TRALE_LEAF_PROTOCOL
 #define TRALE_LEAF_PROTOCOL                                                                        \
     {Py_tp_iter, PyObject_SelfIter}, {Py_tp_iternext, trale_leaf_next},                            \
-        {Py_am_await, trale_leaf_await}, {Py_am_send, trale_leaf_send}
+        {Py_am_await, trale_leaf_await}, {Py_am_send, trale_leaf_send},                            \
+        {Py_tp_getattro, trale_leaf_getattr}, {Py_tp_finalize, trale_leaf_finalize}
 
 /* The types of leaves, made when there is a Future to derive them from. */
 int trale_add_operations(PyObject *module, PyObject *base);

@@ -191,6 +191,8 @@ static int Operation_traverse(Operation *self, visitproc visit, void *arg)
 
 static void Operation_dealloc(Operation *self)
 {
+    if (trale_leaf_stays(self))
+        return;
     PyObject_GC_UnTrack(self);
     drop(&self->leaf);
     if (self->view.obj != NULL)
@@ -201,6 +203,20 @@ static void Operation_dealloc(Operation *self)
     trale_free_object(self);
 }
 
+/* The name of the function of a CALL, or "call". */
+static PyObject *name_of_call(Operation *self)
+{
+    PyObject *inner = PyObject_GetAttrString(self->function, "func");  /* of a partial */
+    PyErr_Clear();
+    PyObject *name = PyObject_GetAttrString(inner == NULL ? self->function : inner, "__name__");
+    PyErr_Clear();
+    PyObject *stripped = name == NULL ? NULL : PyObject_CallMethod(name, "strip", "s", "_");
+    XDECREF(inner);
+    XDECREF(name);
+    PyErr_Clear();
+    return stripped != NULL ? stripped : PyUnicode_FromString("call");
+}
+
 static PyObject *Operation_repr(Operation *self)
 {
     static const char *const names[] = {
@@ -209,7 +225,12 @@ static PyObject *Operation_repr(Operation *self)
         [CALL] = "call",
     };
     _Static_assert(sizeof names / sizeof *names == KINDS, "each kind of operation has a name");
-    return PyUnicode_FromFormat("<%s of %R>", names[self->kind], self->owner);
+    if (self->kind != CALL)
+        return PyUnicode_FromFormat("<%s of %R>", names[self->kind], self->owner);
+    PyObject *name = name_of_call(self);
+    PyObject *shown = name == NULL ? NULL : PyUnicode_FromFormat("<%S of %R>", name, self->owner);
+    XDECREF(name);
+    return shown;
 }
 
 static const LeafKind leaf_kind = {.advance = advance, .drop = drop};

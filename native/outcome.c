@@ -267,6 +267,8 @@ static LatchWait *wait_for(PyTypeObject *type, Latch *latch, JoinHandle *handle)
         return NULL;
     self->latch = NEWREF(Latch, latch);
     self->handle = handle == NULL ? NULL : NEWREF(JoinHandle, handle);
+    if (handle != NULL)
+        self->leaf.use = HANDED;  /* it is made when the handle is awaited */
     return self;
 }
 
@@ -290,6 +292,8 @@ static int LatchWait_traverse(LatchWait *self, visitproc visit, void *arg)
 
 static void LatchWait_dealloc(LatchWait *self)
 {
+    if (trale_leaf_stays(self))
+        return;
     PyObject_GC_UnTrack(self);
     drop(&self->leaf);
     XDECREF(self->latch);
@@ -297,10 +301,16 @@ static void LatchWait_dealloc(LatchWait *self)
     trale_free_object(self);
 }
 
+static PyObject *LatchWait_repr(LatchWait *self)
+{
+    return PyUnicode_FromFormat("<wait of %R>", self->latch);
+}
+
 static PyType_Slot LatchWait_slots[] = {
     {Py_tp_new, LatchWait_new},
     {Py_tp_traverse, LatchWait_traverse},
     {Py_tp_dealloc, LatchWait_dealloc},
+    {Py_tp_repr, LatchWait_repr},
     TRALE_LEAF_SLOTS,
     {0, NULL},
 };

@@ -93,6 +93,11 @@ static PyObject *Queue_send_last(Store *self, PyObject *value)
     Py_RETURN_TRUE;
 }
 
+static PyObject *Queue_repr(Store *self)
+{
+    return PyUnicode_FromFormat("<channel values=%zd>", self->count);
+}
+
 static PyMethodDef Queue_methods[] = {
     {"send", (PyCFunction)Queue_send, METH_O, NULL},
     {"recv", (PyCFunction)Queue_recv, METH_NOARGS, NULL},
@@ -116,6 +121,7 @@ static PyMemberDef Queue_members[] = {
 static PyType_Slot Queue_slots[] = {
     {Py_tp_new, Queue_new},
     TRALE_STORE_SLOTS,
+    {Py_tp_repr, Queue_repr},
     {Py_tp_methods, Queue_methods},
     {Py_tp_members, Queue_members},
     {0, NULL},

@@ -54,6 +54,8 @@ static PyObject *SleepWait_new(PyTypeObject *type, PyObject *args, PyObject *kwa
 
 static void SleepWait_dealloc(SleepWait *self)
 {
+    if (trale_leaf_stays(self))
+        return;
     drop(&self->leaf);
     trale_free_object(self);
 }
@@ -62,8 +64,9 @@ static PyObject *SleepWait_repr(SleepWait *self)
 {
     long long left = self->deadline - trale_now();
     if (self->deadline == TRALE_NEVER)
-        return PyUnicode_FromString("<SleepWait for ever>");
-    return PyUnicode_FromFormat("<SleepWait of %lld ms>", left < 0 ? 0 : left / 1000000);
+        return PyUnicode_FromString("<sleep for ever>");
+    left = left < 0 ? 0 : left / 1000000;
+    return PyUnicode_FromFormat("<sleep, %lld.%03lld s left>", left / 1000, left % 1000);
 }
 
 static PyType_Slot SleepWait_slots[] = {

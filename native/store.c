@@ -309,6 +309,8 @@ static int Wait_traverse(Wait *self, visitproc visit, void *arg)
 
 static void Wait_dealloc(Wait *self)
 {
+    if (trale_leaf_stays(self))
+        return;
     PyObject_GC_UnTrack(self);
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
@@ -380,6 +382,13 @@ static PyMethodDef Wait_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyObject *Wait_repr(Wait *self)
+{
+    const char *name = self->hold != NULL ? "lock" : self->gives ? "send"
+                       : self->store->values != NULL ? "recv" : "acquire";
+    return PyUnicode_FromFormat("<%s of %R>", name, self->store);
+}
+
 static PyGetSetDef Wait_getset[] = {
     {"result", (getter)Wait_get_result, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
@@ -388,6 +397,7 @@ static PyGetSetDef Wait_getset[] = {
 static PyType_Slot Wait_slots[] = {
     {Py_tp_traverse, Wait_traverse},
     {Py_tp_dealloc, Wait_dealloc},
+    {Py_tp_repr, Wait_repr},
     {Py_tp_methods, Wait_methods},
     {Py_tp_getset, Wait_getset},
     TRALE_LEAF_PROTOCOL,

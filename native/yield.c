@@ -53,16 +53,34 @@ static PyObject *Checkpoint_new(PyTypeObject *type, PyObject *args, PyObject *kw
     return make(type, &checkpoint, args, kwargs);
 }
 
+static void dealloc(Leaf *self)
+{
+    if (!trale_leaf_stays(self))
+        trale_free_object(self);
+}
+
+static PyObject *YieldNow_repr(PyObject *Py_UNUSED(self))
+{
+    return PyUnicode_FromString("<yield_now>");
+}
+
+static PyObject *Checkpoint_repr(PyObject *Py_UNUSED(self))
+{
+    return PyUnicode_FromString("<checkpoint>");
+}
+
 static PyType_Slot YieldNow_slots[] = {
     {Py_tp_new, YieldNow_new},
-    {Py_tp_dealloc, trale_free_object},
+    {Py_tp_dealloc, dealloc},
+    {Py_tp_repr, YieldNow_repr},
     TRALE_LEAF_SLOTS,
     {0, NULL},
 };
 
 static PyType_Slot Checkpoint_slots[] = {
     {Py_tp_new, Checkpoint_new},
-    {Py_tp_dealloc, trale_free_object},
+    {Py_tp_dealloc, dealloc},
+    {Py_tp_repr, Checkpoint_repr},
     TRALE_LEAF_SLOTS,
     {0, NULL},
 };

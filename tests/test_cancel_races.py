@@ -50,7 +50,7 @@ from trale_py import (
     timeout,
     yield_now,
 )
-from trale_py.core.future import checkpoint
+from trale_py.core.leaf import checkpoint
 
 from .net_helpers import TIMEOUT, executor_turn, parked, raw_tcp_pair, settle, stream_and_peer
 

@@ -22,6 +22,7 @@ LAYERS = [
     ["core.waker", "core.source", "core.current"],
     ["core.run_queue", "core.poller"],
     ["core.future", "core.registration"],
+    ["core.leaf"],
     ["core.latch", "core.coroutine"],
     ["core.outcome"],
     ["core.task"],

@@ -77,12 +77,10 @@ def test_an_operation_is_awaited_by_one_task_at_a_time() -> None:
     with stream_and_peer() as (stream, peer):
         read = stream.read()
         handle = parked(awaited(read))
-        with pytest.raises(RuntimeError, match="another task awaits this operation already"):
+        with pytest.raises(RuntimeError, match="again: it is for one await"):
             block_on(awaited(read))
         peer.sendall(b"x")
         assert handle.join(TIMEOUT) == b"x"
-        peer.sendall(b"y")
-        assert block_on(awaited(read)) == b"y"
 
 
 def test_a_closed_stream_says_so_before_it_says_that_it_is_busy() -> None:
@@ -144,6 +142,7 @@ def test_a_stream_in_a_cycle_with_its_own_operation_is_closed_by_the_collector(c
             stream.other = stream.read()
         else:
             stream.other = stream._reading(lambda stream=stream: None)
+        stream.other._hand_over()
         gone = weakref.ref(stream)
         with unclosed_is_fine():
             del stream
@@ -157,6 +156,7 @@ def test_the_collector_survives_an_operation_on_a_memoryview_in_a_cycle() -> Non
         view = memoryview(bytearray(1))  # older than the stream, so the collector comes to it first
         stream = Friend.from_socket(ours)
         stream.other = stream._io.send(stream, view)
+        stream.other._hand_over()
         with unclosed_is_fine():
             del stream, view
             gc.collect()

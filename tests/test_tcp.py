@@ -28,7 +28,7 @@ from trale_py import (
     block_on,
     spawn,
 )
-from trale_py.core.future import checkpoint
+from trale_py.core.leaf import checkpoint
 from trale_py.core.runtime import Runtime
 from trale_py.net import address as address_module
 from trale_py.net.address import Endpoint

@@ -35,8 +35,9 @@ from .base.errors import (
 )
 from .core.engine import engine
 from .core.executor import Executor, block_on, spawn
-from .core.future import PENDING, Future, Pending, Ready, yield_now
+from .core.future import PENDING, Future, Pending, Ready
 from .core.join import JoinHandle
+from .core.leaf import yield_now
 from .core.reactor import Reactor
 from .core.registration import Interest, Registration
 from .core.runtime import Runtime as _Runtime  # noqa: F401  # makes the default one known

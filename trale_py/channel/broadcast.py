@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import Any, Generic, TypeVar
 
 from ..base.durations import Duration
 from ..base.errors import WouldBlock
-from ..core.future import Future
 from ..sync.waiters import NOTHING, Wait, block, check_capacity
 from .announce import Announcements
 from .closed import Closed, Lagged
@@ -89,7 +89,7 @@ class BroadcastReceiver(UntilClosed[T], Generic[T]):
         self._core = core
         self._next = number  # of the value it has to get; belongs to the gate's lock
 
-    def recv(self) -> Future[T]:
+    def recv(self) -> Coroutine[Any, Any, T]:
         """Wait for the next value. Cancelled, it takes none.
 
         Lagged(n) if n values were missed; the wait after that gets the oldest that is there.
@@ -142,9 +142,12 @@ class _Receive(Wait[T]):
     __slots__ = ("_receiver",)
 
     def __init__(self, receiver: BroadcastReceiver[T]) -> None:
-        super().__init__(receiver._core.gate, receiver._core.line)
         self._receiver = receiver
+        super().__init__(receiver._core.gate, receiver._core.line)
 
     def attempt(self) -> bool:
         self.result = self._receiver._take()
         return self.result is not NOTHING
+
+    def __repr__(self) -> str:
+        return f"<recv of {self._receiver!r}>"

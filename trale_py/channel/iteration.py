@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Generic, Self, TypeVar
+from collections.abc import Coroutine
+from typing import Any, Generic, Self, TypeVar
 
 from .closed import Closed
 
@@ -15,7 +15,7 @@ class UntilClosed(Generic[T]):
 
     __slots__ = ()
 
-    def recv(self) -> Awaitable[T]:
+    def recv(self) -> Coroutine[Any, Any, T]:
         raise NotImplementedError
 
     def recv_blocking(self) -> T:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import Any, Generic, TypeVar
 
 from ..base.closeable import Closing
 from ..base.durations import Duration
-from ..core.future import Future
 from .closed import Closed
 from .queue import Receiver, Sender, channel
 
@@ -66,7 +66,7 @@ class OneshotReceiver(Closing, Generic[T]):
     def __init__(self, rx: Receiver[T]) -> None:
         self._rx = rx
 
-    def recv(self) -> Future[T]:
+    def recv(self) -> Coroutine[Any, Any, T]:
         """Wait for the value and take it. Cancelled, it is still there. Closed: none will come."""
         return self._rx.recv()
 

@@ -93,6 +93,9 @@ class Queue(Generic[T]):
             if gate.late:
                 gate.settle()
 
+    def __repr__(self) -> str:
+        return f"<channel values={len(self.buffer)}>"
+
     def try_recv(self) -> Any:
         """A value, perhaps out of the hands of a sender that waits, or NOTHING."""
         gate = self.gate
@@ -124,9 +127,9 @@ class _Send(Wait[None]):
     __slots__ = ("_core", "value")
 
     def __init__(self, core: Queue[T], value: T) -> None:
-        super().__init__(core.gate, core.senders)
         self._core = core
         self.value = value
+        super().__init__(core.gate, core.senders)
 
     def attempt(self) -> bool:
         core = self._core
@@ -152,13 +155,16 @@ class _Send(Wait[None]):
             self._core.slots, self.result = self._core.slots - 1, NOTHING
         self._core.grant_slots()
 
+    def __repr__(self) -> str:
+        return f"<send of {self._core!r}>"
+
 
 class _Receive(Wait[T]):
     __slots__ = ("_core",)
 
     def __init__(self, core: Queue[T]) -> None:
-        super().__init__(core.gate, core.receivers)
         self._core = core
+        super().__init__(core.gate, core.receivers)
 
     def attempt(self) -> bool:
         core = self._core
@@ -191,3 +197,6 @@ class _Receive(Wait[T]):
             core.buffer.appendleft(self.result)
         else:
             core.receivers.grant(receiver, self.result)
+
+    def __repr__(self) -> str:
+        return f"<recv of {self._core!r}>"

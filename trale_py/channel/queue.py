@@ -17,12 +17,13 @@ What is the case between two steps:
 from __future__ import annotations
 
 import sys
+from collections.abc import Coroutine
 from typing import Any, Final, Generic, TypeVar
 
 from ..base.closeable import Closing
 from ..base.durations import Duration
 from ..base.errors import WouldBlock
-from ..sync.waiters import NOTHING, Wait, block, check_capacity
+from ..sync.waiters import NOTHING, block, check_capacity
 from .iteration import UntilClosed
 from .plain_queue import Queue
 
@@ -96,7 +97,7 @@ class Sender(_End[T]):
 
     __slots__ = ()
 
-    def send(self, value: T) -> Wait[None]:
+    def send(self, value: T) -> Coroutine[Any, Any, None]:
         """Send, and wait while there is no room. Cancelled, it has not sent.
 
         Closed, with the value, once the channel is closed. (A rendezvous whose value was
@@ -125,7 +126,7 @@ class Receiver(_End[T], UntilClosed[T]):
 
     __slots__ = ()
 
-    def recv(self) -> Wait[T]:
+    def recv(self) -> Coroutine[Any, Any, T]:
         """Wait for a value and take it. Cancelled, it takes none.
 
         Closed once the channel is closed and everything was received.

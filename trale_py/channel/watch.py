@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import Any, Generic, TypeVar
 
 from ..base.durations import Duration
-from ..core.future import Future
 from ..sync.waiters import Wait, block
 from .announce import Announcements
 from .closed import Closed
@@ -90,7 +90,7 @@ class WatchReceiver(Generic[T]):
         """Whether ``changed`` would return at once."""
         return self._core.state[0] != self._seen
 
-    def changed(self) -> Future[None]:
+    def changed(self) -> Coroutine[Any, Any, None]:
         """Wait until there is a value that this receiver has not seen, and count it as seen.
 
         Cancelled, it stays unseen. Closed if the channel is closed and nothing is unseen.
@@ -116,8 +116,8 @@ class _Changed(Wait[None]):
     __slots__ = ("_receiver",)
 
     def __init__(self, receiver: WatchReceiver[Any]) -> None:
-        super().__init__(receiver._core.gate, receiver._core.line)
         self._receiver = receiver
+        super().__init__(receiver._core.gate, receiver._core.line)
 
     def attempt(self) -> bool:
         receiver, core = self._receiver, self._receiver._core
@@ -127,3 +127,6 @@ class _Changed(Wait[None]):
         if core.closed:
             raise Closed
         return False
+
+    def __repr__(self) -> str:
+        return f"<changed of {self._receiver!r}>"

@@ -10,6 +10,7 @@ from types import CodeType, CoroutineType, FrameType
 from typing import Any, TypeVar
 
 from .future import Future
+from .leaf import hand_over
 
 T = TypeVar("T")
 
@@ -18,10 +19,13 @@ PREFIX = __name__.partition(".")[0] + "."
 
 def as_coroutine(coro: object) -> Coroutine[Any, Any, Any]:
     """``coro`` as something that a task can run, or a TypeError that says what to do."""
-    if type(coro) is CoroutineType or isinstance(coro, Coroutine):
+    if type(coro) is CoroutineType:
         return coro
     if isinstance(coro, Future):
+        hand_over(coro)
         return _await(coro)
+    if isinstance(coro, Coroutine):
+        return coro
     if inspect.isasyncgen(coro):
         hint = "an async generator is iterated with async for"
     elif inspect.isasyncgenfunction(coro):

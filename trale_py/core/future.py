@@ -2,20 +2,20 @@
 
 Python's ``await`` and Rust's ``poll`` meet here. A coroutine that awaits runs down to a
 leaf, and every leaf is a Future: its ``poll`` either has the value, or keeps the waker
-and is PENDING. Then ``Future.__await__`` yields, all the way up to the executor, and
+and is PENDING. Then ``poll_until_ready`` yields, all the way up to the executor, and
 this is the only yield in the package. When the task is woken, the executor resumes the
 coroutine, which comes out of that yield and polls again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Final, Generic, TypeVar, final
 
 from . import current
-from .engine import accelerated
 from .waker import Context
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -42,10 +42,9 @@ class Pending:
         return "<PENDING: awaits trale_py's executor>"
 
 
-PENDING: Final = Pending()
+PENDING: Final[Pending] = Pending()
 
 
-@accelerated  # in C there is no such class, but leaves that are derived from it
 class Future(Generic[T_co]):
     """Base class for things to await that are written by hand: subclass and write ``poll``.
 
@@ -89,67 +88,38 @@ class Future(Generic[T_co]):
         """
 
     def __await__(self) -> Generator[Pending, None, T_co]:
-        finished = False
-        charged = False
-        try:
-            while True:
-                cx = current.thread.context
-                # No context: whoever drives this coroutine is not a trale_py executor.
-                # Yield; it will say in its own words what it makes of that.
-                if cx is not None:
-                    if not charged:
-                        cx.budget -= 1
-                        if cx.budget < 0 or cx.cancelled:
-                            cx.waker.wake()  # cancelled: the executor throws at that turn
-                            yield PENDING
-                            continue
-                        charged = True
-                    step = self.poll(cx)
-                    if isinstance(step, Ready):
-                        finished = True
-                        return step.value
-                    if step is not PENDING:
-                        raise TypeError(
-                            f"{type(self).__name__}.poll() returned {step!r}; "
-                            "it has to return Ready(value) or PENDING"
-                        )
-                yield PENDING
-        finally:
-            if not finished:
-                self.drop()
+        return poll_until_ready(self, self.poll)
 
 
-@accelerated
-class YieldNow(Future[None]):
-    __slots__ = ("_yielded",)
-
-    def __init__(self) -> None:
-        self._yielded = False
-
-    def poll(self, cx: Context) -> Ready[None] | Pending:
-        if self._yielded:
-            return Ready(None)
-        self._yielded = True
-        cx.waker.wake()
-        return PENDING
-
-
-@accelerated
-class Checkpoint(Future[None]):
-    __slots__ = ()
-
-    def poll(self, cx: Context) -> Ready[None] | Pending:
-        return Ready(None)
-
-
-def checkpoint() -> Future[None]:
-    """For operations that need not wait this time: counts as one, like any other."""
-    return Checkpoint()
-
-
-def yield_now() -> Future[None]:
-    """Give way: ``await yield_now()`` puts the task at the end of the run-queue.
-
-    All others that are ready run first. Use it in long computations.
-    """
-    return YieldNow()
+def poll_until_ready(
+    future: Future[T], poll: Callable[[Context], Ready[T] | Pending]
+) -> Generator[Pending, None, T]:
+    """What an await does: it polls, and gives way as long as that is PENDING."""
+    finished = False
+    charged = False
+    try:
+        while True:
+            cx = current.thread.context
+            # No context: whoever drives this coroutine is not a trale_py executor.
+            # Yield; it will say in its own words what it makes of that.
+            if cx is not None:
+                if not charged:
+                    cx.budget -= 1
+                    if cx.budget < 0 or cx.cancelled:
+                        cx.waker.wake()  # cancelled: the executor throws at that turn
+                        yield PENDING
+                        continue
+                    charged = True
+                step = poll(cx)
+                if isinstance(step, Ready):
+                    finished = True
+                    return step.value
+                if step is not PENDING:
+                    raise TypeError(
+                        f"{type(future).__name__}.poll() returned {step!r}; "
+                        "it has to return Ready(value) or PENDING"
+                    )
+            yield PENDING
+    finally:
+        if not finished:
+            future.drop()

@@ -19,7 +19,8 @@ from typing import NoReturn
 
 from . import current
 from .engine import accelerated
-from .future import PENDING, Future, Pending, Ready
+from .future import PENDING, Pending, Ready
+from .leaf import Operation
 from .waker import Context
 
 
@@ -124,18 +125,22 @@ def acquire_lock(lock: threading.Lock, timeout: float, process: int) -> bool:
 
 
 @accelerated
-class LatchWait(Future[None]):
+class LatchWait(Operation[None]):
     """Wait for a latch in a task."""
 
     __slots__ = ("_latch",)
 
     def __init__(self, latch: Latch) -> None:
         self._latch = latch
+        super().__init__()
 
-    def poll(self, cx: Context) -> Ready[None] | Pending:
+    def _advance(self, cx: Context) -> Ready[None] | Pending:
         if self._latch.opened or not self._latch.call_when_open(self, cx.waker.wake):
             return Ready(None)
         return PENDING
 
-    def drop(self) -> None:
+    def _take_back(self) -> None:
         self._latch.forget(self)
+
+    def __repr__(self) -> str:
+        return f"<wait of {self._latch!r}>"

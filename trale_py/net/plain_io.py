@@ -16,16 +16,16 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..base.errors import BusyResourceError
-from ..core import current
+from ..core import leaf
 from ..core.engine import accelerated
-from ..core.future import PENDING, Future, Pending, Ready
+from ..core.future import PENDING, Pending, Ready
 from ..core.source import Direction, Source
-from ..core.waker import Context, Waker
+from ..core.waker import Context
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -56,30 +56,31 @@ class Io:
         self.cut_off = ""
         self.busy = {False: False, True: False}  # is somebody reading, is somebody writing?
 
-    def recv(self, owner: BaseSocket, n: int) -> Future[bytes]:
+    def recv(self, owner: BaseSocket, n: int) -> Coroutine[Any, Any, bytes]:
         """1 to ``n`` bytes of the buffer, or else of the socket; ``b""`` at the end."""
         return _Recv(self, owner, partial(owner.socket.recv, n), n)
 
-    def recv_into(self, owner: BaseSocket, view: WriteableBuffer) -> Future[int]:
+    def recv_into(self, owner: BaseSocket, view: WriteableBuffer) -> Coroutine[Any, Any, int]:
         return _RecvInto(self, owner, view)
 
-    def fill(self, owner: BaseSocket, n: int) -> Future[bytes]:
+    def fill(self, owner: BaseSocket, n: int) -> Coroutine[Any, Any, bytes]:
         """As ``recv``, but past the buffer, and for who has claimed the reading already."""
         return Operation(self, owner, partial(owner.socket.recv, n), n, writing=False)
 
-    def send(self, owner: BaseSocket, data: ReadableBuffer) -> Future[int]:
+    def send(self, owner: BaseSocket, data: ReadableBuffer) -> Coroutine[Any, Any, int]:
         return _Send(self, owner, data)
 
-    def send_all(self, owner: BaseSocket, data: ReadableBuffer) -> Future[None]:
+    def send_all(self, owner: BaseSocket, data: ReadableBuffer) -> Coroutine[Any, Any, None]:
         return _SendAll(self, owner, data)
 
-    def recv_from(self, owner: BaseSocket) -> Future[tuple[bytes, SocketAddress]]:
+    def recv_from(self, owner: BaseSocket) -> Coroutine[Any, Any, tuple[bytes, SocketAddress]]:
         """The next datagram, whole, and its sender."""
-        return Operation(
-            self, owner, partial(owner.socket.recvfrom, LARGEST_DATAGRAM), 0, writing=False
-        )
+        call = partial(owner.socket.recvfrom, LARGEST_DATAGRAM)
+        return _RecvFrom(self, owner, call, 0, writing=False)
 
-    def send_to(self, owner: BaseSocket, data: ReadableBuffer, addr: object) -> Future[int] | None:
+    def send_to(
+        self, owner: BaseSocket, data: ReadableBuffer, addr: object
+    ) -> Coroutine[Any, Any, int] | None:
         """A datagram to an address that needs no looking up. None: go the long way.
 
         It is there for the native one, which sends to ("127.0.0.1", 5000) without it.
@@ -88,7 +89,7 @@ class Io:
 
     def call(
         self, owner: BaseSocket, function: Callable[[], T], want: int, writing: bool
-    ) -> Future[T]:
+    ) -> Coroutine[Any, Any, T]:
         """Whatever else the socket can do. ``want`` bytes, 0 if it is not about bytes."""
         return Operation(self, owner, function, want, writing=writing)
 
@@ -114,8 +115,10 @@ class Io:
         self.busy[writing] = False
 
 
-class Operation(Future[T]):
+class Operation(leaf.Operation[T]):
     """One call, with nothing before and nothing after."""
+
+    NAME = ""  # of the user's call; else that of the function
 
     __slots__ = (
         "_begun",
@@ -124,7 +127,6 @@ class Operation(Future[T]):
         "_direction",
         "_io",
         "_owner",
-        "_waker",
         "_want",
         "_writing",
     )
@@ -138,31 +140,22 @@ class Operation(Future[T]):
         self._want = want
         self._writing = writing
         self._direction: Direction | None = None
-        self._waker: Waker | None = None  # of the task that polled it last
         self._claimed = False
         self._begun = False
+        super().__init__()
 
-    def __await__(self) -> Generator[Pending, None, T]:
-        # Somebody who has polled it by hand may go on by awaiting it; but of two tasks that wait
-        # for it, one would never be woken.
-        cx = current.thread.context
-        if self._begun and (cx is None or self._waker != cx.waker):
-            raise RuntimeError("another task awaits this operation already")
-        return super().__await__()
-
-    def poll(self, cx: Context) -> Ready[T] | Pending:
-        self._waker = cx.waker
+    def _advance(self, cx: Context) -> Ready[T] | Pending:
         try:
             source = self._owner._attach(cx.runtime)
             if not self._begun:
                 self._begun = True
                 found = self._begin()
                 if found is not None:
-                    self.drop()
+                    self._take_back()
                     return found
             return self._try(cx, source)
         except BaseException:
-            self.drop()
+            self._take_back()
             raise
 
     def _begin(self) -> Ready[T] | None:
@@ -202,10 +195,10 @@ class Operation(Future[T]):
                 direction.seen = tick
             ready = self._done(result)
             if ready is not None:
-                self.drop()
+                self._take_back()
                 return ready
 
-    def drop(self) -> None:
+    def _take_back(self) -> None:
         if self._direction is not None:
             self._direction.waiters.pop(self, None)
         if self._claimed:
@@ -218,11 +211,12 @@ class Operation(Future[T]):
         self._owner._check_open()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self._owner!r}>"
+        return f"<{self.NAME or _name_of(self._call)} of {self._owner!r}>"
 
 
 class _Recv(Operation[bytes]):
     __slots__ = ()
+    NAME = "read"
 
     def __init__(self, io: Io, owner: BaseSocket, call: Callable[[], bytes], want: int) -> None:
         super().__init__(io, owner, call, want, writing=False)
@@ -232,8 +226,14 @@ class _Recv(Operation[bytes]):
         return Ready(self._io.take(self._want)) if self._io.buffer else None
 
 
+class _RecvFrom(Operation[T]):
+    __slots__ = ()
+    NAME = "recv_from"
+
+
 class _RecvInto(Operation[int]):
     __slots__ = ("_view",)
+    NAME = "readinto"
 
     def __init__(self, io: Io, owner: BaseSocket, view: WriteableBuffer) -> None:
         self._view = memoryview(view)
@@ -251,6 +251,7 @@ class _RecvInto(Operation[int]):
 
 class _Send(Operation[Any]):
     __slots__ = ("_sent", "_view")
+    NAME = "write"
 
     def __init__(self, io: Io, owner: BaseSocket, data: ReadableBuffer) -> None:
         self._view = memoryview(data)
@@ -272,6 +273,7 @@ class _Send(Operation[Any]):
 
 class _SendAll(_Send):
     __slots__ = ()
+    NAME = "write_all"
 
     def _done(self, result: int) -> Ready[Any] | None:
         self._sent += result
@@ -281,12 +283,17 @@ class _SendAll(_Send):
     def _all_sent(self) -> None:
         return None
 
-    def drop(self) -> None:
+    def _take_back(self) -> None:
         if 0 < self._sent < len(self._view):
             self._io.cut_off = f"an earlier write_all sent {self._sent} of {len(self._view)} bytes"
         self._sent, self._want = 0, len(self._view)
-        super().drop()
+        super()._take_back()
 
 
 def _size(result: object) -> int:
     return result if isinstance(result, int) else len(result)  # type: ignore[arg-type]
+
+
+def _name_of(function: object) -> str:
+    name: str = getattr(getattr(function, "func", function), "__name__", "call")
+    return name.strip("_")

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import socket
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from ..base.closeable import Closing
 from ..base.errors import ClosedResourceError, RuntimeClosed
 from ..base.log import report
 from ..core import current
-from ..core.future import Future
 from ..core.source import Source
 from .address import SocketAddress, show
 from .plain_io import Io
@@ -124,10 +123,10 @@ class BaseSocket(Closing):
             self._io.source = runtime.reactor.attach(self._sock.fileno())
         return self._io.source
 
-    def _reading(self, call: Callable[[], T], want: int = 0) -> Future[T]:
+    def _reading(self, call: Callable[[], T], want: int = 0) -> Coroutine[Any, Any, T]:
         return self._io.call(self, call, want, False)
 
-    def _writing(self, call: Callable[[], T], want: int = 0) -> Future[T]:
+    def _writing(self, call: Callable[[], T], want: int = 0) -> Coroutine[Any, Any, T]:
         return self._io.call(self, call, want, True)
 
     def __del__(self) -> None:

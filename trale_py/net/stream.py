@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..base.errors import DelimiterNotFound, IncompleteRead
 from ..core.engine import accelerated
-from ..core.future import Future, checkpoint
+from ..core.leaf import checkpoint
 from .plain_io import Io
 from .socket_base import BaseSocket, byte_view, contiguous
 
@@ -37,7 +37,7 @@ class BaseStream(BaseSocket):
 
     # -- reading -----------------------------------------------------------------------------
 
-    def read(self, n: int = CHUNK) -> Future[bytes]:
+    def read(self, n: int = CHUNK) -> Coroutine[Any, Any, bytes]:
         """Wait until there is something to read; return 1 to ``n`` bytes, ``b""`` at the end.
 
         Cancelled, it has read nothing. ValueError for ``n`` less than 1, BusyResourceError
@@ -47,7 +47,7 @@ class BaseStream(BaseSocket):
         _check_count(n)
         return self._io.recv(self, n)
 
-    def readinto(self, buf: WriteableBuffer) -> Future[int]:
+    def readinto(self, buf: WriteableBuffer) -> Coroutine[Any, Any, int]:
         """As ``read``, into ``buf``, a writable bytes-like object; returns how many bytes."""
         view = byte_view(buf, "buf")
         if view.readonly:
@@ -113,7 +113,7 @@ class BaseStream(BaseSocket):
 
     # -- writing -------------------------------------------------------------------------------
 
-    def write(self, data: ReadableBuffer) -> Future[int]:
+    def write(self, data: ReadableBuffer) -> Coroutine[Any, Any, int]:
         """Wait for room, and write as much of ``data`` as there is room for; returns how much.
 
         Cancelled, it has written nothing. BusyResourceError while another task writes,
@@ -122,7 +122,7 @@ class BaseStream(BaseSocket):
         """
         return self._io.send(self, contiguous(data, "data"))
 
-    def write_all(self, data: ReadableBuffer) -> Future[None]:
+    def write_all(self, data: ReadableBuffer) -> Coroutine[Any, Any, None]:
         """Write all of ``data``, waiting for room as often as it takes.
 
         Cut off half-way (cancelled, or by an error), it leaves the peer with a part of the

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from ..base.durations import Duration, to_ns
 from ..base.log import report
-from ..core.future import Future, checkpoint
+from ..core.leaf import checkpoint
 from ..scopes.combine import timeout
 from ..timers.timer import sleep
 from .address import Address, Endpoint, HostPort, SocketAddress, resolve, show, to_bind, to_connect
@@ -184,7 +184,7 @@ class TcpListener(BaseSocket):
             sock.close()
             raise
 
-    def accept(self) -> Future[TcpStream]:
+    def accept(self) -> Coroutine[Any, Any, TcpStream]:
         """Wait for a connection. Several tasks may; each connection goes to one of them.
 
         Cancelled, it has taken none. ClosedResourceError once closed, OSError (EMFILE, ...)

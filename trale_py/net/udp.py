@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .. import _linux
 from .._linux import sockaddr
-from ..core.future import Future, checkpoint
+from ..core.leaf import checkpoint
 from .address import Address, Endpoint, HostPort, SocketAddress, resolve, show, to_bind, to_connect
 from .socket_base import BaseSocket, byte_view, contiguous
 
@@ -53,7 +53,7 @@ class UdpSocket(BaseSocket):
             sock.close()
             raise
 
-    def recv_from(self, n: int = _LARGEST) -> Future[tuple[bytes, SocketAddress]]:
+    def recv_from(self, n: int = _LARGEST) -> Coroutine[Any, Any, tuple[bytes, SocketAddress]]:
         """Wait for a datagram; return it and its sender. ``b""`` is a datagram like any other.
 
         One of more than ``n`` bytes cannot be had whole: OSError (EMSGSIZE), and it is gone.
@@ -63,7 +63,7 @@ class UdpSocket(BaseSocket):
         _check_size(n)
         if n >= _LARGEST:
             return self._io.recv_from(self)
-        return self._reading(partial(_receive_whole, self._sock, n))
+        return self._reading(partial(_recv_from, self._sock, n))
 
     async def recv(self, n: int = _LARGEST) -> bytes:
         """As ``recv_from``, without the sender: for a connected socket."""
@@ -72,7 +72,7 @@ class UdpSocket(BaseSocket):
 
     def send_to(
         self, data: ReadableBuffer, addr: Address
-    ) -> Future[int] | Coroutine[Any, Any, int]:
+    ) -> Coroutine[Any, Any, int] | Coroutine[Any, Any, int]:
         """Send ``data`` as one datagram to ``addr``; returns its length.
 
         Waits while the socket's buffer is full; a host name is looked up in another thread.
@@ -196,7 +196,7 @@ class UdpSocket(BaseSocket):
         return await self.recv_from()
 
 
-def _receive_whole(sock: socket.socket, n: int) -> tuple[bytes, SocketAddress]:
+def _recv_from(sock: socket.socket, n: int) -> tuple[bytes, SocketAddress]:
     data, _, flags, address = sock.recvmsg(n)
     if flags & socket.MSG_TRUNC:
         raise OSError(

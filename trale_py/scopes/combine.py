@@ -14,9 +14,10 @@ from typing import Any, TypeAlias, TypeVar
 from ..base.durations import Duration, to_ns
 from ..base.log import report
 from ..core import current
-from ..core.future import PENDING, Future, Pending, Ready, checkpoint
+from ..core.future import PENDING, Future, Pending, Ready
 from ..core.join import JoinHandle
 from ..core.latch import LatchWait
+from ..core.leaf import checkpoint
 from ..core.waker import Context
 from .cancel_scope import CancelScope, move_on_after
 

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from ..base.errors import Cancelled, RuntimeClosed, WouldDeadlock
 from ..base.log import report
 from ..core import current
-from ..core.future import Future, checkpoint
+from ..core.future import Future
 from ..core.join import JoinHandle
 from ..core.latch import Latch, LatchWait
+from ..core.leaf import checkpoint
 from ..core.task import Task, current_task
 from .cancel_scope import CancelScope
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from ..base.closeable import Closing
 from ..base.errors import BusyResourceError, ClosedResourceError
-from ..core.future import PENDING, Future, Pending, Ready
+from ..core.future import PENDING, Pending, Ready
+from ..core.leaf import Operation
 from ..core.registration import Interest, Registration
 from ..core.waker import Context
 
@@ -49,7 +51,7 @@ class AsyncFd(Closing):
     def closed(self) -> bool:
         return self._closed
 
-    def readable(self) -> Future[None]:
+    def readable(self) -> Coroutine[Any, Any, None]:
         """Wait until a read would not block: data, the end, or an error.
 
         BusyResourceError if another task waits for the same, ClosedResourceError after
@@ -57,7 +59,7 @@ class AsyncFd(Closing):
         """
         return _FdReady(self, Interest.READABLE)
 
-    def writable(self) -> Future[None]:
+    def writable(self) -> Coroutine[Any, Any, None]:
         """Wait until a write would not block: room, or an error. Raises what readable() does."""
         return _FdReady(self, Interest.WRITABLE)
 
@@ -81,7 +83,7 @@ class AsyncFd(Closing):
             del self._waiting[interest]
 
 
-class _FdReady(Future[None]):
+class _FdReady(Operation[None]):
     """One wait of an AsyncFd, by one registration with the reactor."""
 
     __slots__ = ("_fd", "_interest", "_registration")
@@ -90,13 +92,14 @@ class _FdReady(Future[None]):
         self._fd = fd
         self._interest = interest
         self._registration: Registration | None = None
+        super().__init__()
 
-    def poll(self, cx: Context) -> Ready[None] | Pending:
+    def _advance(self, cx: Context) -> Ready[None] | Pending:
         self._fd._claim(self, self._interest)
         if self._registration is not None and self._registration.fired:
             if self._registration.error is not None:
                 raise self._registration.error
-            self.drop()
+            self._take_back()
             return Ready(None)
         if self._registration is not None:
             self._registration.cancel()
@@ -104,7 +107,7 @@ class _FdReady(Future[None]):
             self._fd.fileno(), cx.waker, self._interest
         )
         if self._fd.closed:  # by another thread, which did not see the registration yet
-            return self.poll(cx)
+            return self._advance(cx)
         return PENDING
 
     def wake(self) -> None:
@@ -112,7 +115,11 @@ class _FdReady(Future[None]):
         if self._registration is not None:
             self._registration.wake()
 
-    def drop(self) -> None:
+    def _take_back(self) -> None:
         if self._registration is not None:
             self._registration.cancel()
         self._fd._unclaim(self, self._interest)
+
+    def __repr__(self) -> str:
+        name = "readable" if self._interest is Interest.READABLE else "writable"
+        return f"<{name} of {self._fd!r}>"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any
+
 from ..base.durations import Duration
-from ..core.future import Future
 from .waiters import Gate, Line, Wait, block, check_capacity
 
 
@@ -39,7 +41,7 @@ class Barrier:
         """How many have come."""
         return len(self._line)
 
-    def wait(self) -> Future[bool]:
+    def wait(self) -> Coroutine[Any, Any, bool]:
         """Wait until all have come. True for one of them, the last: as for Tokio's leader."""
         return _BarrierWait(self)
 
@@ -58,9 +60,9 @@ class _BarrierWait(Wait[bool]):
     __slots__ = ("_barrier", "_round")
 
     def __init__(self, barrier: Barrier) -> None:
-        super().__init__(barrier._gate, barrier._line)
         self._barrier = barrier
         self._round = -1  # not in line yet
+        super().__init__(barrier._gate, barrier._line)
 
     def attempt(self) -> bool:
         barrier, line = self._barrier, self.line
@@ -76,3 +78,6 @@ class _BarrierWait(Wait[bool]):
             barrier._round, self.result = barrier._round + 1, True
             line.clear()
         return True
+
+    def __repr__(self) -> str:
+        return f"<wait of {self._barrier!r}>"

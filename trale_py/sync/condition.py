@@ -148,9 +148,9 @@ class _Place(Wait[None]):
     __slots__ = ("_condition", "counted")
 
     def __init__(self, condition: Condition[Any]) -> None:
-        super().__init__(condition._gate, condition._line)
         self._condition = condition
         self.counted = False  # it is one of the n that notify() let through
+        super().__init__(condition._gate, condition._line)
 
     def attempt(self) -> bool:
         return False
@@ -158,3 +158,6 @@ class _Place(Wait[None]):
     def give_back(self) -> None:
         if self.counted:
             self._condition._notify_one()
+
+    def __repr__(self) -> str:
+        return f"<wait of {self._condition!r}>"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any
+
 from ..base.durations import Duration
-from ..core.future import Future
 from .waiters import Gate, Line, Wait, block
 
 
@@ -38,7 +40,7 @@ class Event:
         # A signal handler may look that has itself set it, in the midst of another step.
         return self._set or self._open in self._gate.late
 
-    def wait(self) -> Future[None]:
+    def wait(self) -> Coroutine[Any, Any, None]:
         """Wait until the event is set. Cancelling the wait changes nothing for others."""
         return _EventWait(self)
 
@@ -62,10 +64,13 @@ class _EventWait(Wait[None]):
     __slots__ = ("_event",)
 
     def __init__(self, event: Event) -> None:
-        super().__init__(event._gate, event._line)
         self._event = event
+        super().__init__(event._gate, event._line)
 
     def attempt(self) -> bool:
         if self._event._set:
             self.result = None
         return self._event._set
+
+    def __repr__(self) -> str:
+        return f"<wait of {self._event!r}>"

@@ -6,13 +6,16 @@ import math
 import os
 import select
 import time
+from collections.abc import Coroutine
+from typing import Any
 
 import linuxfd
 
 from ..base.closeable import Closing
 from ..base.durations import Duration, to_timeout
 from ..base.errors import ClosedResourceError
-from ..core.future import PENDING, Future, Pending, Ready
+from ..core.future import PENDING, Pending, Ready
+from ..core.leaf import Operation
 from ..core.registration import Interest, Registration
 from ..core.waker import Context
 from .waiters import check_capacity, refuse_on_executor
@@ -57,7 +60,7 @@ class EventFd(Closing):
         self.fileno()
         self._eventfd.write(1)
 
-    def wait(self) -> Future[None]:
+    def wait(self) -> Coroutine[Any, Any, None]:
         """Wait for a notification and take it. Cancelled, it takes none.
 
         ClosedResourceError if it is closed, also meanwhile.
@@ -111,14 +114,15 @@ class EventFd(Closing):
         return f"<EventFd {'closed' if self._closed else self.fileno()}>"
 
 
-class _EventFdWait(Future[None]):
+class _EventFdWait(Operation[None]):
     __slots__ = ("_event",)
 
     def __init__(self, event: EventFd) -> None:
         self._event = event
+        super().__init__()
 
-    def poll(self, cx: Context) -> Ready[None] | Pending:
-        self.drop()
+    def _advance(self, cx: Context) -> Ready[None] | Pending:
+        self._take_back()
         if self._event.try_wait():
             return Ready(None)
         # Level-triggered: a notification that has come since wakes at once.
@@ -127,10 +131,13 @@ class _EventFdWait(Future[None]):
         )
         self._event._waiting[self] = registration
         if self._event.closed:  # by another thread, which did not see this one
-            return self.poll(cx)
+            return self._advance(cx)
         return PENDING
 
-    def drop(self) -> None:
+    def _take_back(self) -> None:
         registration = self._event._waiting.pop(self, None)
         if registration is not None:
             registration.cancel()
+
+    def __repr__(self) -> str:
+        return f"<wait of {self._event!r}>"

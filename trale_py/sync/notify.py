@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any
+
 from ..base.durations import Duration
-from ..core.future import Future
 from .waiters import Gate, Line, Wait, block
 
 
@@ -36,7 +38,7 @@ class Notify:
         """Let all through who wait now; nothing is kept for later. From anywhere."""
         self._gate.call(self._notify_waiters)
 
-    def wait(self) -> Future[None]:
+    def wait(self) -> Coroutine[Any, Any, None]:
         """Wait for a notification and take it. Cancelled, it takes none."""
         return _NotifyWait(self)
 
@@ -69,9 +71,9 @@ class _NotifyWait(Wait[None]):
     __slots__ = ("_notify", "counted")
 
     def __init__(self, notify: Notify) -> None:
-        super().__init__(notify._gate, notify._line)
         self._notify = notify
         self.counted = False  # it was notify_one() that let this through
+        super().__init__(notify._gate, notify._line)
 
     def attempt(self) -> bool:
         notify = self._notify
@@ -83,3 +85,6 @@ class _NotifyWait(Wait[None]):
     def give_back(self) -> None:
         if self.counted:
             self._notify._notify_one()
+
+    def __repr__(self) -> str:
+        return f"<wait of {self._notify!r}>"

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, Generic, TypeVar
 
 from ..base.durations import Duration
-from ..core.future import checkpoint
+from ..core.leaf import checkpoint
 from .mutex import Mutex
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ nobody waits.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -30,7 +30,7 @@ class Permits:
         self._gate = Gate()
         self._line = Line()
 
-    def acquire(self) -> Wait[None]:
+    def acquire(self) -> Coroutine[Any, Any, None]:
         """Wait for a permit and take it. Cancelled, it takes none."""
         return _Acquire(self)
 
@@ -74,8 +74,8 @@ class _Acquire(Wait[None]):
     __slots__ = ("_permits",)
 
     def __init__(self, permits: Permits) -> None:
-        super().__init__(permits._gate, permits._line)
         self._permits = permits
+        super().__init__(permits._gate, permits._line)
 
     def attempt(self) -> bool:
         permits = self._permits
@@ -90,6 +90,9 @@ class _Acquire(Wait[None]):
     def give_back(self) -> None:
         if self.result is None:
             self._permits._release()
+
+    def __repr__(self) -> str:
+        return f"<acquire of {self._permits!r}>"
 
 
 @accelerated
@@ -162,7 +165,7 @@ class Lock(Generic[H]):
         self._gate = Gate()
         self._line = Line()
 
-    def lock(self) -> Wait[H]:
+    def lock(self) -> Coroutine[Any, Any, H]:
         """Wait until the mutex is free and take it. Cancelled, it does not take it.
 
         RuntimeError if this task has locked it already and not released it.
@@ -191,13 +194,13 @@ class _Lock(Wait[Any]):
     __slots__ = ("hold", "who")
 
     def __init__(self, hold: Hold, who: object) -> None:
-        super().__init__(hold._mutex._gate, hold._mutex._line)
         self.hold = hold
         self.who = who
+        super().__init__(hold._mutex._gate, hold._mutex._line)
 
-    def poll(self, cx: Context) -> Ready[Any] | Pending:
+    def _advance(self, cx: Context) -> Ready[Any] | Pending:
         self.who = cx
-        return super().poll(cx)
+        return super()._advance(cx)
 
     def attempt(self) -> bool:
         mutex, hold = self.hold._mutex, self.hold
@@ -213,3 +216,6 @@ class _Lock(Wait[Any]):
 
     def give_back(self) -> None:
         self.hold._pass_on()
+
+    def __repr__(self) -> str:
+        return f"<lock of {self.hold._mutex!r}>"

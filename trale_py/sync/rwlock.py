@@ -164,8 +164,8 @@ class Locking(Wait[RwGuard[T]]):
     __slots__ = ("guard",)
 
     def __init__(self, guard: RwGuard[T]) -> None:
-        super().__init__(guard._lock._gate, guard._lock._line)
         self.guard = guard
+        super().__init__(guard._lock._gate, guard._lock._line)
 
     def attempt(self) -> bool:
         lock = self.guard._lock
@@ -190,6 +190,7 @@ class Locking(Wait[RwGuard[T]]):
         return self.guard if self.guard._held else NOTHING
 
     def now(self) -> RwGuard[T] | None:
+        self._use()
         found = self.at_once()
         return None if found is NOTHING else self.guard
 
@@ -214,3 +215,6 @@ class Locking(Wait[RwGuard[T]]):
         tb: TracebackType | None,
     ) -> None:
         self.guard.release()
+
+    def __repr__(self) -> str:
+        return f"<{'write' if self.guard._writes else 'read'} of {self.guard._lock!r}>"

@@ -34,15 +34,16 @@ import sys
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from ..base.durations import NEVER, Duration, to_timeout
 from ..base.errors import RuntimeClosed, WouldDeadlock
 from ..core import current
-from ..core.future import PENDING, Future, Pending, Ready
+from ..core.future import PENDING, Pending, Ready, poll_until_ready
 from ..core.latch import acquire_lock
+from ..core.leaf import Operation
 from ..core.waker import Context
 
 T = TypeVar("T")
@@ -107,7 +108,7 @@ class Line(OrderedDict["Wait[Any]", None]):
             waiter.wake()
 
 
-class Wait(Future[T]):
+class Wait(Operation[T]):
     """One wait of one task, as a future, or of one thread, by ``block``."""
 
     __slots__ = ("gate", "line", "result", "wake")
@@ -117,6 +118,7 @@ class Wait(Future[T]):
         self.line = line
         self.result: Any = NOTHING
         self.wake: Callable[[], object]
+        super().__init__()
 
     # What the objects define. The lock is held.
 
@@ -138,13 +140,18 @@ class Wait(Future[T]):
     # The two faces.
 
     def __await__(self) -> Generator[Pending, None, T]:
+        self._use()
+        return self._at_once_or_wait()
+
+    def _at_once_or_wait(self) -> Generator[Pending, None, T]:
         cx = current.thread.context
         if cx is not None and cx.budget > 0 and not cx.cancelled and self.result is NOTHING:
             found = self.at_once()
             if found is not NOTHING:
                 cx.budget -= 1
+                self.result = _TAKEN
                 return found  # type: ignore[no-any-return]
-        return (yield from super().__await__())
+        return (yield from poll_until_ready(self, self._advance))
 
     def _look(self, wake: Callable[[], object]) -> bool:
         gate = self.gate
@@ -170,7 +177,7 @@ class Wait(Future[T]):
             if gate.late:
                 gate.settle()
 
-    def poll(self, cx: Context) -> Ready[T] | Pending:
+    def _advance(self, cx: Context) -> Ready[T] | Pending:
         # What was granted stays so: to see that it was, the lock is not needed.
         waiting = self.result is NOTHING or self.result is TURN
         if waiting and not self._look(cx.waker.wake):
@@ -184,9 +191,10 @@ class Wait(Future[T]):
 
     def stand_in_line(self) -> None:
         """Before ``block``: to be in line already when something else is let go."""
+        self._hand_over()
         self._look(_nobody_yet)
 
-    def drop(self) -> None:
+    def _take_back(self) -> None:
         self.gate.call(self._withdraw)
 
     def _withdraw(self) -> None:
@@ -196,12 +204,14 @@ class Wait(Future[T]):
             self.result = _TAKEN
 
 
-def block(wait: Wait[T], timeout: Duration | None) -> T:
-    """Have this thread wait, at most ``timeout`` seconds (None: for ever).
+def block(operation: Coroutine[Any, Any, T], timeout: Duration | None) -> T:
+    """Have this thread wait for what is a Wait, at most ``timeout`` seconds (None: for ever).
 
     TimeoutError after that; KeyboardInterrupt in the main thread at a Ctrl-C; WouldDeadlock
     on an executor's thread, always, also if there were no need to wait.
     """
+    wait = cast("Wait[T]", operation)
+    wait._use()
     seconds = -1 if timeout is None else to_timeout(timeout, "timeout")
     refuse_on_executor()
     deadline = time.monotonic() + seconds

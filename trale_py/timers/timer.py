@@ -8,13 +8,14 @@ early, whatever wakes its task.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from typing import Literal
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, Literal
 
 from ..base.durations import NEVER, Duration, to_deadline, to_ns
 from ..base.errors import ClosedResourceError
 from ..core.engine import accelerated
-from ..core.future import PENDING, Future, Pending, Ready, yield_now
+from ..core.future import PENDING, Pending, Ready
+from ..core.leaf import NEW, Leaf, Operation, yield_now
 from ..core.reactor import Reactor
 from ..core.timer_heap import TimerEntry
 from ..core.waker import Context
@@ -26,7 +27,7 @@ def now() -> float:
 
 
 @accelerated
-class SleepWait(Future[None]):
+class SleepWait(Operation[None]):
     """Ready when the clock has reached ``deadline``, in nanoseconds. A timer for one wait."""
 
     __slots__ = ("_deadline", "_entry", "_reactor")
@@ -35,33 +36,36 @@ class SleepWait(Future[None]):
         self._deadline = deadline
         self._entry: TimerEntry | None = None
         self._reactor: Reactor | None = None
+        super().__init__()
 
-    def poll(self, cx: Context) -> Ready[None] | Pending:
+    def _advance(self, cx: Context) -> Ready[None] | Pending:
         if time.monotonic_ns() >= self._deadline:
-            self.drop()
+            self._take_back()
             return Ready(None)
         if self._entry is None or self._entry.waker != cx.waker:
-            self.drop()
+            self._take_back()
             self._reactor = cx.runtime.reactor
             self._entry = self._reactor.add_timer(self._deadline, cx.waker)
         return PENDING
 
-    def drop(self) -> None:
+    def _take_back(self) -> None:
         if self._entry is not None and self._reactor is not None:
             self._reactor.cancel_timer(self._entry)
             self._entry = None
 
     def __repr__(self) -> str:
         if self._deadline == NEVER:
-            return "<SleepWait for ever>"
-        return f"<SleepWait of {max(0, self._deadline - time.monotonic_ns()) // 10**6} ms>"
+            return "<sleep for ever>"
+        left = max(0, self._deadline - time.monotonic_ns()) // 10**6
+        return f"<sleep, {left / 1000:.3f} s left>"
 
 
-class Timer(Future[None]):
+class Timer(Leaf[None]):
     """A future that is ready when ``duration`` is over, counted from its making.
 
     ``duration``: seconds or a timedelta; ValueError for NaN and for less than 0. One task
-    at a time may await it; cancelling that takes the timer back. ::
+    at a time may await it: RuntimeError in a second one. An await that was cancelled has only
+    stopped waiting, and one of a timer that has fired returns at once, until ``reset``. ::
 
         timer = Timer(0.5)
         timer.reset(1.0)  # no: one second from now
@@ -77,9 +81,10 @@ class Timer(Future[None]):
         self._cancelled = False
         self._entry: TimerEntry | None = None
         self._reactor: Reactor | None = None
+        super().__init__()
 
     @staticmethod
-    def sleep(duration: Duration) -> Future[None]:
+    def sleep(duration: Duration) -> Coroutine[Any, Any, None]:
         """The same as :func:`trale_py.sleep`."""
         return sleep(duration)
 
@@ -99,19 +104,23 @@ class Timer(Future[None]):
         self._cancelled = True
         self._wake_waiter()
 
-    def poll(self, cx: Context) -> Ready[None] | Pending:
+    def _advance(self, cx: Context) -> Ready[None] | Pending:
         if self._cancelled:
             raise ClosedResourceError("this timer was cancelled")
         if time.monotonic_ns() >= self._deadline:
             self.drop()
             return Ready(None)
         if self._entry is None or self._entry.waker != cx.waker:
-            self.drop()
+            self._take_back()
             self._reactor = cx.runtime.reactor
             self._entry = self._reactor.add_timer(self._deadline, cx.waker)
         return PENDING
 
     def drop(self) -> None:
+        super().drop()
+        self._state = NEW  # it may be awaited again
+
+    def _take_back(self) -> None:
         if self._entry is not None and self._reactor is not None:
             self._reactor.cancel_timer(self._entry)
             self._entry = None
@@ -119,7 +128,7 @@ class Timer(Future[None]):
     def _wake_waiter(self) -> None:
         """Have who waits poll again, to see what has changed."""
         waker = None if self._entry is None else self._entry.waker
-        self.drop()
+        self._take_back()
         if waker is not None:
             waker.wake()
 
@@ -131,7 +140,7 @@ class Timer(Future[None]):
         return f"<Timer in {(self._deadline - time.monotonic_ns()) / 1e9:.3f} s>"
 
 
-def sleep(duration: Duration) -> Future[None]:
+def sleep(duration: Duration) -> Coroutine[Any, Any, None]:
     """``await sleep(d)``: let ``d`` (seconds or a timedelta) pass, counted from this call.
 
     Never early; late by the time the threads need, usually well under a millisecond.
@@ -146,7 +155,7 @@ def sleep(duration: Duration) -> Future[None]:
     return SleepWait(min(time.monotonic_ns() + ns, NEVER))
 
 
-def sleep_until(deadline: float) -> Future[None]:
+def sleep_until(deadline: float) -> Coroutine[Any, Any, None]:
     """``await sleep_until(t)``: sleep until the clock ``now()`` shows ``t``.
 
     At once if that is past. ValueError for NaN, TypeError for what is no float. ::
