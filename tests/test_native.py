@@ -344,8 +344,10 @@ def test_each_kind_of_operation_has_a_name(owner: Owner) -> None:
             native.Io(udp.fileno()).send_to(it, b"", address),
             io.call(it, print, 0, False),
         ]
-        names = ["read", "read", "readinto", "write", "write_all", "recv_from", "send_to", "call"]
+        names = ["read", "read", "readinto", "write", "write_all", "recv_from", "send_to", "print"]
         assert [repr(one) for one in operations] == [f"<{name} of it>" for name in names]
+        for one in operations:
+            one.close()
 
 
 # -- the run-queue --------------------------------------------------------------------------
