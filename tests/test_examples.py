@@ -187,6 +187,18 @@ def test_network_request() -> None:
     assert len(out) == 7
 
 
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_signals(signum: signal.Signals) -> None:
+    process = start("signals.py")
+    assert process.stdout is not None
+    assert process.stdout.readline() == f"process {process.pid} is ready\n"
+    process.send_signal(signum)
+    out, err = finish(process)
+    assert out[0] == f"{signum.name}: the workers are cancelled"
+    assert sorted(out[1:-1]) == [f"worker {n} puts its things away" for n in range(3)]
+    assert (out[-1], err) == ("done", "")
+
+
 def test_ctrl_c() -> None:
     process = start("ctrl_c.py")
     assert process.stdout is not None

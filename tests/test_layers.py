@@ -15,6 +15,7 @@ LAYERS = [
     ["base", "base.errors", "base.log", "base.closeable", "base.durations"],
     ["_linux._ffi", "_linux.build", "_linux.sockaddr"],
     ["_linux"],
+    ["_linux.signals"],
     ["core"],
     ["_native"],
     ["core.engine"],
@@ -32,6 +33,7 @@ LAYERS = [
     ["core.runtime"],
     ["scopes", "timers", "jobs", "streams"],
     ["scopes.cancel_scope", "timers.timer", "jobs.job", "streams.async_fd"],
+    ["streams.signals"],
     ["scopes.task_group", "scopes.combine"],
     ["sync.waiters"],
     ["sync.plain_locks"],
@@ -77,8 +79,14 @@ def imports(path: Path) -> set[str]:
             if node.module:
                 found.add(".".join([*base, node.module]))
             else:
-                found.update(".".join([*base, alias.name]) for alias in node.names)
+                names = [".".join([*base, alias.name]) for alias in node.names]
+                found.update(name if _is_module(name) else ".".join(base) for name in names)
     return found
+
+
+def _is_module(name: str) -> bool:
+    path = PACKAGE.joinpath(*name.split("."))
+    return name in COMPILED or path.is_dir() or path.with_suffix(".py").exists()
 
 
 def test_imports_go_down_only() -> None:
@@ -150,6 +158,7 @@ def test_the_public_names() -> None:
         "engine",
         "interval",
         "now",
+        "open_signal_receiver",
         "sleep",
         "sleep_until",
         "spawn",

@@ -48,7 +48,7 @@ class FakeLib:
     """The compiled functions, with something in between."""
 
     def __init__(self, **changed: Any) -> None:
-        self._ffi, self._lib = _linux._loaded or _linux._load()
+        self._ffi, self._lib = _linux.library()
         self.__dict__.update(changed)
 
     def __getattr__(self, name: str) -> Any:
@@ -416,7 +416,7 @@ def test_a_batch_is_sent_in_part(
 
 
 def test_the_c_functions_return_minus_errno() -> None:
-    ffi, lib = _linux._loaded or _linux._load()
+    ffi, lib = _linux.library()
     space = _linux._Space(ffi)
     assert lib.trale_recv_many(-1, space.slots, space.names, space.lengths, 64) == -errno.EBADF
     assert lib.trale_recv_many(-1, space.slots, space.names, space.lengths, 65) == -errno.EINVAL

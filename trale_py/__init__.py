@@ -49,6 +49,7 @@ from .scopes.cancel_scope import CancelScope, current_effective_deadline, fail_a
 from .scopes.combine import as_completed, gather, race, timeout
 from .scopes.task_group import TaskGroup, TaskStatus
 from .streams.async_fd import AsyncFd
+from .streams.signals import open_signal_receiver
 from .sync import (
     Barrier,
     Condition,
@@ -122,6 +123,7 @@ __all__ = [
     "interval",
     "move_on_after",
     "now",
+    "open_signal_receiver",
     "race",
     "sleep",
     "sleep_until",

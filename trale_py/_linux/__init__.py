@@ -4,7 +4,9 @@ cffi drops the GIL around each call. That is right where one call does much, as 
 64 datagrams. It would be wrong for the small calls made for every message: when another
 thread computes, a thread that drops the GIL gets it back after 5 ms (see docs/design.md).
 
-    declarations.h  batch.c     the C, and its contract
+    declarations.h              the contract of the C
+    batch.c  signals.c          the C
+    signals.py                  what Python makes of signals.c
     build.py                    how it is compiled, into _ffi
     sockaddr.py                 addresses as the kernel has them
 
@@ -69,7 +71,7 @@ def recv_many(fd: int, count: int) -> list[tuple[bytes, SocketAddress]]:
     BlockingIOError if there is none; OSError from recvmmsg(2). MemoryError if there is no
     room for the copies: what was received is lost then.
     """
-    ffi, lib = _loaded or _load()
+    ffi, lib = library()
     try:
         space = _spaces.pop()
     except IndexError:
@@ -88,7 +90,7 @@ def send_many(fd: int, datagrams: Sequence[memoryview], names: Sequence[bytes]) 
 
     BlockingIOError if there is no room; OSError from sendmmsg(2), about the first datagram.
     """
-    _, lib = _loaded or _load()
+    _, lib = library()
     data = b"".join(datagrams)
     lengths = [len(datagram) for datagram in datagrams]
     result = lib.trale_send_many(fd, data, b"".join(names), lengths, len(lengths))
@@ -97,8 +99,11 @@ def send_many(fd: int, datagrams: Sequence[memoryview], names: Sequence[bytes]) 
     return result
 
 
-def _load() -> tuple[_FFI, _Lib]:
+def library() -> tuple[_FFI, _Lib]:
+    """What was compiled, loaded at the first call."""
     global _loaded
+    if _loaded is not None:
+        return _loaded
     try:
         from ._ffi import ffi, lib
     except ImportError as error:

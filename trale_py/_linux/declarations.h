@@ -38,3 +38,27 @@ int trale_recv_many(int fd, char *space, char *names, unsigned int *lengths, uns
  */
 int trale_send_many(int fd, const char *data, const char *names, const unsigned int *lengths,
                     unsigned int count);
+
+/* How many receivers of signals there may be at once. */
+#define TRALE_RECEIVERS 64
+
+/* Have the signals in `wanted` (bit n - 1 for signal n) marked, and eventfd(2) `eventfd` (non-blocking)
+ * written to, whenever one comes. sigaction(2); from any thread. Returns the receiver's number.
+ *
+ * chain  0: the handler from before is not called while this receiver is open
+ *
+ * -EMFILE: there are TRALE_RECEIVERS already. -EINVAL: a signal that cannot be handled.
+ */
+int trale_signals_open(int eventfd, unsigned long long wanted, int chain);
+
+/* The signals that have come since this was last called; empties the eventfd. None of a closed one. */
+unsigned long long trale_signals_take(int receiver);
+
+/* End a receiver; its eventfd is not written to any more. With the last receiver of a signal the
+ * handler from before is restored. Returns the signals for which somebody has set another handler
+ * meanwhile; that one stays.
+ */
+unsigned long long trale_signals_close(int receiver);
+
+/* In the child of a fork: end all receivers, which are the parent's. */
+void trale_signals_forget(void);
