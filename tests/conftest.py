@@ -11,10 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from trale_py import Waker, block_on, tasks
+from trale_py.base import log
 from trale_py.core import current
 from trale_py.core.runtime import Runtime
 from trale_py.core.timer_heap import TimerEntry
@@ -72,11 +74,26 @@ def nothing_left_behind() -> Iterator[None]:
     gc.collect()
     fds = open_fds()
     yield
+    assert log.flush(20)  # or the next test would be shown these
     runtime = current.default_runtime()
     assert_tables_empty(runtime)
     assert tasks() == []
     if runtime.reactor._thread is not None:
         assert open_fds() == fds
+
+
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """pytest's own. A thread handles the reports, so a look at what was caught waits for that."""
+
+    class Flushed(type(caplog)):  # type: ignore[misc]
+        @property
+        def handler(self) -> Any:
+            assert log.flush(20)
+            return super().handler
+
+    caplog.__class__ = Flushed
+    return caplog
 
 
 @pytest.fixture

@@ -26,10 +26,12 @@ import os
 import signal
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NoReturn
 
+from ..base.log import flush
 from . import current
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ def end_process() -> None:
     if current.exiting:
         return
     current.exiting = True
+    deadline = time.monotonic() + _GRACE_SECONDS
     runtime = current.default_runtime()
     if runtime.tasks():
         with _watched():
@@ -83,6 +86,8 @@ def end_process() -> None:
     else:
         _shut_down(runtime)
     runtime.close_for_good("the interpreter is exiting")
+    with contextlib.suppress(KeyboardInterrupt):
+        flush(deadline - time.monotonic())
 
 
 @contextlib.contextmanager

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextvars
 import itertools
+import math
 import sys
+import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from functools import partial
@@ -17,7 +19,7 @@ from typing import Any, TypeVar
 
 from ..base.durations import Duration, to_timeout
 from ..base.errors import RuntimeClosed, WouldDeadlock
-from ..base.log import report
+from ..base.log import flush, report
 from . import current, process_exit
 from .coroutine import as_coroutine, caller, name_of
 from .engine import accelerated
@@ -193,15 +195,22 @@ class Runtime:
             raise WouldDeadlock("shutdown() on the executor's thread would wait for itself")
         if not self.executor.claimed:
             return
+        limit = math.inf if seconds < 0 else time.monotonic() + seconds
         self.closing = True
         self.publish(self._begin_ending)
-        if not self._ended.wait_blocking(seconds):
-            self.executor.stop()  # in the midst of a batch; and the next line, if it sleeps
-            self.publish(self.executor.stop)
-            if not self._ended.wait_blocking(_STUCK_SECONDS):
-                self._give_up()
-                return
-        self.executor.join_thread()
+        if self._wait_for_end(seconds):
+            self.executor.join_thread()
+        else:
+            self._give_up()
+        flush(min(limit - time.monotonic(), _REPORT_SECONDS))
+
+    def _wait_for_end(self, seconds: float) -> bool:
+        """False: the executor does not end, even when told to."""
+        if self._ended.wait_blocking(seconds):
+            return True
+        self.executor.stop()  # in the midst of a batch; and the next line, if it sleeps
+        self.publish(self.executor.stop)
+        return self._ended.wait_blocking(_STUCK_SECONDS)
 
     def _begin_ending(self) -> None:
         """Cancel everything; when all tasks have ended, the rest follows. Executor's thread."""
@@ -250,7 +259,8 @@ class Runtime:
             self._leave("the runtime has been shut down")
         else:
             self._leave(f"the runtime has failed: {fault!r}")
-            report("the runtime has failed", error=fault)
+            if self._started.opened:  # else the spawn that began it raises the fault
+                report("the runtime has failed", error=fault)
         for task in live:
             self._abandon(task)
         for task in live:
@@ -323,6 +333,9 @@ async def _aclose(generator: AsyncGenerator[Any, Any]) -> None:
 # How long shutdown() waits for the executor to look up, once its time is over. If a task does
 # not give way for that long, it is taken to be stuck.
 _STUCK_SECONDS = 0.25
+
+# How long it waits for the logging handlers, which may never return.
+_REPORT_SECONDS = 2.0
 
 
 def default_runtime() -> Runtime:
