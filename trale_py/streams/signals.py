@@ -18,7 +18,7 @@ from typing import Self
 
 from .._linux import signals as _signals
 from ..base.errors import ClosedResourceError
-from ..core.future import checkpoint
+from ..core.leaf import checkpoint
 from .async_fd import AsyncFd
 
 # A thread's own fault, which it cannot go on from, and the two that nobody can handle.
