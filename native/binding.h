@@ -86,8 +86,8 @@ void trale_set_polling(Context *cx);
 /* The runtime whose executor this thread is, or NULL. Borrowed. */
 PyObject *trale_thread_runtime(void);
 
-/* Hand over a new task, whose waker it is; and have it known no more. */
-void trale_push_task(RunQueue *self, Waker *waker, PyObject *task);
+/* Hand over a new task, whose waker it is (false: it is not new); and have it known no more. */
+bool trale_push_task(RunQueue *self, Waker *waker, PyObject *task);
 void trale_remove_task(RunQueue *self, Waker *waker);
 
 /* A cell that wakes `wakeable`: a Waker's own, or one of KIND_WAKE, waiting, with a reference to it.
@@ -116,8 +116,20 @@ static inline int trale_is_none(PyObject *field)
     return field == NULL || field == Py_None;
 }
 
-/* Set a field that is NULL or of that type; -1 with an exception set. */
-int trale_set_typed(PyObject **field, PyObject *value, PyTypeObject *type);
+/* A field that Python code sets and code in C uses unchecked: the closure of a PyGetSetDef. It is of
+ * its type, or, if it may be empty, NULL, which Python code sees as None. */
+typedef struct {
+    const char *name;
+    size_t offset;
+    PyTypeObject **type;
+    bool may_be_empty;
+} trale_field;
+
+PyObject *trale_get_field(void *self, void *field);
+int trale_set_field(void *self, PyObject *value, void *field);
+
+/* Of a type whose objects are whole when they are made: calling it again changes nothing. */
+int trale_init_nothing(PyObject *self, PyObject *args, PyObject *kwargs);
 
 /* Of a PyMethodDef: a function that takes its arguments so. */
 #define TRALE_FAST(function)                                                                       \

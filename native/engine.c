@@ -129,12 +129,15 @@ static void wake(trale_engine *e, trale_cell *cell)
         queue(e, cell);
 }
 
-void trale_push(trale_engine *e, trale_cell *cell)
+bool trale_push(trale_engine *e, trale_cell *cell)
 {
     if (!enter(e))
-        return;
-    queue(e, cell);
+        return true;
+    bool new = cell->state == TRALE_NEW;
+    if (new)
+        queue(e, cell);
     unlock_and_tell(e);
+    return new;
 }
 
 void trale_wake(trale_engine *e, trale_cell *cell)
@@ -145,17 +148,15 @@ void trale_wake(trale_engine *e, trale_cell *cell)
     unlock_and_tell(e);
 }
 
-static void set_state(trale_engine *e, trale_cell *cell, enum trale_state state)
+bool trale_wait_on(trale_engine *e, trale_cell *cell)
 {
     if (!enter(e))
-        return;
-    cell->state = state;
+        return true;
+    bool may = cell->state != TRALE_QUEUED && cell->state != TRALE_ENDED;
+    if (may)
+        cell->state = TRALE_WAITING;
     TRALE_UNLOCK(&e->lock);
-}
-
-void trale_wait_on(trale_engine *e, trale_cell *cell)
-{
-    set_state(e, cell, TRALE_WAITING);
+    return may;
 }
 
 bool trale_is_waiting(trale_engine *e, trale_cell *cell)
@@ -169,7 +170,10 @@ bool trale_is_waiting(trale_engine *e, trale_cell *cell)
 
 void trale_end(trale_engine *e, trale_cell *cell)
 {
-    set_state(e, cell, TRALE_ENDED);
+    if (!enter(e))
+        return;
+    cell->state = TRALE_ENDED;
+    TRALE_UNLOCK(&e->lock);
 }
 
 /* ---- timers ------------------------------------------------------------------------------------ */
@@ -488,6 +492,8 @@ static trale_cell *pop(trale_engine *e)
         e->head = cell->next;
         if (e->head == NULL)
             e->tail = NULL;
+        if (cell->state == TRALE_QUEUED)  /* else it has ended */
+            cell->state = TRALE_TAKEN;
         atomic_fetch_sub_explicit(&e->queued, 1, memory_order_relaxed);
     }
     TRALE_UNLOCK(&e->lock);
@@ -641,6 +647,8 @@ static int add_own(trale_engine *e, int fd, uint64_t id)
 int trale_open(trale_engine *e)
 {
     int error;
+    if (e->epoll >= 0)
+        return -EALREADY;
     if ((e->epoll = epoll_create1(EPOLL_CLOEXEC)) >= 0
         && (e->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) >= 0
         && (e->alarm = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)) >= 0

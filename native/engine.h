@@ -36,7 +36,8 @@ typedef struct trale_engine trale_engine;
 enum trale_state {
     TRALE_NEW,      /* never queued */
     TRALE_WAITING,  /* a wake will queue it; also while it is being polled (R2) */
-    TRALE_QUEUED,   /* in the queue, or taken from it and not yet polled: a wake does nothing */
+    TRALE_QUEUED,   /* in the queue: a wake does nothing */
+    TRALE_TAKEN,    /* taken from it, and not yet polled: a wake does nothing */
     TRALE_ENDED,    /* a wake does nothing, for ever */
 };
 
@@ -55,14 +56,15 @@ trale_cell *trale_cell_new(void *owner, uint8_t kind);  /* NULL: no memory. One 
 void trale_cell_ref(trale_cell *cell);
 void trale_cell_unref(trale_cell *cell);
 
-/* Queue a new cell. The queue has a reference of its own until trale_take. */
-void trale_push(trale_engine *e, trale_cell *cell);
+/* Queue a new cell. The queue has a reference of its own until trale_take. False: it is not new. */
+bool trale_push(trale_engine *e, trale_cell *cell);
 
 /* Queue a cell that is TRALE_WAITING; otherwise do nothing. Legal always, harmless twice. */
 void trale_wake(trale_engine *e, trale_cell *cell);
 
-/* From now on a wake queues it. Executor, just before it polls. */
-void trale_wait_on(trale_engine *e, trale_cell *cell);
+/* From now on a wake queues it. Executor, just before it polls. False: it is in the queue, where it
+ * has one place only, or it has ended. */
+bool trale_wait_on(trale_engine *e, trale_cell *cell);
 
 bool trale_is_waiting(trale_engine *e, trale_cell *cell);
 

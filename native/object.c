@@ -5,12 +5,28 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* By default protocol 0 would make an object of no use, and copy() one that shares what is not shared. */
+static PyObject *refuse_to_copy(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyErr_Format(PyExc_TypeError, "%R cannot be copied or pickled", Py_TYPE(self));
+}
+
+static PyMethodDef reduce = {"__reduce__", refuse_to_copy, METH_NOARGS, NULL};
+
+static int add_reduce(PyObject *type)
+{
+    PyObject *method = PyDescr_NewMethod((PyTypeObject *)type, &reduce);
+    int error = method == NULL ? -1 : PyObject_SetAttrString(type, reduce.ml_name, method);
+    XDECREF(method);
+    return error;
+}
+
 PyTypeObject *trale_add_type(PyObject *module, PyType_Spec *spec, PyObject *base)
 {
     PyObject *type = PyType_FromSpecWithBases(spec, base);
     if (type == NULL)
         return NULL;
-    if (PyModule_AddType(module, (PyTypeObject *)type) < 0) {
+    if (add_reduce(type) < 0 || PyModule_AddType(module, (PyTypeObject *)type) < 0) {
         Py_DECREF(type);
         return NULL;
     }
@@ -31,14 +47,37 @@ PyObject *trale_raise(int error)
     return PyErr_SetFromErrno(PyExc_OSError);
 }
 
-int trale_set_typed(PyObject **field, PyObject *value, PyTypeObject *type)
+static PyObject **place_of(void *self, const trale_field *field)
 {
-    PyObject *old = *field;
-    if (value != NULL && value != Py_None && !PyObject_TypeCheck(value, type)) {
-        PyErr_Format(PyExc_TypeError, "%R is not of %R", value, type);
+    return (PyObject **)((char *)self + field->offset);
+}
+
+PyObject *trale_get_field(void *self, void *field)
+{
+    PyObject *value = *place_of(self, field);
+    return Py_NewRef(value == NULL ? Py_None : value);
+}
+
+int trale_set_field(void *self, PyObject *value, void *closure)
+{
+    const trale_field *field = closure;
+    if (value == NULL) {
+        PyErr_Format(PyExc_TypeError, "%s cannot be deleted", field->name);
         return -1;
     }
-    *field = trale_is_none(value) ? NULL : Py_NewRef(value);
+    if (!PyObject_TypeCheck(value, *field->type) && !(field->may_be_empty && value == Py_None)) {
+        PyErr_Format(PyExc_TypeError, "%s must be of %R%s, not %R", field->name, *field->type,
+                     field->may_be_empty ? " or None" : "", value);
+        return -1;
+    }
+    PyObject **place = place_of(self, field), *old = *place;
+    *place = value == Py_None ? NULL : Py_NewRef(value);
     XDECREF(old);
+    return 0;
+}
+
+int trale_init_nothing(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(args),
+                       PyObject *Py_UNUSED(kwargs))
+{
     return 0;
 }

@@ -78,6 +78,8 @@ static int let_through(Latch *self, PyObject *key)
     if (taken <= 0)
         return taken;
     if (call == NULL) {
+        if (!PyObject_TypeCheck(key, LatchWait_type))  /* of somebody's, equal to a LatchWait */
+            return 0;
         LatchWait *wait = (LatchWait *)key;
         trale_wake(wait->run_queue->engine, wait->cell);
         return 0;
@@ -141,6 +143,13 @@ static PyObject *Latch_waiters(Latch *self, void *Py_UNUSED(closure))
         && PyDict_SetItem(waiters, self->key, self->call == NULL ? Py_None : self->call) < 0)
         Py_CLEAR(waiters);
     return waiters;
+}
+
+Latch *trale_new_latch(void)
+{
+    if (trale_classes.latch == NULL)
+        return (Latch *)PyErr_Format(PyExc_RuntimeError, "trale_py.latch has not been imported");
+    return (Latch *)PyType_GenericAlloc(trale_classes.latch, 0);
 }
 
 static int Latch_init(PyObject *self, PyObject *args, PyObject *kwargs)
@@ -360,17 +369,34 @@ int trale_succeed(Outcome *self, PyObject *value)
     return open_latch(&self->latch);
 }
 
-static PyObject *Outcome_get_error(Outcome *self, void *Py_UNUSED(closure))
+static PyObject *Outcome_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    return Py_NewRef(self->error == NULL ? Py_None : self->error);
+    static char *names[] = {"task_id", "name", "site", "unclaimed", NULL};
+    PyObject *id, *name, *code, *unclaimed;
+    int offset;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!(Oi)O!:Outcome", names, &id, &PyUnicode_Type,
+                                     &name, &code, &offset, &PyDict_Type, &unclaimed))
+        return NULL;
+    Outcome *self = (Outcome *)PyType_GenericAlloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    self->id = Py_NewRef(id);
+    self->name = Py_NewRef(name);
+    self->code = Py_NewRef(code);
+    self->offset = offset;
+    self->unclaimed = Py_NewRef(unclaimed);
+    return (PyObject *)self;
 }
 
-static int Outcome_set_error(Outcome *self, PyObject *error, void *Py_UNUSED(closure))
+static trale_field Outcome_error = {
+    "error", offsetof(Outcome, error), (PyTypeObject **)&PyExc_BaseException, true,
+};
+
+static int Outcome_set_error(Outcome *self, PyObject *error, void *field)
 {
-    PyObject *old = self->error;
-    self->error = Py_XNewRef(error);
-    Py_XDECREF(old);
-    if (!trale_is_none(error))
+    if (trale_set_field(self, error, field) < 0)
+        return -1;
+    if (self->error != NULL)
         track_both(self);
     return 0;
 }
@@ -410,15 +436,15 @@ static void Outcome_dealloc(Outcome *self)
 }
 
 static PyMemberDef Outcome_members[] = {
-    {"id", T_OBJECT, offsetof(Outcome, id), 0, NULL},
-    {"name", T_OBJECT, offsetof(Outcome, name), 0, NULL},
-    {"code", T_OBJECT, offsetof(Outcome, code), 0, NULL},
-    {"offset", T_INT, offsetof(Outcome, offset), 0, NULL},
+    {"id", T_OBJECT, offsetof(Outcome, id), READONLY, NULL},
+    {"name", T_OBJECT, offsetof(Outcome, name), READONLY, NULL},
+    {"code", T_OBJECT, offsetof(Outcome, code), READONLY, NULL},
+    {"offset", T_INT, offsetof(Outcome, offset), READONLY, NULL},
     {"abandoned", T_BOOL, offsetof(Outcome, abandoned), 0, NULL},
     {"cancelled", T_BOOL, offsetof(Outcome, cancelled), 0, NULL},
     {"_value", T_OBJECT, offsetof(Outcome, value), 0, NULL},
     {"_traceback", T_OBJECT, offsetof(Outcome, traceback), 0, NULL},
-    {"_unclaimed", T_OBJECT, offsetof(Outcome, unclaimed), 0, NULL},
+    {"_unclaimed", T_OBJECT, offsetof(Outcome, unclaimed), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -428,11 +454,13 @@ static PyMethodDef Outcome_methods[] = {
 };
 
 static PyGetSetDef Outcome_getset[] = {
-    {"error", (getter)Outcome_get_error, (setter)Outcome_set_error, NULL, NULL},
+    {"error", (getter)trale_get_field, (setter)Outcome_set_error, NULL, &Outcome_error},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot Outcome_slots[] = {
+    {Py_tp_new, Outcome_new},
+    {Py_tp_init, trale_init_nothing},
     {Py_tp_traverse, Outcome_traverse},
     {Py_tp_clear, Outcome_clear},
     {Py_tp_dealloc, Outcome_dealloc},
@@ -463,12 +491,23 @@ PyObject *trale_new_handle(PyObject *runtime, Outcome *outcome)
     return (PyObject *)self;
 }
 
+static PyObject *JoinHandle_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"runtime", "outcome", NULL};
+    PyObject *runtime, *outcome;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!:JoinHandle", names, trale_Runtime, &runtime,
+                                     trale_Outcome, &outcome))
+        return NULL;
+    JoinHandle *self = (JoinHandle *)PyType_GenericAlloc(type, 0);
+    if (self != NULL) {
+        self->runtime = Py_NewRef(runtime);
+        self->outcome = NEWREF(Outcome, outcome);
+    }
+    return (PyObject *)self;
+}
+
 static PyObject *JoinHandle_await(JoinHandle *self)
 {
-    if (self->outcome == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "this handle was not made by spawn()");
-        return NULL;
-    }
     /* Whoever is polled by the runtime is in its process and before its end. */
     Context *cx = trale_polling();
     PyObject *task = cx == NULL ? NULL : cx->waker->cell->owner;
@@ -487,7 +526,7 @@ static PyObject *JoinHandle_join(JoinHandle *self, PyObject *const *args, Py_ssi
                                  PyObject *keywords)
 {
     Outcome *outcome = self->outcome;
-    if (outcome != NULL && outcome->latch.opened && trale_is_none(outcome->error)
+    if (outcome->latch.opened && trale_is_none(outcome->error)
         && trale_thread_runtime() == NULL && count == 0 && keywords == NULL)
         return value_of(outcome);
     return trale_call_python(python_join, self, args, count, keywords);
@@ -497,8 +536,6 @@ static PyObject *JoinHandle_join(JoinHandle *self, PyObject *const *args, Py_ssi
 static void JoinHandle_finalize(JoinHandle *self)
 {
     Outcome *outcome = self->outcome;
-    if (outcome == NULL)
-        return;
     outcome->abandoned = 1;
     if (trale_is_none(outcome->error))
         return;
@@ -523,24 +560,12 @@ static int JoinHandle_traverse(JoinHandle *self, visitproc visit, void *arg)
 static void JoinHandle_dealloc(JoinHandle *self)
 {
     PyObject_GC_UnTrack(self);
-    if (self->outcome != NULL && self->outcome->handle == self)
+    if (self->outcome->handle == self)
         self->outcome->handle = NULL;
-    XDECREF(self->runtime);
-    XDECREF(self->outcome);
+    DECREF(self->runtime);
+    DECREF(self->outcome);
     XDECREF(self->job);
     trale_free_object(self);
-}
-
-static PyObject *JoinHandle_get_outcome(JoinHandle *self, void *Py_UNUSED(closure))
-{
-    if (self->outcome == NULL)
-        PyErr_SetString(PyExc_AttributeError, "_outcome");
-    return Py_XNewRef((PyObject *)self->outcome);
-}
-
-static int JoinHandle_set_outcome(JoinHandle *self, PyObject *value, void *Py_UNUSED(closure))
-{
-    return trale_set_typed((PyObject **)&self->outcome, value, trale_Outcome);
 }
 
 static PyMethodDef JoinHandle_methods[] = {
@@ -549,7 +574,8 @@ static PyMethodDef JoinHandle_methods[] = {
 };
 
 static PyMemberDef JoinHandle_members[] = {
-    {"_runtime", T_OBJECT_EX, offsetof(JoinHandle, runtime), 0, NULL},
+    {"_runtime", T_OBJECT, offsetof(JoinHandle, runtime), READONLY, NULL},
+    {"_outcome", T_OBJECT, offsetof(JoinHandle, outcome), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -569,11 +595,12 @@ static int JoinHandle_set_job(JoinHandle *self, PyObject *job, void *Py_UNUSED(c
 
 static PyGetSetDef JoinHandle_getset[] = {
     {"job", (getter)JoinHandle_get_job, (setter)JoinHandle_set_job, NULL, NULL},
-    {"_outcome", (getter)JoinHandle_get_outcome, (setter)JoinHandle_set_outcome, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot JoinHandle_slots[] = {
+    {Py_tp_new, JoinHandle_new},
+    {Py_tp_init, trale_init_nothing},
     {Py_tp_finalize, JoinHandle_finalize},
     {Py_tp_traverse, JoinHandle_traverse},
     {Py_tp_dealloc, JoinHandle_dealloc},

@@ -297,17 +297,22 @@ static PyObject *Poller_watch(Poller *self, PyObject *number)
     return (PyObject *)source;
 }
 
-static int check_source(PyObject *source)
+static int check_source(Poller *self, PyObject *source)
 {
-    if (PyObject_TypeCheck(source, trale_Source))
-        return 1;
-    PyErr_Format(PyExc_TypeError, "source has to be a Source, not %R", source);
-    return 0;
+    if (!PyObject_TypeCheck(source, trale_Source)) {
+        PyErr_Format(PyExc_TypeError, "source must be a Source, not %R", source);
+        return 0;
+    }
+    if (((Source *)source)->run_queue != self->run_queue) {
+        PyErr_Format(PyExc_ValueError, "%R is watched by another poller", source);
+        return 0;
+    }
+    return 1;
 }
 
 static PyObject *Poller_rearm(Poller *self, PyObject *source)
 {
-    if (!check_source(source))
+    if (!check_source(self, source))
         return NULL;
     trale_source *s = ((Source *)source)->source;
     return PyBool_FromLong(s != NULL && trale_rearm(self->run_queue->engine, s) == 0);
@@ -315,7 +320,7 @@ static PyObject *Poller_rearm(Poller *self, PyObject *source)
 
 static PyObject *Poller_unwatch(Poller *self, PyObject *source)
 {
-    if (!check_source(source) || unwatch(self, (Source *)source) < 0)
+    if (!check_source(self, source) || unwatch(self, (Source *)source) < 0)
         return NULL;
     Py_RETURN_NONE;
 }

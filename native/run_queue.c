@@ -92,8 +92,8 @@ static void unlink_task(Waker *self)
     DECREF(task);
 }
 
-/* The waker of a Task, borrowed: it lives as long as the task's context does. */
-static Waker *waker_of(PyObject *task)
+/* The waker of a Task of this queue, borrowed: it lives as long as the task's context does. */
+static Waker *waker_of(RunQueue *self, PyObject *task)
 {
     PyObject *cx = PyObject_GetAttr(task, name_cx);
     if (cx == NULL)
@@ -105,6 +105,10 @@ static Waker *waker_of(PyObject *task)
     }
     Waker *waker = ((Context *)cx)->waker;
     DECREF(cx);
+    if (waker->run_queue != self) {
+        PyErr_Format(PyExc_ValueError, "%R is of another run-queue", task);
+        return NULL;
+    }
     return waker;
 }
 
@@ -116,10 +120,12 @@ static PyObject *RunQueue_context(RunQueue *self, PyObject *args)
     return (PyObject *)trale_new_context(self, task_id, runtime);
 }
 
-void trale_push_task(RunQueue *self, Waker *waker, PyObject *task)
+bool trale_push_task(RunQueue *self, Waker *waker, PyObject *task)
 {
-    link_task(waker, task);
-    trale_push(self->engine, waker->cell);
+    if (!trale_push(self->engine, waker->cell))
+        return false;
+    link_task(waker, task);  /* in time: nobody takes it out without the GIL */
+    return true;
 }
 
 void trale_remove_task(RunQueue *self, Waker *waker)
@@ -130,16 +136,11 @@ void trale_remove_task(RunQueue *self, Waker *waker)
 
 static PyObject *RunQueue_push(RunQueue *self, PyObject *task)
 {
-    Waker *waker = waker_of(task);
+    Waker *waker = waker_of(self, task);
     if (waker == NULL)
         return NULL;
-    /* The ring and the queue have one place for each. */
-    if (waker->next != NULL || waker->run_queue != self) {
-        PyErr_Format(PyExc_ValueError, "%R %s", task,
-                     waker->next != NULL ? "was pushed already" : "is of another run-queue");
-        return NULL;
-    }
-    trale_push_task(self, waker, task);
+    if (!trale_push_task(self, waker, task))
+        return PyErr_Format(PyExc_ValueError, "%R was pushed already", task);
     Py_RETURN_NONE;
 }
 
@@ -156,16 +157,17 @@ static PyObject *RunQueue_call(RunQueue *self, PyObject *function)
 
 static PyObject *RunQueue_put_to_wait(RunQueue *self, PyObject *task)
 {
-    Waker *waker = waker_of(task);
+    Waker *waker = waker_of(self, task);
     if (waker == NULL)
         return NULL;
-    trale_wait_on(self->engine, waker->cell);
+    if (!trale_wait_on(self->engine, waker->cell))
+        return PyErr_Format(PyExc_ValueError, "%R is in the queue, or has ended", task);
     Py_RETURN_NONE;
 }
 
 static PyObject *RunQueue_remove(RunQueue *self, PyObject *task)
 {
-    Waker *waker = waker_of(task);
+    Waker *waker = waker_of(self, task);
     if (waker == NULL)
         return NULL;
     trale_remove_task(self, waker);
@@ -174,7 +176,7 @@ static PyObject *RunQueue_remove(RunQueue *self, PyObject *task)
 
 static PyObject *RunQueue_is_waiting(RunQueue *self, PyObject *task)
 {
-    Waker *waker = waker_of(task);
+    Waker *waker = waker_of(self, task);
     return waker == NULL ? NULL : PyBool_FromLong(trale_is_waiting(self->engine, waker->cell));
 }
 
@@ -234,7 +236,7 @@ static PyObject *RunQueue_drain(RunQueue *self, PyObject *Py_UNUSED(ignored))
             make_owner(owner, kind);
             continue;
         }
-        Waker *waker = waker_of(owner);
+        Waker *waker = waker_of(self, owner);
         if (waker != NULL)
             trale_remove_task(self, waker);
         int error = waker == NULL ? -1 : PyList_Append(tasks, owner);

@@ -54,10 +54,7 @@ static PyObject *BaseStream_get_io(BaseStream *self, void *Py_UNUSED(closure))
     return Py_XNewRef((PyObject *)self->io);
 }
 
-static int BaseStream_set_io(BaseStream *self, PyObject *value, void *Py_UNUSED(closure))
-{
-    return trale_set_typed((PyObject **)&self->io, value, trale_Io);
-}
+static trale_field BaseStream_io = {"_io", offsetof(BaseStream, io), &trale_Io, false};
 
 static void BaseStream_dealloc(BaseStream *self)
 {
@@ -72,7 +69,7 @@ static PyMethodDef BaseStream_methods[] = {
 };
 
 static PyGetSetDef BaseStream_getset[] = {
-    {"_io", (getter)BaseStream_get_io, (setter)BaseStream_set_io, NULL, NULL},
+    {"_io", (getter)BaseStream_get_io, (setter)trale_set_field, NULL, &BaseStream_io},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

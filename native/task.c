@@ -133,34 +133,36 @@ static int poll(Task *self)
     return self->ended;
 }
 
-static PyObject *Task_poll(Task *self, PyObject *Py_UNUSED(ignored))
-{
-    int ended = self->cx == NULL ? -1 : poll(self);
-    if (self->cx == NULL)
-        PyErr_SetString(PyExc_ValueError, "this task has no context");
-    return ended < 0 ? NULL : PyBool_FromLong(ended);
-}
-
 /* ---- Task --------------------------------------------------------------------------------------- */
 
-static PyObject *Task_get_cx(Task *self, void *Py_UNUSED(closure))
+/* Of a task that was just allocated. -1: an exception is set, and it is to be dropped. */
+static int set_up(Task *self, Runtime *runtime, PyObject *coro, Outcome *outcome)
 {
-    return Py_NewRef(self->cx == NULL ? Py_None : (PyObject *)self->cx);
+    self->coro = Py_NewRef(coro);
+    self->id = Py_NewRef(outcome->id);
+    self->name = Py_NewRef(outcome->name);
+    self->code = Py_XNewRef(outcome->code);
+    self->offset = outcome->offset;
+    self->outcome = NEWREF(Outcome, outcome);
+    self->cx = trale_new_context(runtime->run_queue, self->id, (PyObject *)runtime);
+    return self->cx == NULL ? -1 : 0;
 }
 
-static int Task_set_cx(Task *self, PyObject *value, void *Py_UNUSED(closure))
+static PyObject *Task_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    return trale_set_typed((PyObject **)&self->cx, value, trale_Context);
-}
-
-static PyObject *Task_get_outcome(Task *self, void *Py_UNUSED(closure))
-{
-    return Py_NewRef(self->outcome == NULL ? Py_None : (PyObject *)self->outcome);
-}
-
-static int Task_set_outcome(Task *self, PyObject *value, void *Py_UNUSED(closure))
-{
-    return trale_set_typed((PyObject **)&self->outcome, value, trale_Outcome);
+    static char *names[] = {"runtime", "coro", "context", "outcome", "parent_id", NULL};
+    PyObject *runtime, *coro, *context, *outcome, *parent_id;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOO!O:Task", names, trale_Runtime, &runtime,
+                                     &coro, &context, trale_Outcome, &outcome, &parent_id))
+        return NULL;
+    Task *self = (Task *)PyType_GenericAlloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    self->context = Py_NewRef(context);
+    self->parent_id = Py_NewRef(parent_id);
+    if (set_up(self, (Runtime *)runtime, coro, (Outcome *)outcome) < 0)
+        Py_CLEAR(self);
+    return (PyObject *)self;
 }
 
 static void Task_dealloc(Task *self)
@@ -178,40 +180,46 @@ static void Task_dealloc(Task *self)
     XDECREF(self->value);
     XDECREF(self->error);
     XDECREF(self->thrown);
+    XDECREF(self->code);
     trale_free_object(self);
 }
 
-static PyMethodDef Task_methods[] = {
-    {"poll", (PyCFunction)Task_poll, METH_NOARGS, NULL},
-    {NULL, NULL, 0, NULL},
-};
-
 static PyMemberDef Task_members[] = {
-    {"coro", T_OBJECT, offsetof(Task, coro), 0, NULL},
-    {"id", T_OBJECT, offsetof(Task, id), 0, NULL},
-    {"name", T_OBJECT, offsetof(Task, name), 0, NULL},
-    {"parent_id", T_OBJECT, offsetof(Task, parent_id), 0, NULL},
+    {"_coro", T_OBJECT, offsetof(Task, coro), READONLY, NULL},
+    {"_id", T_OBJECT, offsetof(Task, id), READONLY, NULL},
+    {"_name", T_OBJECT, offsetof(Task, name), READONLY, NULL},
+    {"_parent_id", T_OBJECT, offsetof(Task, parent_id), READONLY, NULL},
+    {"cx", T_OBJECT, offsetof(Task, cx), READONLY, NULL},
     {"scope", T_OBJECT, offsetof(Task, scope), 0, NULL},
     {"root", T_OBJECT, offsetof(Task, root), 0, NULL},
     {"group", T_OBJECT, offsetof(Task, group), 0, NULL},
-    {"_context", T_OBJECT, offsetof(Task, context), 0, NULL},
+    {"_context", T_OBJECT, offsetof(Task, context), READONLY, NULL},
+    {"_code", T_OBJECT, offsetof(Task, code), READONLY, NULL},
+    {"_offset", T_INT, offsetof(Task, offset), READONLY, NULL},
     {"_value", T_OBJECT, offsetof(Task, value), 0, NULL},
-    {"_error", T_OBJECT, offsetof(Task, error), 0, NULL},
-    {"_throw", T_OBJECT, offsetof(Task, thrown), 0, NULL},
     {"_started", T_BOOL, offsetof(Task, started), 0, NULL},
     {"_ended", T_BOOL, offsetof(Task, ended), 0, NULL},
+    {"_cancel_called", T_BOOL, offsetof(Task, cancel_called), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
+static trale_field Task_fields[] = {
+    {"_outcome", offsetof(Task, outcome), &trale_Outcome, true},
+    {"_error", offsetof(Task, error), (PyTypeObject **)&PyExc_BaseException, true},
+    {"_throw", offsetof(Task, thrown), (PyTypeObject **)&PyExc_BaseException, true},
+};
+
 static PyGetSetDef Task_getset[] = {
-    {"cx", (getter)Task_get_cx, (setter)Task_set_cx, NULL, NULL},
-    {"_outcome", (getter)Task_get_outcome, (setter)Task_set_outcome, NULL, NULL},
+    {"_outcome", (getter)trale_get_field, (setter)trale_set_field, NULL, &Task_fields[0]},
+    {"_error", (getter)trale_get_field, (setter)trale_set_field, NULL, &Task_fields[1]},
+    {"_throw", (getter)trale_get_field, (setter)trale_set_field, NULL, &Task_fields[2]},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot Task_slots[] = {
+    {Py_tp_new, Task_new},
+    {Py_tp_init, trale_init_nothing},
     {Py_tp_dealloc, Task_dealloc},
-    {Py_tp_methods, Task_methods},
     {Py_tp_members, Task_members},
     {Py_tp_getset, Task_getset},
     {0, NULL},
@@ -271,12 +279,17 @@ static PyObject *Executor_poll(Executor *self, PyObject *argument)
 {
     Task *task = (Task *)argument;
     Runtime *runtime = (Runtime *)self->runtime;
-    if (!PyObject_TypeCheck(argument, trale_Task) || task->cx == NULL) {
-        PyErr_Format(PyExc_TypeError, "task has to be a Task, not %R", argument);
+    if (!PyObject_TypeCheck(argument, trale_Task)) {
+        PyErr_Format(PyExc_TypeError, "task must be a Task, not %R", argument);
         return NULL;
     }
+    if (self->polling != NULL || trale_thread_runtime() != self->runtime)
+        return PyErr_Format(PyExc_RuntimeError,
+                            "%R is polled by its executor, which polls one task at a time", task);
     RunQueue *run_queue = task->cx->waker->run_queue;
-    trale_wait_on(run_queue->engine, task->cx->waker->cell);  /* before the poll, not after: R2 */
+    /* Before the poll, not after: R2. R43: a cell that is in the queue must not be queued again. */
+    if (!trale_wait_on(run_queue->engine, task->cx->waker->cell))
+        return PyErr_Format(PyExc_RuntimeError, "it is not the turn of %R", task);
     trale_set_polling(task->cx);
     self->polling = Py_NewRef(argument);
     int ended = poll(task);
@@ -291,14 +304,16 @@ static PyObject *Executor_poll(Executor *self, PyObject *argument)
     Py_RETURN_NONE;
 }
 
-static PyObject *Executor_get_runtime(Executor *self, void *Py_UNUSED(closure))
+static PyObject *Executor_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    return Py_NewRef(self->runtime == NULL ? Py_None : self->runtime);
-}
-
-static int Executor_set_runtime(Executor *self, PyObject *value, void *Py_UNUSED(closure))
-{
-    return trale_set_typed(&self->runtime, value, trale_Runtime);
+    static char *names[] = {"runtime", NULL};
+    PyObject *runtime;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!:Executor", names, trale_Runtime, &runtime))
+        return NULL;
+    Executor *self = (Executor *)PyType_GenericAlloc(type, 0);
+    if (self != NULL)
+        self->runtime = Py_NewRef(runtime);
+    return (PyObject *)self;
 }
 
 static int Executor_traverse(Executor *self, visitproc visit, void *arg)
@@ -309,17 +324,12 @@ static int Executor_traverse(Executor *self, visitproc visit, void *arg)
     return 0;
 }
 
-static int Executor_clear(Executor *self)
-{
-    Py_CLEAR(self->runtime);
-    Py_CLEAR(self->polling);
-    return 0;
-}
-
+/* There is no clear: a cycle passes through the runtime's dict. */
 static void Executor_dealloc(Executor *self)
 {
     PyObject_GC_UnTrack(self);
-    Executor_clear(self);
+    XDECREF(self->runtime);
+    XDECREF(self->polling);
     trale_free_object(self);
 }
 
@@ -329,22 +339,17 @@ static PyMethodDef Executor_methods[] = {
 };
 
 static PyMemberDef Executor_members[] = {
-    {"polling", T_OBJECT, offsetof(Executor, polling), 0, NULL},
+    {"_runtime", T_OBJECT, offsetof(Executor, runtime), READONLY, NULL},
+    {"polling", T_OBJECT, offsetof(Executor, polling), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
-static PyGetSetDef Executor_getset[] = {
-    {"_runtime", (getter)Executor_get_runtime, (setter)Executor_set_runtime, NULL, NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
 static PyType_Slot Executor_slots[] = {
+    {Py_tp_new, Executor_new},
     {Py_tp_traverse, Executor_traverse},
-    {Py_tp_clear, Executor_clear},
     {Py_tp_dealloc, Executor_dealloc},
     {Py_tp_methods, Executor_methods},
     {Py_tp_members, Executor_members},
-    {Py_tp_getset, Executor_getset},
     {0, NULL},
 };
 
@@ -357,23 +362,18 @@ static PyType_Spec Executor_spec = {
 
 /* ---- Runtime, and spawn ------------------------------------------------------------------------- */
 
-static Task *make_task(Runtime *self, PyObject *coro, PyObject *id, Outcome *outcome)
+static Task *make_task(Runtime *self, PyObject *coro, Outcome *outcome)
 {
     Task *task = (Task *)PyType_GenericAlloc(trale_classes.task, 0);
     if (task == NULL)
         return NULL;
     PyObject_GC_UnTrack(task);  /* as a class of Python's it would be tracked */
-    task->coro = Py_NewRef(coro);
-    task->id = Py_NewRef(id);
-    task->name = Py_NewRef(outcome->name);
-    task->outcome = NEWREF(Outcome, outcome);
     Context *polling = trale_polling();
     PyObject *parent = polling == NULL || polling->runtime != (PyObject *)self
                            ? NULL : polling->waker->task_id;
     task->parent_id = Py_XNewRef(parent);
-    task->cx = trale_new_context(self->run_queue, id, (PyObject *)self);
-    task->context = task->cx == NULL ? NULL : PyObject_CallNoArgs(copy_context);
-    if (task->context == NULL)
+    if (set_up(task, self, coro, outcome) < 0
+        || (task->context = PyObject_CallNoArgs(copy_context)) == NULL)
         Py_CLEAR(task);
     return task;
 }
@@ -398,15 +398,14 @@ static int find_site(PyObject **code, int *offset)
     return 1;
 }
 
-static Outcome *make_outcome(Runtime *self, PyObject *coro, PyObject *id)
+static Outcome *make_outcome(Runtime *self, PyObject *coro)
 {
     Outcome *outcome = trale_new_outcome();
     if (outcome == NULL)
         return NULL;
-    outcome->id = Py_NewRef(id);
     outcome->unclaimed = Py_NewRef(self->unclaimed);
-    outcome->name = PyObject_GetAttr(coro, names.qualname);
-    if (outcome->name == NULL)
+    if ((outcome->id = PyLong_FromLongLong(++self->last_id)) == NULL
+        || (outcome->name = PyObject_GetAttr(coro, names.qualname)) == NULL)
         Py_CLEAR(outcome);
     return outcome;
 }
@@ -426,20 +425,18 @@ static PyObject *spawn_usual(Runtime *self, PyObject *coro)
     int offset = 0;
     if (find_site(&code, &offset) <= 0)
         return NULL;
-    PyObject *id = PyObject_CallNoArgs(self->next_id);
-    Outcome *outcome = id == NULL ? NULL : make_outcome(self, coro, id);
-    Task *task = outcome == NULL ? NULL : make_task(self, coro, id, outcome);
+    Outcome *outcome = make_outcome(self, coro);
     if (outcome != NULL) {
         outcome->code = Py_NewRef(code);
         outcome->offset = offset;
     }
+    Task *task = outcome == NULL ? NULL : make_task(self, coro, outcome);
     if (task != NULL)
         handle = trale_new_handle((PyObject *)self, outcome);
     if (handle != NULL && begin(self, task) < 0)
         Py_CLEAR(handle);
     XDECREF(task);
     XDECREF(outcome);
-    XDECREF(id);
     Py_DECREF(code);
     return handle;
 }
@@ -454,7 +451,7 @@ PyObject *trale_spawn(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssi
         && PyObject_TypeCheck(runtime, trale_Runtime)) {
         Runtime *self = (Runtime *)Py_NewRef(runtime);
         PyObject *handle = NULL;
-        if (self->is_started != NULL && self->is_started->opened && !self->closing)
+        if (self->is_started->opened && !self->closing)
             handle = spawn_usual(self, coro);
         DECREF(self);
         if (handle != NULL || PyErr_Occurred())
@@ -463,36 +460,47 @@ PyObject *trale_spawn(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssi
     return trale_call_python(python.spawn, NULL, args, count, keywords);
 }
 
-#define TYPED(field, type)                                                                   \
-    static PyObject *Runtime_get_##field(Runtime *self, void *Py_UNUSED(closure))                  \
-    {                                                                                              \
-        return Py_NewRef(self->field == NULL ? Py_None : (PyObject *)self->field);                 \
-    }                                                                                              \
-    static int Runtime_set_##field(Runtime *self, PyObject *value, void *Py_UNUSED(closure))       \
-    {                                                                                              \
-        return trale_set_typed((PyObject **)&self->field, value, type);                            \
-    }
+static PyObject *Runtime_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
+                             PyObject *Py_UNUSED(kwargs))
+{
+    Runtime *self = (Runtime *)PyType_GenericAlloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    if ((self->run_queue = (RunQueue *)PyObject_CallNoArgs((PyObject *)trale_RunQueue)) == NULL
+        || (self->tasks = PyDict_New()) == NULL || (self->unclaimed = PyDict_New()) == NULL
+        || (self->is_started = trale_new_latch()) == NULL
+        || (self->has_ended = trale_new_latch()) == NULL)
+        Py_CLEAR(self);
+    return (PyObject *)self;
+}
 
-TYPED(run_queue, trale_RunQueue)
-TYPED(tasks, &PyDict_Type)
-TYPED(unclaimed, &PyDict_Type)
-TYPED(is_started, trale_Latch)
-TYPED(has_ended, trale_Latch)
+static PyObject *Runtime_next_id(Runtime *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyLong_FromLongLong(++self->last_id);
+}
 
-static PyGetSetDef Runtime_getset[] = {
-    {"run_queue", (getter)Runtime_get_run_queue, (setter)Runtime_set_run_queue, NULL, NULL},
-    {"_tasks", (getter)Runtime_get_tasks, (setter)Runtime_set_tasks, NULL, NULL},
-    {"unclaimed", (getter)Runtime_get_unclaimed, (setter)Runtime_set_unclaimed, NULL, NULL},
-    {"_started", (getter)Runtime_get_is_started, (setter)Runtime_set_is_started, NULL, NULL},
-    {"_ended", (getter)Runtime_get_has_ended, (setter)Runtime_set_has_ended, NULL, NULL},
-    {NULL, NULL, NULL, NULL, NULL},
+static PyMethodDef Runtime_methods[] = {
+    {"_next_id", (PyCFunction)Runtime_next_id, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
 };
 
 static PyMemberDef Runtime_members[] = {
-    {"_next_id", T_OBJECT, offsetof(Runtime, next_id), 0, NULL},
+    {"_tasks", T_OBJECT, offsetof(Runtime, tasks), READONLY, NULL},
+    {"unclaimed", T_OBJECT, offsetof(Runtime, unclaimed), READONLY, NULL},
+    {"_started", T_OBJECT, offsetof(Runtime, is_started), READONLY, NULL},
+    {"_ended", T_OBJECT, offsetof(Runtime, has_ended), READONLY, NULL},
     {"closing", T_BOOL, offsetof(Runtime, closing), 0, NULL},
     {"forked", T_BOOL, offsetof(Runtime, forked), 0, NULL},
     {NULL, 0, 0, 0, NULL},
+};
+
+static trale_field Runtime_run_queue = {
+    "run_queue", offsetof(Runtime, run_queue), &trale_RunQueue, false,
+};
+
+static PyGetSetDef Runtime_getset[] = {
+    {"run_queue", (getter)trale_get_field, (setter)trale_set_field, NULL, &Runtime_run_queue},
+    {NULL, NULL, NULL, NULL, NULL},
 };
 
 /* The default runtime is never freed, and those of tests are in cycles with classes of Python's that
@@ -502,7 +510,6 @@ static int Runtime_traverse(Runtime *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE((PyObject *)self));
     Py_VISIT(self->tasks);
     Py_VISIT(self->unclaimed);
-    Py_VISIT(self->next_id);
     Py_VISIT(self->is_started);
     Py_VISIT(self->has_ended);
     return 0;
@@ -514,15 +521,16 @@ static void Runtime_dealloc(Runtime *self)
     XDECREF(self->run_queue);
     XDECREF(self->tasks);
     XDECREF(self->unclaimed);
-    XDECREF(self->next_id);
     XDECREF(self->is_started);
     XDECREF(self->has_ended);
     trale_free_object(self);
 }
 
 static PyType_Slot Runtime_slots[] = {
+    {Py_tp_new, Runtime_new},
     {Py_tp_traverse, Runtime_traverse},
     {Py_tp_dealloc, Runtime_dealloc},
+    {Py_tp_methods, Runtime_methods},
     {Py_tp_members, Runtime_members},
     {Py_tp_getset, Runtime_getset},
     {0, NULL},
@@ -544,6 +552,8 @@ void trale_made(PyTypeObject *class)
         trale_classes.task = class;
     else if (PyType_IsSubtype(class, trale_Outcome))
         trale_classes.outcome = class;
+    else if (PyType_IsSubtype(class, trale_Latch))
+        trale_classes.latch = class;
     else if (PyType_IsSubtype(class, trale_JoinHandle))
         trale_classes.handle = class;
     else
@@ -561,7 +571,7 @@ static const trale_use uses[] = {
     {TRALE_USE_OBJECT, "trale_py.core.coroutine", "PREFIX", .place = &package},
     {TRALE_USE_OBJECT, "trale_py.core.current", "default", .place = &default_runtimes},
     {TRALE_USE_NUMBER, "trale_py.core.task", "BUDGET", .number = BUDGET},
-    {TRALE_USE_OBJECT, "Task", "poll", .place = &python.poll},
+    {TRALE_USE_OBJECT, "Task", "_poll", .place = &python.poll},
     {TRALE_USE_NAME, "Task", "settle", .place = &names.settle},
     {TRALE_USE_NAME, "Task", "_check_unstarted", .place = &names.check_unstarted},
     {TRALE_USE_NAME, "Task", "_throw_foreign", .place = &names.throw_foreign},

@@ -2,7 +2,11 @@
  *
  * Each type here is the base of the Python class of the same name, and has its fields. A method that
  * is written here too does what the Python one does, in the usual case; whatever is unusual it leaves
- * to that one (see core/engine.py). */
+ * to that one (see core/engine.py).
+ *
+ * Python code may set, delete and call whatever it can see. So an object is whole when it is made (its
+ * type's __new__ takes what is needed, and __init__ does nothing), a field that never changes is
+ * read-only, and one that changes is checked when it is set. */
 #ifndef TRALE_TASK_H
 #define TRALE_TASK_H
 
@@ -43,24 +47,30 @@ typedef struct {
     PyObject *scope, *root, *group;
     PyObject *context;     /* the contextvars.Context it runs in */
     PyObject *value, *error, *thrown;
-    char started, ended;
+    PyObject *code;        /* where it was spawned */
+    int offset;
+    char started, ended, cancel_called;
 } Task;
 
 /* See runtime.py: the part that each spawn, poll and end looks at. */
 typedef struct {
     PyObject_HEAD
     RunQueue *run_queue;
-    PyObject *tasks, *unclaimed, *next_id;
+    PyObject *tasks, *unclaimed;
+    long long last_id;
     Latch *is_started, *has_ended;
     char closing, forked;
 } Runtime;
 
 /* The classes made of those below, of which new objects are. */
 extern struct classes {
-    PyTypeObject *task, *outcome, *handle;
+    PyTypeObject *task, *latch, *outcome, *handle;
 } trale_classes;
 
 extern PyTypeObject *trale_Latch, *trale_Outcome, *trale_Task, *trale_JoinHandle, *trale_Runtime;
+
+/* NULL with an exception set. */
+Latch *trale_new_latch(void);
 
 /* An outcome, and its handle; not tracked. Take nothing; NULL with an exception set. */
 Outcome *trale_new_outcome(void);

@@ -1029,11 +1029,11 @@ def call():
         pass
 
 def push():
-    queue.push(task)
+    fresh = FakeTask(queue)
+    queue.push(fresh)
     queue.live()
-    queue.put_to_wait(task)
     queue.drain()
-    queue.remove(task)
+    queue.remove(fresh)
 
 def wake_own():
     poller.add_timer(1, wakeable)

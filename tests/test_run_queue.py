@@ -22,7 +22,7 @@ Script = Callable[..., "subprocess.CompletedProcess[str]"]
 
 class FakeTask:
     def __init__(self, task_id: int) -> None:
-        self.id = task_id
+        self._id = task_id
 
 
 def queue_with(*ids: int) -> tuple[RunQueue, list[Any]]:
@@ -56,10 +56,10 @@ def test_a_wake_of_an_unknown_id_does_nothing() -> None:
 
 def test_wakes_come_out_in_the_order_of_the_first_wake() -> None:
     queue, tasks = queue_with(1, 2, 3)
-    queue.waiting.update({task.id: task for task in tasks})
+    queue.waiting.update({task._id: task for task in tasks})
     for n in (3, 1, 3, 2, 1):
         queue.wake(n)
-    assert [task.id for task in queue.next_batch()] == [3, 1, 2]
+    assert [task._id for task in queue.next_batch()] == [3, 1, 2]
 
 
 def test_calls_are_made_in_order_with_the_tasks() -> None:

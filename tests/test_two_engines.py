@@ -65,7 +65,7 @@ class FakeTask:
     """What the run-queue wants of a task."""
 
     def __init__(self, side: Side, task_id: int) -> None:
-        self.id = task_id
+        self._id = task_id
         self.cx = side.kind.Context(side.kind.Waker(side.run_queue, task_id), side.runtime)
 
 
@@ -121,7 +121,7 @@ class Side:
         woken = list(self.run_queue.next_batch())
         for task in woken:
             self.run_queue.put_to_wait(task)
-        return [task.id for task in woken]
+        return [task._id for task in woken]
 
 
 class Machine(RuleBasedStateMachine):
@@ -166,7 +166,7 @@ class RunQueueMachine(Machine):
         def push(side: Side) -> int:
             task = side.task()
             side.run_queue.push(task)
-            return task.id
+            return task._id
 
         self.state[self.both(push)] = "new"
 
@@ -203,14 +203,14 @@ class RunQueueMachine(Machine):
         batches = [iter(side.run_queue.next_batch()) for side in self.sides]
         for count in itertools.count(1):
             python, native = (next(batch, None) for batch in batches)
-            assert (python and python.id) == (native and native.id)
+            assert (python and python._id) == (native and native._id)
             if python is None:
                 return
             for side in self.sides:
-                side.run_queue.put_to_wait(side.tasks[python.id - 1])
-            self.state[python.id] = "waiting"
+                side.run_queue.put_to_wait(side.tasks[python._id - 1])
+            self.state[python._id] = "waiting"
             del native
-            self.poll(python.id, *(polls.pop() if polls else ("", 0)))
+            self.poll(python._id, *(polls.pop() if polls else ("", 0)))
             if count == stop:
                 batches.clear()
                 self.end()
@@ -241,7 +241,7 @@ class RunQueueMachine(Machine):
         """What was asked for is done all the same, though its order is another."""
         ended = [task_id for task_id, state in self.state.items() if state == "ended"]
         # The Python one may hand out once more what was given up already.
-        self.both(lambda side: [t.id for t in side.run_queue.drain() if t.id not in ended])
+        self.both(lambda side: [t._id for t in side.run_queue.drain() if t._id not in ended])
         self.both(lambda side: sorted(map(str, side.called)))
         self.state = dict.fromkeys(self.state, "ended")
 
@@ -257,7 +257,7 @@ class RunQueueMachine(Machine):
         for task_id, state in self.state.items():
             if state != "woken":  # then the Python one does not know yet
                 assert self.both(partial(self.is_waiting, task_id)) is (state == "waiting")
-        python, native = ({t.id for t in side.run_queue.live()} for side in self.sides)
+        python, native = ({t._id for t in side.run_queue.live()} for side in self.sides)
         assert native == {task_id for task_id, state in self.state.items() if state != "ended"}
         assert python <= native
 
@@ -672,7 +672,7 @@ def woken(side: Side) -> list[int]:
     tasks = list(side.run_queue.next_batch())
     for task in tasks:
         side.run_queue.put_to_wait(task)
-    return [task.id for task in tasks]
+    return [task._id for task in tasks]
 
 
 def somebody_waits(self: Any) -> bool:

@@ -115,7 +115,7 @@ static void test_only_a_waiting_cell_is_queued_by_a_wake(void)
     CHECK(trale_queued(e) == 1);  /* TRALE_QUEUED */
     take(e, cell);
     trale_wake(e, cell);
-    CHECK(trale_queued(e) == 0);  /* taken, and still to be polled */
+    CHECK(trale_queued(e) == 0);  /* TRALE_TAKEN */
     trale_wait_on(e, cell);
     trale_wake(e, cell);
     trale_wake(e, cell);
@@ -128,6 +128,23 @@ static void test_only_a_waiting_cell_is_queued_by_a_wake(void)
     trale_wake(e, cell);
     CHECK(trale_queued(e) == 0);  /* TRALE_ENDED */
     CHECK(cell->refs == 1);
+    trale_cell_unref(cell);
+    closed(e);
+}
+
+static void test_R43_a_cell_has_one_place_in_the_queue(void)
+{
+    trale_engine *e = opened();
+    trale_cell *cell = cell_of(NULL);
+    CHECK(trale_push(e, cell) && !trale_push(e, cell));
+    CHECK(!trale_wait_on(e, cell));
+    trale_wake(e, cell);
+    CHECK(trale_queued(e) == 1);
+    take(e, cell);
+    CHECK(!trale_push(e, cell) && trale_wait_on(e, cell));
+    trale_end(e, cell);
+    CHECK(!trale_push(e, cell) && !trale_wait_on(e, cell));
+    CHECK(trale_queued(e) == 0 && cell->refs == 1);
     trale_cell_unref(cell);
     closed(e);
 }
@@ -898,6 +915,7 @@ static const struct {
     TEST(cells_come_out_in_the_order_they_went_in),
     TEST(what_comes_during_a_batch_is_of_the_next),
     TEST(only_a_waiting_cell_is_queued_by_a_wake),
+    TEST(R43_a_cell_has_one_place_in_the_queue),
     TEST(R2_a_wake_during_the_poll_queues_it_once_more),
     TEST(a_cell_that_ends_in_the_queue_still_comes_out),
     TEST(the_heap_sorts_with_ties_and_removals),

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from ..base.durations import Duration
 from ..base.errors import RuntimeClosed, WouldDeadlock
@@ -80,11 +80,18 @@ class Executor:
     spawn = staticmethod(spawn)
     block_on = staticmethod(block_on)
 
-    def __init__(self, runtime: Runtime) -> None:
+    _runtime: Runtime
+    polling: Task | None
+
+    def __new__(cls, runtime: Runtime) -> Self:
+        self = object.__new__(cls)
         self._runtime = runtime
+        self.polling = None  # written by the executor's thread
+        return self
+
+    def __init__(self, runtime: Runtime) -> None:
         self._claim = threading.Lock()
-        self.polling: Task | None = None  # written by the executor's thread, and so is this:
-        self._stopping = False
+        self._stopping = False  # any thread
         self._fault: BaseException | None = None
         self._thread: threading.Thread | None = None
         self.kept: list[Task] = []  # at the end, the tasks that have begun and not ended
@@ -175,6 +182,10 @@ class Executor:
                 return
 
     def _poll(self, task: Task) -> None:
+        if self.polling is not None:
+            raise RuntimeError(
+                f"{task!r} is polled by its executor, which polls one task at a time"
+            )
         run_queue = self._runtime.run_queue
         # It looks odd to put a task to sleep that is about to run (R2). But while it runs, it
         # gives its waker to others, and they may call it before poll() is back here: a wake
@@ -183,7 +194,7 @@ class Executor:
         current.thread.context = task.cx
         self.polling = task
         try:
-            ended = task.poll()
+            ended = task._poll()
         finally:
             self.polling = current.thread.context = None
         if self._runtime.forked:
@@ -197,5 +208,5 @@ class Executor:
         """The task has forked, and this is the child: it goes on to its end, alone."""
         while not ended:
             task.throw(RuntimeClosed(self._runtime.gone))
-            ended = task.poll()
+            ended = task._poll()
         process_exit.end_child(task.error)

@@ -61,13 +61,7 @@ class Outcome(Latch, Generic[T]):
         self._unclaimed = unclaimed  # the runtime's errors that nobody has taken
 
     def spawned_at(self) -> str:
-        """file:line. The offset in the bytecode is at hand at a spawn, the line is looked for."""
-        if self.code is None:
-            return "?"
-        for start, end, line in self.code.co_lines():
-            if start <= self.offset < end:
-                return f"{self.code.co_filename}:{line}"
-        return f"{self.code.co_filename}:?"
+        return line_of(self.code, self.offset)
 
     def succeed(self, value: T) -> None:
         self._value = value
@@ -124,3 +118,13 @@ class Outcome(Latch, Generic[T]):
         finally:
             # The traceback keeps this frame, and those of our callers: none may keep the error.
             del error, self
+
+
+def line_of(code: CodeType | None, offset: int) -> str:
+    """file:line of a spawn. The offset in the bytecode is at hand there, the line is looked for."""
+    if code is None:
+        return "?"
+    for start, end, line in code.co_lines():
+        if start <= offset < end:
+            return f"{code.co_filename}:{line}"
+    return f"{code.co_filename}:?"

@@ -107,22 +107,22 @@ class RunQueue:
                 if callable(item):
                     self._inbox.put(item)
                 else:
-                    self.waiting[item.id] = item
+                    self.waiting[item._id] = item
 
     def put_to_wait(self, task: Task) -> None:
         """From now on a wake queues the task. Executor's thread only."""
-        self.waiting[task.id] = task
+        self.waiting[task._id] = task
 
     def remove(self, task: Task) -> None:
         """The task has ended: from now on a wake does nothing. Executor's thread only.
 
         It may still be in the queue.
         """
-        self.waiting.pop(task.id, None)
+        self.waiting.pop(task._id, None)
 
     def is_waiting(self, task: Task) -> bool:
         """Whether a wake would queue the task. Any thread."""
-        return task.id in self.waiting
+        return task._id in self.waiting
 
     def live(self) -> list[Task]:
         """The tasks that wait, and perhaps others that were pushed and have not ended."""

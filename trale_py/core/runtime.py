@@ -15,7 +15,7 @@ import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from ..base.durations import Duration, to_timeout
 from ..base.errors import RuntimeClosed, WouldDeadlock
@@ -47,24 +47,38 @@ class Runtime:
         queue any more.
     """
 
-    def __init__(self) -> None:
+    run_queue: RunQueue
+    unclaimed: dict[int, Outcome[object]]
+    _tasks: dict[int, Task]
+    _next_id: Callable[[], int]
+    _started: Latch
+    _ended: Latch
+    closing: bool
+    forked: bool
+
+    def __new__(cls) -> Self:
+        """What each spawn, poll and end looks at."""
+        self = object.__new__(cls)
         self.run_queue = RunQueue()
+        self.unclaimed = {}  # errors that nobody has taken yet
+        self._tasks = {}
+        self._next_id = itertools.count(1).__next__
+        self._started = Latch()
+        self._ended = Latch()
+        self.closing = False
+        self.forked = False
+        return self
+
+    def __init__(self) -> None:
         self.executor = Executor(self)
         self.reactor = Reactor(self)
         # Two pools: jobs that block for hours must not keep anybody from looking up a name.
         self.names = BlockingPool("trale-names", NAMES_LIMIT, self.call_on_executor)
         self.jobs = BlockingPool("trale-blocking", JOBS_LIMIT, self.call_on_executor)
         self.gone = ""
-        self.unclaimed: dict[int, Outcome[object]] = {}  # errors that nobody has taken yet
-        self._tasks: dict[int, Task] = {}
-        self._next_id = itertools.count(1).__next__
         self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
-        self._started = Latch()
-        self._ended = Latch()
-        self.closing = False
         self._given_up: list[Task] = []  # see shutdown()
         self._fault: BaseException | None = None  # what kept it from starting, or ended it
-        self.forked = False
 
     # -- spawning: any thread --------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from . import current
 from .coroutine import foreign, is_unstarted
 from .engine import accelerated
 from .future import PENDING
-from .outcome import Outcome
+from .outcome import Outcome, line_of
 from .scope_tree import ScopeTree
 
 if TYPE_CHECKING:
@@ -46,23 +46,29 @@ class Group(Protocol):
 class Task:
     """A coroutine that was given to ``spawn``. To be looked at: see ``tasks()``.
 
-    ``name``, ``id`` and ``parent_id`` (of the task that spawned it, or None) never change.
+    What it shows is read-only. ::
+
+        for task in tasks():
+            print(task.id, task.name, task.state, task.spawned_at)
     """
 
     __slots__ = (
+        "_cancel_called",
+        "_code",
         "_context",
+        "_coro",
         "_ended",
         "_error",
+        "_id",
+        "_name",
+        "_offset",
         "_outcome",
+        "_parent_id",
         "_started",
         "_throw",
         "_value",
-        "coro",
         "cx",
         "group",
-        "id",
-        "name",
-        "parent_id",
         "root",
         "scope",
     )
@@ -75,11 +81,12 @@ class Task:
         outcome: Outcome[Any],
         parent_id: int | None,
     ) -> None:
-        self.id = outcome.id
-        self.name = outcome.name
-        self.coro = coro
+        self._id = outcome.id
+        self._name = outcome.name
+        self._code, self._offset = outcome.code, outcome.offset
+        self._coro = coro
         self._outcome: Outcome[Any] | None = outcome  # None once it is settled
-        self.parent_id = parent_id
+        self._parent_id = parent_id
         self.cx = runtime.run_queue.context(outcome.id, runtime)
         self.scope: ScopeTree | None = None  # the innermost, where the task is now
         self.root: ScopeTree | None = None  # the outermost of its own
@@ -87,9 +94,44 @@ class Task:
         self._context = context
         self._started = False
         self._ended = False
+        self._cancel_called = False
         self._value: object = None
         self._error: BaseException | None = None
         self._throw: BaseException | None = None  # at the next poll, instead of resuming
+
+    @property
+    def id(self) -> int:
+        """A number that no other task of the runtime has, before or after."""
+        return self._id
+
+    @property
+    def name(self) -> str:
+        """As given to ``spawn``, else the qualified name of the coroutine's function."""
+        return self._name
+
+    @property
+    def parent_id(self) -> int | None:
+        """The id of the task that spawned it; None: it was spawned outside of tasks."""
+        return self._parent_id
+
+    @property
+    def coro(self) -> Coroutine[Any, Any, Any]:
+        """The coroutine that it runs."""
+        return self._coro
+
+    @property
+    def spawned_at(self) -> str:
+        """``"file:line"`` of the spawn in the user's code; ``"?"`` if that is not known."""
+        return line_of(self._code, self._offset)
+
+    @property
+    def cancel_called(self) -> bool:
+        """Whether it was told to end: by ``cancel()`` of its handle, or by a shutdown.
+
+        True also if it goes on, or has ended in another way. A cancelled scope around a part of
+        its code, or around its group, does not count.
+        """
+        return self._cancel_called
 
     @property
     def runtime(self) -> Runtime:
@@ -107,12 +149,15 @@ class Task:
     def __repr__(self) -> str:
         return f"<Task {self.id} {self.name!r} {self.state}>"
 
-    def poll(self) -> bool:
+    def _poll(self) -> bool:
         """Run the coroutine to its next suspension. True: it has ended, see settle().
 
         Whatever it raises ends this task only, be it SystemExit, KeyboardInterrupt or
-        GeneratorExit.
+        GeneratorExit. RuntimeError if its executor is not polling it, or does so already.
         """
+        runtime = self.cx.runtime
+        if runtime.executor.polling is not self and not runtime.forked:
+            raise RuntimeError(f"{self!r} is polled by its executor only")
         self.cx.budget = BUDGET
         try:
             if self.cx.cancelled:
@@ -126,17 +171,19 @@ class Task:
                 self._check_unstarted()
                 self._started = True
                 if error is not None:  # cancelled before its first step, it never runs
-                    self.coro.close()
+                    self._coro.close()
                     raise error
             if error is None:
-                yielded = self._context.run(self.coro.send, None)
+                yielded = self._context.run(self._coro.send, None)
             else:
-                yielded = self._context.run(self.coro.throw, error)
+                yielded = self._context.run(self._coro.throw, error)
             if yielded is not PENDING:
                 self._throw_foreign(yielded)
         except StopIteration as stop:
             self._ended, self._value = True, stop.value
         except BaseException as raised:
+            if getattr(self._coro, "cr_running", False):  # still, so it was not this that ended it
+                raise RuntimeError(f"{self!r} is being polled already") from None
             self._ended, self._error = True, raised
             if raised.__traceback__ is not None:
                 raised.__traceback__ = raised.__traceback__.tb_next  # without this frame
@@ -178,10 +225,14 @@ class Task:
     def settle(self) -> None:
         """Hand the result of the last poll to whoever waits for it. Executor's thread only.
 
+        RuntimeError if it has not ended.
+
         The task lets go of everything here. An error's traceback refers to the coroutine's frame,
         that (by f_back) to the frames that polled it, and they to the task. If the task still
         referred to the error, only the garbage collector could free them all.
         """
+        if not self._ended:
+            raise RuntimeError(f"{self!r} has not ended")
         value, self._value = self._value, None
         error, self._error = self._error, None
         outcome = self._take_outcome()
@@ -195,7 +246,7 @@ class Task:
             outcome.cancel(cancelled)
         else:
             if error.__traceback__ is None:  # not the coroutine's: its context is in use
-                self.coro.close()
+                self._coro.close()
             if self.group is not None:
                 self.group.child_failed(error)
             outcome.fail(error, report=self.group is None)
@@ -249,12 +300,13 @@ class Task:
     def cancel(self, reason: object) -> None:
         """Cancel the task's outermost scope. Executor's thread only."""
         if self._outcome is not None:
+            self._cancel_called = True
             self.innermost()
             assert self.root is not None
             self.root.deliver(reason)
 
     def _check_unstarted(self) -> None:
-        if not is_unstarted(self.coro):
+        if not is_unstarted(self._coro):
             raise RuntimeError(
                 f"{self.name}: this coroutine has already been run, or another task runs it"
             )
