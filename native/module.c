@@ -72,27 +72,44 @@ static int add_parts(PyObject *module)
     return error;
 }
 
-static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "trale_py._native",
-    .m_doc = "The run-queue, the poller and the socket operations, in C. See native/binding.h.",
-    .m_size = -1,
-    .m_methods = functions,
-};
-
-PyMODINIT_FUNC PyInit__native(void)
+/* What the engine knows of Python (types, names, classes of the package) is kept in variables: there is
+ * one of each in a process. So the module is executed once, and in the main interpreter. */
+static int execute(PyObject *module)
 {
-    PyObject *module = PyModule_Create(&definition);
-    if (module == NULL)
-        return NULL;
+    static bool executed;
+    if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) {
+        PyErr_SetString(PyExc_ImportError, "trale_py cannot be used in a subinterpreter");
+        return -1;
+    }
+    if (executed) {
+        PyErr_SetString(PyExc_ImportError,
+                        "it belongs to the first import of trale_py in this process");
+        return -1;
+    }
     if (trale_add_run_queue(module) < 0 || trale_add_waker(module) < 0
         || trale_add_poller(module) < 0 || trale_add_io(module) < 0
         || trale_add_outcome(module) < 0 || trale_add_task(module) < 0
         || trale_add_store(module) < 0 || trale_add_permits(module) < 0
-        || trale_add_queue(module) < 0
-        || add_parts(module) < 0) {
-        Py_DECREF(module);
-        return NULL;
-    }
-    return module;
+        || trale_add_queue(module) < 0 || add_parts(module) < 0)
+        return -1;
+    executed = true;
+    return 0;
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, execute},
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "trale_py._native",
+    .m_doc = "The run-queue, the poller and the socket operations, in C. See native/binding.h.",
+    .m_methods = functions,
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__native(void)
+{
+    return PyModuleDef_Init(&definition);
 }

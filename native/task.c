@@ -547,6 +547,8 @@ static PyType_Spec Runtime_spec = {
 
 void trale_made(PyTypeObject *class)
 {
+    if (!PyType_HasFeature(class, Py_TPFLAGS_HAVE_GC))  /* the part itself: see make_task */
+        return;
     INCREF(class);
     if (PyType_IsSubtype(class, trale_Task))
         trale_classes.task = class;

@@ -11,18 +11,23 @@ A class in C is the whole of it, or a part:
 - The whole stands in for the Python class.
 - A part (``parts`` in native/module.c) has the fields and the methods that are hot. It becomes
   the base of the Python class, which keeps all other methods. A method that is in both does
-  what is usual in C, and calls the Python version in all other cases.
+  what is usual in C, and calls the Python version in all other cases. But ``__new__`` and
+  ``__init__`` in C make all that is in C, and those in Python are left out.
 
 C calls and reads Python by name. Each C file declares in one table what it needs
 (``trale_use`` in native/binding.h); ``register`` looks all of it up while the package is
 imported, so a name that was changed on one side only fails the import.
 
 The environment chooses: TRALE_ENGINE is "native" or "python" and must hold, or the import
-fails. TRALE_PURE=1 is the second. Without them the native engine is used if it was built.
+fails. TRALE_PURE=1 is the second. Without them the native engine is used if it was built. There
+is one native engine in a process: if the package was taken out of sys.modules and is imported
+a second time, the second has the Python engine. In a subinterpreter there is neither, as
+threads, exit and forks are the process's and belong to the main interpreter.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import inspect
 import os
@@ -69,6 +74,16 @@ def _load() -> Any:
     return _native
 
 
+def _is_main_interpreter() -> bool:
+    for name in ("_interpreters", "_xxsubinterpreters"):  # from 3.13 on, and before
+        with contextlib.suppress(ImportError):
+            interpreters = importlib.import_module(name)
+            return bool(interpreters.get_current() == interpreters.get_main())
+    return True
+
+
+if not _is_main_interpreter():
+    raise ImportError("trale_py cannot be used in a subinterpreter")
 native: Any = _load()
 engine = "python" if native is None else "native"
 
