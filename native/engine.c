@@ -148,6 +148,9 @@ void trale_wake(trale_engine *e, trale_cell *cell)
     unlock_and_tell(e);
 }
 
+/* R43: it looks as if the executor need not ask, as it polls what it has taken out. But Python code may
+ * have it poll a task that is still in the queue. If that cell were put to wait, a wake from another
+ * thread would queue it a second time. It is its own link, so what stood behind it would be lost. */
 bool trale_wait_on(trale_engine *e, trale_cell *cell)
 {
     if (!enter(e))

@@ -115,8 +115,10 @@ static int poll(Task *self)
 {
     char first = !self->started;
     if (self->cx->cancelled || !trale_is_none(self->thrown) || self->ended
-        || (PyObject *)Py_TYPE(self->coro) != CoroutineType || (first && may_be_suspended(self)))
+        || (PyObject *)Py_TYPE(self->coro) != CoroutineType || (first && may_be_suspended(self))) {
+        self->turn = 1;
         return truth(PyObject_CallFunctionObjArgs(python.poll, self, NULL));
+    }
     self->cx->budget = BUDGET;
     self->started = 1;
     PyObject *yielded =
@@ -197,6 +199,7 @@ static PyMemberDef Task_members[] = {
     {"_code", T_OBJECT, offsetof(Task, code), READONLY, NULL},
     {"_offset", T_INT, offsetof(Task, offset), READONLY, NULL},
     {"_value", T_OBJECT, offsetof(Task, value), 0, NULL},
+    {"_turn", T_BOOL, offsetof(Task, turn), 0, NULL},
     {"_started", T_BOOL, offsetof(Task, started), 0, NULL},
     {"_ended", T_BOOL, offsetof(Task, ended), 0, NULL},
     {"_cancel_called", T_BOOL, offsetof(Task, cancel_called), 0, NULL},
@@ -287,7 +290,7 @@ static PyObject *Executor_poll(Executor *self, PyObject *argument)
         return PyErr_Format(PyExc_RuntimeError,
                             "%R is polled by its executor, which polls one task at a time", task);
     RunQueue *run_queue = task->cx->waker->run_queue;
-    /* Before the poll, not after: R2. R43: a cell that is in the queue must not be queued again. */
+    /* Before the poll, not after: R2. Not if it is in the queue: R43. */
     if (!trale_wait_on(run_queue->engine, task->cx->waker->cell))
         return PyErr_Format(PyExc_RuntimeError, "it is not the turn of %R", task);
     trale_set_polling(task->cx);

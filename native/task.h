@@ -49,6 +49,7 @@ typedef struct {
     PyObject *value, *error, *thrown;
     PyObject *code;        /* where it was spawned */
     int offset;
+    char turn;             /* it may be polled now, by Python code */
     char started, ended, cancel_called;
 } Task;
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +14,8 @@ import pytest
 from trale_py import Reactor, block_on, engine, sleep, spawn
 
 from .net_helpers import TIMEOUT, parked, stream_and_peer
+
+Script = Callable[..., "subprocess.CompletedProcess[str]"]
 
 native_only = pytest.mark.skipif(engine == "python", reason="about the native engine")
 
@@ -84,3 +89,105 @@ def test_messages_come_through_while_the_main_thread_computes() -> None:
         talking.join()
         peer.close()
         serving.join(TIMEOUT)
+
+
+# -- one process, one native engine ----------------------------------------------------------------
+
+
+def test_G19_a_second_import_works_or_says_why_not(run_script: Script) -> None:
+    result = run_script(
+        """
+        import sys, warnings
+        from unittest.mock import patch
+
+        async def give(n):
+            return n
+
+        with patch.dict(sys.modules):
+            import trale_py as first
+            assert first.spawn(give(1)).join(20) == 1
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            import trale_py as second
+        assert second is not first
+        assert (second.spawn(give(2)).join(20), first.spawn(give(3)).join(20)) == (2, 3)
+        print([str(one.message) for one in caught])
+        """
+    )
+    assert result.stderr == ""
+    said = "belongs to the first import" in result.stdout
+    assert said or (engine == "python" and result.stdout == "[]\n"), result.stdout
+
+
+def test_G19_a_reload_starts_no_second_runtime(run_script: Script) -> None:
+    result = run_script(
+        """
+        import importlib, threading
+        import trale_py
+
+        async def give(n):
+            return n
+
+        assert trale_py.spawn(give(1)).join(20) == 1
+        before = (threading.active_count(), trale_py.Executor.get())
+        assert importlib.reload(trale_py).spawn(give(2)).join(20) == 2
+        assert (threading.active_count(), trale_py.Executor.get()) == before
+        """
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@native_only
+def test_G19_what_futures_are_made_of_is_told_once(run_script: Script) -> None:
+    result = run_script(
+        """
+        import importlib
+        import trale_py
+        from trale_py.core import future
+
+        async def main():
+            await trale_py.sleep(0)
+            return "works"
+
+        try:
+            importlib.reload(future)
+        except RuntimeError as error:
+            print(error)
+        print(trale_py.block_on(main()))
+        """
+    )
+    assert "a second time" in result.stdout, result.stderr
+    assert "works" in result.stdout
+
+
+@pytest.mark.parametrize("first", ["import trale_py", ""])
+@pytest.mark.parametrize("kind", ["isolated", "legacy"])
+def test_G19_a_subinterpreter_is_refused_in_a_sentence(
+    run_script: Script, first: str, kind: str
+) -> None:
+    result = run_script(
+        f"""
+        import sys
+        try:
+            import _interpreters as interpreters  # from 3.13 on
+        except ImportError:
+            import _xxsubinterpreters as interpreters
+        {first}
+        code = '''if True:
+            import sys
+            sys.path[:] = {sys.path!r}
+            for name in ("trale_py", "trale_py._native"):
+                try:
+                    __import__(name)
+                except ImportError as error:
+                    print(error)
+            '''
+        try:
+            inside = interpreters.create({kind!r})
+        except TypeError:
+            inside = interpreters.create(isolated={kind == "isolated"})
+        run = getattr(interpreters, "exec", None) or interpreters.run_string
+        assert run(inside, code) is None
+        """
+    )
+    assert result.stdout == "trale_py cannot be used in a subinterpreter\n" * 2, result.stderr

@@ -6,21 +6,25 @@ import asyncio
 import contextvars
 import gc
 import logging
+import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator, Generator
+from functools import partial
 from typing import Any
 
 import pytest
 
 from trale_py import (
     PENDING,
+    Cancelled,
     Context,
     Executor,
     Future,
     Notify,
     Pending,
     Ready,
+    Task,
     WouldDeadlock,
     block_on,
     current_task,
@@ -554,3 +558,124 @@ def test_handles_of_one_runtime_are_awaited_in_another(runtime: Runtime) -> None
     outer = runtime.spawn(main())
     gate.notify_one()
     assert outer.join(10) == "across"
+
+
+# -- what a task shows, and that nobody but its executor drives it ---------------------------------
+
+
+def test_what_a_task_shows() -> None:
+    go, line = Notify(), 0
+
+    async def child() -> Task:
+        await go.wait()
+        task = current_task()
+        assert task is not None
+        return task
+
+    async def main() -> None:
+        nonlocal line
+        handle, line = spawn(child(), name="one"), here()
+        await yield_now()
+        (task,) = (one for one in tasks() if one.id == handle.id)
+        assert (task.name, task.parent_id) == ("one", current_id())
+        assert (task.state, task.cancel_called) == ("waiting", False)
+        assert task.spawned_at == f"{__file__}:{line}"
+        assert task.coro.cr_frame is not None  # type: ignore[attr-defined]
+        go.notify_one()
+        assert await handle is task
+        assert (task.state, task.cancel_called) == ("finished", False)
+        assert task.spawned_at == f"{__file__}:{line}"
+
+    block_on(main())
+
+
+def here() -> int:
+    return sys._getframe(1).f_lineno
+
+
+def current_id() -> int:
+    task = current_task()
+    assert task is not None
+    return task.id
+
+
+def test_a_task_shows_that_it_was_told_to_end() -> None:
+    async def goes_on() -> Task:
+        task = current_task()
+        assert task is not None
+        try:
+            await sleep(1000)
+        except Cancelled:
+            return task
+        raise AssertionError
+
+    async def main() -> None:
+        handle = spawn(goes_on())
+        await yield_now()
+        (task,) = (one for one in tasks() if one.id == handle.id)
+        assert not task.cancel_called
+        handle.cancel()
+        assert task.cancel_called
+        assert await handle is task
+        assert task.cancel_called
+
+    block_on(main())
+
+
+@pytest.mark.parametrize(
+    "name", ["name", "id", "parent_id", "coro", "state", "spawned_at", "cancel_called"]
+)
+def test_what_a_task_shows_is_read_only(name: str) -> None:
+    async def main() -> None:
+        task = current_task()
+        before = getattr(task, name)
+        with pytest.raises(AttributeError):
+            setattr(task, name, 1)
+        with pytest.raises(AttributeError):
+            delattr(task, name)
+        assert getattr(task, name) == before
+
+    block_on(main())
+
+
+def test_G4_a_task_that_polls_itself_gets_an_error_and_goes_on() -> None:
+    async def main() -> str:
+        task = current_task()
+        assert task is not None
+        executor = task.runtime.executor
+        for poll in (task._poll, partial(executor._poll, task), task.settle):
+            with pytest.raises(RuntimeError, match=r"polled by|has not ended"):
+                poll()
+            await yield_now()
+        return "done"
+
+    assert block_on(main()) == "done"
+
+
+def test_G4_nobody_polls_a_task_but_its_executor() -> None:
+    go = Notify()
+
+    async def waits() -> str:
+        await go.wait()
+        return "done"
+
+    async def polls(task: Task) -> None:
+        for poll in (task._poll, partial(task.runtime.executor._poll, task)):
+            with pytest.raises(RuntimeError, match="polled by"):
+                poll()
+
+    async def main() -> Task:
+        (task,) = (one for one in tasks() if one.id == handle.id)
+        await polls(task)  # here another one is polled
+        return task
+
+    handle = spawn(waits())
+    task = block_on(main())
+    with pytest.raises(RuntimeError, match="polled by"):
+        task._poll()
+    with pytest.raises(RuntimeError, match="not ended"):
+        task.settle()
+    go.notify_one()
+    assert handle.join() == "done"
+    with pytest.raises(RuntimeError, match="polled by"):
+        task._poll()

@@ -193,6 +193,7 @@ class Executor:
         run_queue.put_to_wait(task)
         current.thread.context = task.cx
         self.polling = task
+        task._turn = True
         try:
             ended = task._poll()
         finally:
@@ -208,5 +209,6 @@ class Executor:
         """The task has forked, and this is the child: it goes on to its end, alone."""
         while not ended:
             task.throw(RuntimeClosed(self._runtime.gone))
+            task._turn = True
             ended = task._poll()
         process_exit.end_child(task.error)

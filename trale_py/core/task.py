@@ -66,6 +66,7 @@ class Task:
         "_parent_id",
         "_started",
         "_throw",
+        "_turn",
         "_value",
         "cx",
         "group",
@@ -92,6 +93,7 @@ class Task:
         self.root: ScopeTree | None = None  # the outermost of its own
         self.group: Group | None = None  # which waits for its end
         self._context = context
+        self._turn = False  # the executor is about to poll it
         self._started = False
         self._ended = False
         self._cancel_called = False
@@ -153,11 +155,11 @@ class Task:
         """Run the coroutine to its next suspension. True: it has ended, see settle().
 
         Whatever it raises ends this task only, be it SystemExit, KeyboardInterrupt or
-        GeneratorExit. RuntimeError if its executor is not polling it, or does so already.
+        GeneratorExit. RuntimeError if it is not the executor that calls, or in the midst of a poll.
         """
-        runtime = self.cx.runtime
-        if runtime.executor.polling is not self and not runtime.forked:
-            raise RuntimeError(f"{self!r} is polled by its executor only")
+        if not self._turn:
+            raise RuntimeError(f"{self!r} is polled by its executor only, once at a time")
+        self._turn = False
         self.cx.budget = BUDGET
         try:
             if self.cx.cancelled:
@@ -182,8 +184,6 @@ class Task:
         except StopIteration as stop:
             self._ended, self._value = True, stop.value
         except BaseException as raised:
-            if getattr(self._coro, "cr_running", False):  # still, so it was not this that ended it
-                raise RuntimeError(f"{self!r} is being polled already") from None
             self._ended, self._error = True, raised
             if raised.__traceback__ is not None:
                 raised.__traceback__ = raised.__traceback__.tb_next  # without this frame
