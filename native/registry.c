@@ -67,8 +67,14 @@ static int look_up(const trale_uses *uses, const trale_use *use)
 
 int trale_register(PyObject *module, const trale_uses *const *all, PyObject *name, PyObject *python)
 {
-    if ((versions == NULL && (versions = PyDict_New()) == NULL)
-        || PyDict_SetItem(versions, name, python) < 0)
+    if (versions == NULL && (versions = PyDict_New()) == NULL)
+        return -1;
+    if (PyDict_GetItem(versions, name) != NULL) {
+        PyErr_Format(PyExc_RuntimeError, "%R is in C, which knows it already: its module cannot be "
+                     "reloaded", python);
+        return -1;
+    }
+    if (PyDict_SetItem(versions, name, python) < 0)
         return -1;
     for (; *all != NULL; all++) {
         if (PyUnicode_CompareWithASCIIString(name, (*all)->after) != 0)
