@@ -63,6 +63,7 @@ typedef struct {
     PyObject *runtime;
     int budget;      /* operations left to the task in this turn */
     char cancelled;  /* the task is inside a cancelled scope */
+    char last_look;  /* see waker.py */
     char ended;      /* somebody has claimed its end */
 } Context;
 

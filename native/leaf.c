@@ -33,6 +33,21 @@ static int use(Leaf *self)
     return 0;
 }
 
+static bool delivered(Leaf *self)
+{
+    return self->kind->delivered != NULL && self->kind->delivered(self);
+}
+
+/* The task is cancelled: see poll_until_ready. AGAIN: what it waits for is delivered. */
+static enum step last_look(Leaf *self, Context *cx)
+{
+    if (self->use == REFUSED || !delivered(self))
+        return WAIT;
+    cx->last_look = 0;
+    self->use = BEGUN;
+    return AGAIN;
+}
+
 /* What comes before the first try. AGAIN: go on; WAIT: not in this turn. */
 static enum step begin(Leaf *self, Context *cx)
 {
@@ -45,7 +60,10 @@ static enum step begin(Leaf *self, Context *cx)
     /* No context: whoever drives this coroutine is not an executor of ours. */
     if (cx == NULL)
         return WAIT;
+    if (cx->last_look)
+        return last_look(self, cx);
     if (--cx->budget < 0 || cx->cancelled) {
+        self->use = cx->cancelled ? REFUSED : AWAITED;
         trale_wake(cx->waker->run_queue->engine, cx->waker->cell);
         return WAIT;
     }
@@ -77,7 +95,7 @@ PySendResult trale_leaf_send(Leaf *self, PyObject *Py_UNUSED(value), PyObject **
 {
     Context *cx = trale_polling();
     enum step now = AGAIN;
-    if (self->use != BEGUN || cx == NULL || self->task != cx->waker->cell)
+    if (self->use != BEGUN || cx == NULL || cx->last_look || self->task != cx->waker->cell)
         now = begin(self, cx);
     switch (now == AGAIN ? advance(self, cx, result) : now) {
     case DONE:
@@ -163,6 +181,11 @@ PyObject *trale_leaf_drop(Leaf *self, PyObject *Py_UNUSED(ignored))
 {
     drop(self);
     Py_RETURN_NONE;
+}
+
+PyObject *trale_leaf_delivered(Leaf *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(delivered(self));
 }
 
 /* throw(error), as the interpreter calls it; or with a class, and perhaps its argument. */

@@ -6,6 +6,8 @@
 
 #include "binding.h"
 
+#include <stdbool.h>
+
 enum step { FAILED, DONE, WAIT, AGAIN };
 
 typedef struct Leaf Leaf;
@@ -16,6 +18,8 @@ typedef struct {
     enum step (*advance)(Leaf *self, Context *cx, PyObject **result);
     /* Take back whatever was registered. After FAILED and DONE too, and perhaps again. */
     void (*drop)(Leaf *self);
+    /* See Future._delivered in future.py; NULL: never. */
+    bool (*delivered)(Leaf *self);
 } LeafKind;
 
 /* See leaf.py, where all from AWAITED on is "used". */
@@ -23,7 +27,8 @@ enum use {
     NEW,      /* freed now, it was forgotten */
     HANDED,   /* somebody sees to it */
     POLLED,   /* by hand */
-    AWAITED,  /* the await has not begun: the task had no budget left, or is cancelled */
+    AWAITED,  /* the await has not begun: the task had no budget left */
+    REFUSED,  /* nor has this one: it was to begin in a cancelled scope */
     BEGUN,
     ENDED,
 };
@@ -49,6 +54,7 @@ PyObject *trale_leaf_hand_over(Leaf *self, PyObject *ignored);
 PyObject *trale_leaf_getattr(PyObject *self, PyObject *name);
 void trale_leaf_finalize(Leaf *self);
 int trale_leaf_warn(Leaf *self);
+PyObject *trale_leaf_delivered(Leaf *self, PyObject *ignored);
 PyObject *trale_leaf_throw(Leaf *self, PyObject *args);
 extern PyMethodDef trale_leaf_methods[];
 
@@ -65,7 +71,8 @@ static inline int trale_leaf_stays(void *self)
         {"throw", (PyCFunction)trale_leaf_throw, METH_VARARGS, NULL},                              \
         {"send", (PyCFunction)trale_leaf_send_by_hand, METH_O, NULL},                              \
         {"_use", (PyCFunction)trale_leaf_use, METH_NOARGS, NULL},                                  \
-        {"_hand_over", (PyCFunction)trale_leaf_hand_over, METH_NOARGS, NULL}
+        {"_hand_over", (PyCFunction)trale_leaf_hand_over, METH_NOARGS, NULL},                \
+        {"_delivered", (PyCFunction)trale_leaf_delivered, METH_NOARGS, NULL}
 
 /* Of a leaf that has no methods but these. */
 #define TRALE_LEAF_SLOTS                                                                           \

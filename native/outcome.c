@@ -267,7 +267,15 @@ static enum step advance(Leaf *leaf, Context *cx, PyObject **result)
     return WAIT;
 }
 
-static const LeafKind latch_wait = {.advance = advance, .drop = drop};
+/* See Latch.delivers and Outcome.delivers. */
+static bool delivered(Leaf *leaf)
+{
+    Latch *latch = ((LatchWait *)leaf)->latch;
+    return latch->opened
+           && !(PyObject_TypeCheck((PyObject *)latch, trale_Outcome) && ((Outcome *)latch)->cancelled);
+}
+
+static const LeafKind latch_wait = {.advance = advance, .drop = drop, .delivered = delivered};
 
 static LatchWait *wait_for(PyTypeObject *type, Latch *latch, JoinHandle *handle)
 {

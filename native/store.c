@@ -274,7 +274,17 @@ static void drop(Leaf *leaf)
     trale_replace(&self->wake, NULL);
 }
 
-static const LeafKind leaf_kind = {.advance = advance, .drop = drop};
+/* A value that was taken out of a giver's hands does not come back. All else is given back. */
+static bool delivered(Leaf *leaf)
+{
+    Wait *self = (Wait *)leaf;
+    if (self->gives && self->state == GRANTED)
+        return true;
+    leave(self);
+    return false;
+}
+
+static const LeafKind leaf_kind = {.advance = advance, .drop = drop, .delivered = delivered};
 
 Wait *trale_new_wait(Store *store)
 {

@@ -169,6 +169,7 @@ static PyMemberDef Context_members[] = {
     {"runtime", T_OBJECT_EX, offsetof(Context, runtime), READONLY, NULL},
     {"budget", T_INT, offsetof(Context, budget), 0, NULL},
     {"cancelled", T_BOOL, offsetof(Context, cancelled), 0, NULL},
+    {"last_look", T_BOOL, offsetof(Context, last_look), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

@@ -150,6 +150,9 @@ class _Send(Wait[None]):
     def at_once(self) -> Any:
         return None if self._core.try_send(self.value) else NOTHING
 
+    def keeps(self) -> bool:
+        return self.result is None  # try_recv() has taken the value out of its hands
+
     def give_back(self) -> None:
         if self.result is TURN:
             self._core.slots, self.result = self._core.slots - 1, NOTHING

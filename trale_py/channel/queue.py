@@ -100,8 +100,7 @@ class Sender(_End[T]):
     def send(self, value: T) -> Coroutine[Any, Any, None]:
         """Send, and wait while there is no room. Cancelled, it has not sent.
 
-        Closed, with the value, once the channel is closed. (A rendezvous whose value was
-        taken by ``try_recv`` in the very turn in which it was cancelled has sent it.)
+        Closed, with the value, once the channel is closed.
         """
         return self._core.send(value)
 

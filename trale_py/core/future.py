@@ -87,6 +87,15 @@ class Future(Generic[T_co]):
         not used. The default does nothing.
         """
 
+    def _delivered(self) -> bool:
+        """For the library's own: what it waits for has happened, and cannot be given to another.
+
+        Asked once, when the task is cancelled while it waits here (see Task.poll). True: the
+        next ``poll`` is Ready, and the await returns. False: the wait is over, and whatever
+        happens from now on is for others.
+        """
+        return False
+
     def __await__(self) -> Generator[Pending, None, T_co]:
         return poll_until_ready(self, self.poll)
 
@@ -97,15 +106,22 @@ def poll_until_ready(
     """What an await does: it polls, and gives way as long as that is PENDING."""
     finished = False
     charged = False
+    refused = False  # it was to begin in a cancelled scope
     try:
         while True:
             cx = current.thread.context
             # No context: whoever drives this coroutine is not a trale_py executor.
             # Yield; it will say in its own words what it makes of that.
             if cx is not None:
-                if not charged:
+                if cx.last_look:  # the task is cancelled: see Task.poll
+                    if refused or not future._delivered():
+                        yield PENDING
+                        continue
+                    cx.last_look = False
+                elif not charged:
                     cx.budget -= 1
-                    if cx.budget < 0 or cx.cancelled:
+                    refused = cx.cancelled
+                    if cx.budget < 0 or refused:
                         cx.waker.wake()  # cancelled: the executor throws at that turn
                         yield PENDING
                         continue

@@ -60,6 +60,10 @@ class Latch:
         """Nothing is to be called for ``key`` any more."""
         self.waiters.pop(key, None)
 
+    def delivers(self) -> bool:
+        """Whether a waiter that is cancelled now is let through all the same."""
+        return self.opened
+
     def wait_blocking(self, timeout: float = -1) -> bool:
         """Have this thread wait, at most ``timeout`` seconds (-1: for ever). False: too late.
 
@@ -138,6 +142,9 @@ class LatchWait(Operation[None]):
         if self._latch.opened or not self._latch.call_when_open(self, cx.waker.wake):
             return Ready(None)
         return PENDING
+
+    def _delivered(self) -> bool:
+        return self._latch.delivers()
 
     def _take_back(self) -> None:
         self._latch.forget(self)

@@ -63,6 +63,11 @@ class Outcome(Latch, Generic[T]):
     def spawned_at(self) -> str:
         return line_of(self.code, self.offset)
 
+    def delivers(self) -> bool:
+        # Of a task that was cancelled too, a waiter that is cancelled has nothing to learn. If it
+        # got TaskCancelled, a cancelled group whose tasks await each other would fail by that.
+        return self.opened and not self.cancelled
+
     def succeed(self, value: T) -> None:
         self._value = value
         self.open()

@@ -162,9 +162,21 @@ class Task:
         self._turn = False
         self.cx.budget = BUDGET
         try:
+            if self.cx.cancelled and self._started and self._throw is None:
+                # R23: it is at a checkpoint, and what it waits for there may have happened in
+                # this very turn, before the cancellation or after it. Who made it happen may
+                # count on its being heard: an Event is set for one who was handed something. So
+                # the task is resumed for a last look. If it is told what cannot be given to
+                # another waiter, the await returns and the next checkpoint raises; all else is
+                # still there or goes to the next waiter, by drop(). See Future._delivered.
+                self.cx.last_look = True
+                yielded = self._context.run(self.coro.send, None)
+                refused, self.cx.last_look = self.cx.last_look, False
+                if not refused:  # it has gone on
+                    if yielded is not PENDING:
+                        self._throw_foreign(yielded)
+                    return False
             if self.cx.cancelled:
-                # It is at a checkpoint: a task is nowhere else between two polls. What it waits
-                # for may be ready by now; that is not asked any more, its drop() gives it back.
                 scope = self.innermost()
                 self._throw = Cancelled.because(scope.why())
                 self._count_throws(scope)

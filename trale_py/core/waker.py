@@ -66,7 +66,7 @@ class Context:
     has to search for it.
     """
 
-    __slots__ = ("_end", "budget", "cancelled", "runtime", "waker")
+    __slots__ = ("_end", "budget", "cancelled", "last_look", "runtime", "waker")
 
     def __init__(self, waker: Waker, runtime: Runtime) -> None:
         self.waker = waker
@@ -74,6 +74,9 @@ class Context:
         self.budget = 0  # operations left to the task in this turn; see Task.poll
         self._end = [True]  # who pops it has claimed the task's end
         self.cancelled = False  # the task is inside a cancelled scope; see cancel.py
+        # The task is cancelled and was resumed only to see whether its wait is over; whoever
+        # finds that it is clears this. See Task.poll.
+        self.last_look = False
 
     def claim_end(self) -> bool:
         """True for one caller: the task has ended, and it is this one's to say how. Any thread."""

@@ -125,6 +125,9 @@ class BlockingCall(Future[T], Generic[T]):
         finally:
             del self, error  # or the error's traceback would lead back to the error
 
+    def _delivered(self) -> bool:
+        return self._ended
+
     def drop(self) -> None:
         self.give_up()
         self._unwanted = True
@@ -179,6 +182,9 @@ class SubmittedCall(Future[T], Generic[T]):
             return Ready(self._future.result())
         finally:
             del self  # see BlockingCall.poll
+
+    def _delivered(self) -> bool:
+        return self._future.done() and not self._future.cancelled()
 
     def give_up(self, reason: object = None) -> bool:
         """Never start. False: it has started. Any thread, any number of times."""

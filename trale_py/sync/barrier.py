@@ -79,5 +79,8 @@ class _BarrierWait(Wait[bool]):
             line.clear()
         return True
 
+    def keeps(self) -> bool:
+        return 0 <= self._round < self._barrier._round
+
     def __repr__(self) -> str:
         return f"<wait of {self._barrier!r}>"

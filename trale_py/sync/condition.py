@@ -155,6 +155,9 @@ class _Place(Wait[None]):
     def attempt(self) -> bool:
         return False
 
+    def keeps(self) -> bool:
+        return self.result is None and not self.counted
+
     def give_back(self) -> None:
         if self.counted:
             self._condition._notify_one()

@@ -72,5 +72,8 @@ class _EventWait(Wait[None]):
             self.result = None
         return self._event._set
 
+    def keeps(self) -> bool:
+        return self._event.is_set()
+
     def __repr__(self) -> str:
         return f"<wait of {self._event!r}>"

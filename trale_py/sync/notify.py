@@ -82,6 +82,9 @@ class _NotifyWait(Wait[None]):
         notify._count, self.counted, self.result = notify._count - 1, True, None
         return True
 
+    def keeps(self) -> bool:
+        return self.result is None and not self.counted
+
     def give_back(self) -> None:
         if self.counted:
             self._notify._notify_one()

@@ -134,6 +134,10 @@ class Wait(Operation[T]):
     def entered(self) -> None:
         """It has come into the line."""
 
+    def keeps(self) -> bool:
+        """Whether it was let through by what cannot be given to another."""
+        return False
+
     def give_back(self) -> None:
         """``result`` was granted and is not used, or it left the line: see who is next."""
 
@@ -189,6 +193,20 @@ class Wait(Operation[T]):
         """For a thread: is there a result? If not, ``parked`` will be released."""
         return self._look(partial(_unpark, parked))
 
+    def _delivered(self) -> bool:
+        # R23: it leaves the line in the same step. Else it could still be let through, and count
+        # as one that was, between this look and its drop().
+        gate = self.gate
+        try:
+            with gate.lock:
+                if self.keeps():
+                    return True
+                self.line.pop(self, None)
+                return False
+        finally:
+            if gate.late:
+                gate.settle()
+
     def stand_in_line(self) -> None:
         """Before ``block``: to be in line already when something else is let go."""
         self._hand_over()
@@ -221,7 +239,7 @@ def block(operation: Coroutine[Any, Any, T], timeout: Duration | None) -> T:
     try:
         while not wait.look(parked):
             left = max(0.0, deadline - time.monotonic()) if seconds >= 0 else -1
-            if not acquire_lock(parked, left, process):
+            if not acquire_lock(parked, left, process) and not wait._delivered():
                 raise TimeoutError(f"nothing came within {timeout} seconds")
             if os.getpid() != process:
                 raise RuntimeClosed("this wait was the parent's, and this is a forked child")
