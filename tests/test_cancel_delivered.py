@@ -33,10 +33,10 @@ from trale_py import (
     yield_now,
 )
 from trale_py.channel import broadcast, channel, watch
-from trale_py.future import checkpoint
+from trale_py.core.future import checkpoint
 from trale_py.sync import barrier as barrier_module
 from trale_py.sync import notify as notify_module
-from trale_py.sync import wait_queue
+from trale_py.sync import waiters
 
 from .net_helpers import TIMEOUT, executor_turn, parked
 from .test_interleavings import FakeContext
@@ -484,7 +484,7 @@ def test_R23_the_last_one_comes_to_a_barrier_while_a_cancelled_one_leaves() -> N
             assert barrier.n_waiting == len(came)
         other.drop()
 
-    assert everywhere(wait_queue, attempt) > 5
+    assert everywhere(waiters, attempt) > 5
     assert everywhere(barrier_module, attempt) > 0
 
 
@@ -499,7 +499,7 @@ def test_R23_notify_waiters_while_a_cancelled_one_leaves() -> None:
         assert not notify._gate.late
         other.drop()
 
-    assert everywhere(wait_queue, attempt) > 5
+    assert everywhere(waiters, attempt) > 5
     assert everywhere(notify_module, attempt) > 0
 
 
@@ -518,7 +518,7 @@ def test_R23_notify_one_while_a_cancelled_one_leaves_goes_to_the_next() -> None:
         assert not notify._count
         assert not notify._line
 
-    assert everywhere(wait_queue, attempt) > 5
+    assert everywhere(waiters, attempt) > 5
     assert everywhere(notify_module, attempt) > 0
 
 

@@ -64,6 +64,9 @@ class AgainstEvent(Against):
         for who in list(self.line):
             self.let_through(who)
 
+    def gives_back(self, who: int, act: str) -> None:
+        """Nothing: it was let through."""
+
     def now(self) -> None:
         at_once(lambda: self.event.wait_blocking(0), None if self.is_set else TimeoutError)
 
@@ -109,8 +112,8 @@ class AgainstNotify(Against):
             self.let_through(who)
 
     def gives_back(self, who: int, act: str) -> None:
-        super().gives_back(who, act)
         if act == "notify_one":
+            super().gives_back(who, act)
             self.model_notify_one()
 
     def now(self) -> None:
@@ -305,8 +308,10 @@ class AgainstCondition(Against):
             self.back = [*groups, set().union(*self.back)]  # any may lock before another
 
     def gives_back(self, who: int, act: str) -> None:
+        if act == "notify_all":
+            return
         super().gives_back(who, act)
-        if act != "notify_all" and self.line:
+        if self.line:
             following = self.line.pop(0)
             self.ended[following] = "notified"
             self.back[-1].add(following)
@@ -398,6 +403,9 @@ class AgainstBarrier(Against):
     def model_complete(self) -> None:
         if self.complete():
             self.all_others()
+
+    def gives_back(self, who: int, act: str) -> None:
+        """Nothing: it has come, and counts."""
 
     def now(self) -> None:
         if not self.complete():

@@ -166,7 +166,7 @@ class TestAll:
     def test_F1_F2_F3_a_task_that_is_let_through_and_cancelled_passes_it_on_to_a_thread(
         self, make: Callable[[], Any], pool: ThreadPoolExecutor
     ) -> None:
-        if make is barrier_of_two:
+        if make in (barrier_of_two, unset_event):
             pytest.skip("there is nothing to pass on")
         wait, wait_blocking, line, let_through = make()
         victim = parked(take(wait))
@@ -432,7 +432,7 @@ class TestCondition:
         with changed as guard:
             assert guard.value == 2
 
-    def test_F3_one_of_all_that_are_notified_has_nothing_to_pass_on(self) -> None:
+    def test_F3_one_of_all_that_are_notified_comes_through_and_has_nothing_to_pass_on(self) -> None:
         changed: Condition[None] = Condition()
 
         async def task() -> None:
@@ -449,7 +449,7 @@ class TestCondition:
             return newcomer
 
         newcomer = block_on(at_once())
-        assert cancelled(victim)
+        victim.join(TIMEOUT)
         executor_turn()
         assert len(changed._line) == 1
         newcomer.cancel()
