@@ -27,7 +27,7 @@ def count_primes(start: int, stop: int) -> tuple[int, int]:
     return count, os.getpid()
 
 
-async def count_all(stop: int, client: Client) -> list[tuple[int, int]]:
+async def count_all(stop: int, client: Client) -> tuple[tuple[int, int], ...]:
     cluster = client.get_executor()
     return await gather(
         *(

@@ -30,7 +30,7 @@ async def client(n: int, listener: TcpListener) -> str:
         return (await stream.read()).decode()
 
 
-async def all_clients(listener: TcpListener) -> list[str]:
+async def all_clients(listener: TcpListener) -> tuple[str, ...]:
     return await gather(*(client(n, listener) for n in range(3)))
 
 
