@@ -302,7 +302,16 @@ def test_I11_a_cancelled_waiter_stops_waiting_and_the_job_goes_on(gate: Gate) ->
     handle.join(TIMEOUT)
 
 
-def test_I11_timeout_does_not_wait_for_the_job_and_its_result_is_freed(
+def test_I11_timeout_ends_the_wait_and_the_job_goes_on(gate: Gate) -> None:
+    handle = started(gate)
+    with pytest.raises(TimeoutError):
+        block_on(timeout(0.001, handle))
+    assert not handle.done()
+    gate.leave.set()
+    handle.join(TIMEOUT)
+
+
+def test_I11_a_task_that_is_cancelled_does_not_wait_for_the_job_and_its_result_is_freed(
     pool: BlockingPool, gate: Gate
 ) -> None:
     class Opened:
@@ -317,9 +326,9 @@ def test_I11_timeout_does_not_wait_for_the_job_and_its_result_is_freed(
 
     handle = spawn_blocking(job)
     assert gate.entered.acquire(timeout=TIMEOUT)
-    with pytest.raises(TimeoutError):
-        block_on(timeout(0.001, handle))
-    assert handle.cancelled()
+    handle._runtime.cancel(handle.id, "as a shutdown does")
+    with pytest.raises(TaskCancelled):
+        handle.join(TIMEOUT)
     gate.leave.set()
     spawn_blocking(nothing_to_do).join(TIMEOUT)  # in the same thread, so the other has ended
     assert freed[0]() is None

@@ -52,10 +52,10 @@ def spawn_blocking(
     drops the result of one that runs, and says yes.
 
     A call that has started cannot be interrupted: ``handle.cancel()`` returns False, and the
-    call goes on. One that is still queued is dropped, and that returns True. Where a task is
-    cancelled all the same (by ``timeout``, ``race``, a shutdown), it ends at once, and what
-    the call will return or raise is dropped. The interpreter's exit waits for no call in the
-    runtime's own threads.
+    call goes on. One that is still queued is dropped, and that returns True. ``timeout``, ``race``
+    and the like only stop waiting. A shutdown does not wait for a call that has started: its task
+    ends at once, and what the call returns or raises is dropped. Nor does the interpreter's exit
+    wait for one in the runtime's own threads.
 
     StopIteration comes out as RuntimeError, with it as the cause. RuntimeClosed while the
     runtime is being shut down, TypeError for what cannot be called. ::
