@@ -33,7 +33,7 @@ from trale_py import (
     yield_now,
 )
 from trale_py.channel import broadcast, channel, watch
-from trale_py.core.future import checkpoint
+from trale_py.core.leaf import checkpoint
 from trale_py.sync import barrier as barrier_module
 from trale_py.sync import notify as notify_module
 from trale_py.sync import waiters

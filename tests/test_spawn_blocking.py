@@ -687,8 +687,11 @@ def test_a_cancelled_task_takes_its_call_out_of_the_executor(gate: Gate) -> None
         first = spawn_blocking(gate.job, executor=threads)
         assert gate.entered.acquire(timeout=TIMEOUT)
         block_on(at_once())
-        with pytest.raises(TimeoutError):
-            block_on(timeout(0.001, spawn_blocking(ran.append, 2, executor=threads)))
+        waiting = spawn_blocking(ran.append, 2, executor=threads)
+        published()
+        waiting._runtime.cancel(waiting.id, None)
+        with pytest.raises(TaskCancelled):
+            waiting.join(TIMEOUT)
         gate.leave.set()
         first.join(TIMEOUT)
     assert ran == []
