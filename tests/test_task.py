@@ -280,13 +280,23 @@ async def agen() -> AsyncIterator[int]:
 @pytest.mark.parametrize(
     ("wrong", "hint"),
     [
-        (give, "forget to call it"),
+        (give, "forget to call it\\?$"),
+        (len, "forget to call it\\? .*spawn_blocking"),
         (agen, "async for"),
+        ([give], r"gather\(\*aws\)\?"),
         (3, "async def"),
         (None, "async def"),
         ((n for n in ()), "async def"),
     ],
-    ids=["function", "async generator function", "int", "None", "generator"],
+    ids=[
+        "function",
+        "plain function",
+        "async generator function",
+        "list",
+        "int",
+        "None",
+        "generator",
+    ],
 )
 def test_G5_spawn_refuses_what_is_no_coroutine(wrong: Any, hint: str) -> None:
     with pytest.raises(TypeError, match=hint):

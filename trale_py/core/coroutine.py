@@ -30,13 +30,26 @@ def as_coroutine(coro: object) -> Coroutine[Any, Any, Any]:
         hint = "an async generator is iterated with async for"
     elif inspect.isasyncgenfunction(coro):
         hint = "this is an async generator function: iterate over what it returns with async for"
-    elif callable(coro):
+    elif inspect.iscoroutinefunction(coro):
         hint = "did you forget to call it?"
+    elif callable(coro):
+        hint = "did you forget to call it? A plain function runs in a thread: spawn_blocking()"
+    elif isinstance(coro, (list, tuple, set)):
+        hint = "did you mean gather(*aws)?"
     elif inspect.isawaitable(coro):
         hint = "write an async def that awaits it"
     else:
         hint = "call an async def to get one"
     raise TypeError(f"spawn() takes a coroutine or a trale_py Future, not {coro!r}: {hint}")
+
+
+def close_refused(source: object) -> None:
+    """What was handed to a call that refuses it, or a list of that: nobody will await it."""
+    if isinstance(source, Coroutine):
+        source.close()
+    elif isinstance(source, (list, tuple, set)):
+        for one in source:
+            close_refused(one)
 
 
 async def _await(future: Future[T]) -> T:

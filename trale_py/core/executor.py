@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 from ..base.durations import Duration
 from ..base.errors import RuntimeClosed, WouldDeadlock
 from . import current, process_exit
+from .coroutine import close_refused
 from .engine import accelerated
 from .future import Future
 from .latch import never_return
@@ -62,8 +63,7 @@ def block_on(coro: Coroutine[Any, Any, T] | Future[T]) -> T:
     From any thread but an executor's (WouldDeadlock there; await the coroutine instead).
     """
     if current.thread.runtime is not None:
-        if isinstance(coro, Coroutine):
-            coro.close()
+        close_refused(coro)
         raise WouldDeadlock(
             "block_on() on the executor's thread would wait for itself; in a task: await"
         )

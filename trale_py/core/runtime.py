@@ -21,7 +21,7 @@ from ..base.durations import Duration, to_timeout
 from ..base.errors import RuntimeClosed, WouldDeadlock
 from ..base.log import flush, report
 from . import current, process_exit
-from .coroutine import as_coroutine, caller, name_of
+from .coroutine import as_coroutine, caller, close_refused, name_of
 from .engine import accelerated
 from .executor import Executor
 from .future import Future
@@ -94,14 +94,14 @@ class Runtime:
 
         ``adopt`` is called with the new task on the executor's thread, before its first poll.
         """
-        if context is not None and not isinstance(context, contextvars.Context):
-            raise TypeError(f"context has to be a contextvars.Context, not {context!r}")
-        name = name or name_of(coro)
-        coro = as_coroutine(coro)
         try:
+            if context is not None and not isinstance(context, contextvars.Context):
+                raise TypeError(f"context has to be a contextvars.Context, not {context!r}")
+            name = name or name_of(coro)
+            coro = as_coroutine(coro)
             self.ensure_running()
         except BaseException:
-            coro.close()
+            close_refused(coro)
             raise
         return self._spawn(coro, name, context, adopt)
 
