@@ -219,6 +219,8 @@ def is_awaited(function: ast.AST) -> bool:
         return not returns.startswith("Async")
     if not isinstance(function, ast.FunctionDef) or function.returns is None:
         return False
+    if any(ast.unparse(one) == "property" for one in function.decorator_list):
+        return False
     returns = ast.unparse(function.returns).partition("[")[0]
     return returns == "Coroutine" or is_operation(returns)
 

@@ -139,7 +139,7 @@ def test_the_native_engine_must_hold(copy: Path, there: bool) -> None:
     ("file", "old", "new", "missing"),
     [
         ("core/task.py", r"settle\(", "finish(", "native/task.c uses Task.settle,"),
-        ("core/task.py", r"def poll\(self", "def step(self", "native/task.c uses Task.poll,"),
+        ("core/task.py", r"def _poll\(self", "def _step(self", "native/task.c uses Task._poll,"),
         ("core/task.py", "BUDGET = 128", "BUDGET = 64", "has 128 for trale_py.core.task.BUDGET"),
         ("core/task.py", r"_throw\b", "_raise", "Task._raise is a field in Python only"),
         (
