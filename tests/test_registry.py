@@ -169,3 +169,29 @@ def test_a_name_that_is_missing_fails_the_import(
     result = run(copy, "import trale_py, trale_py.channel")
     assert result.returncode == 1
     assert re.search(f"^ImportError: .*{re.escape(missing)}", result.stderr, re.MULTILINE)
+
+
+def test_C_names_nothing_of_Python_but_in_its_tables() -> None:
+    by_name = re.compile(r"PyObject_CallMethod\(|PyImport_|\w+AttrString\(|InternFromString\(")
+    wrong = [
+        f"{path.name}: {line.strip()}"
+        for path in (ROOT / "native").glob("*.c")
+        if path.name not in ("registry.c", "module.c")
+        for line in path.read_text().splitlines()
+        if by_name.search(line)
+    ]
+    assert wrong == []
+
+
+def test_the_table_of_what_is_where_is_complete() -> None:
+    text = (ROOT / "docs" / "design.md").read_text()
+    section = text[text.index("## The same in C") : text.index("What is different there:")]
+    named = set(re.findall(r"`([\w/]+\.(?:c|h|py))`", section))
+    in_python = {name for name in named if name.endswith(".py")} - {"core/engine.py"}
+    assert named - in_python >= {path.name for path in (ROOT / "native").glob("*.c")}
+    package = ROOT / "trale_py"
+    assert {name for name in in_python if not name.startswith("tests/")} == {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if re.search(r"^@accelerated\b", path.read_text(), re.MULTILINE)
+    }

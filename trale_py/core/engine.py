@@ -28,7 +28,6 @@ threads, exit and forks are the process's and belong to the main interpreter.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import inspect
 import os
 import types
@@ -64,6 +63,8 @@ def _load() -> Any:
     except ImportError as error:
         if wanted == "native":
             raise ImportError(f"TRALE_ENGINE=native, but it cannot be loaded: {error}") from error
+        import importlib.util
+
         if importlib.util.find_spec("trale_py._native") is not None:
             warnings.warn(
                 f"trale_py uses its Python engine, as the native one cannot be loaded: {error}",
@@ -184,13 +185,18 @@ def _document(owner: Any, python: Any) -> None:
     if isinstance(python, property):
         assert python.fget is not None
         native.document(owner, python.fget.__name__, inspect.cleandoc(python.__doc__ or ""))
-    if not isinstance(python, types.FunctionType):
-        return
-    signature = inspect.signature(python)
-    names = [
-        parameter.replace(annotation=inspect.Parameter.empty)
-        for parameter in signature.parameters.values()
-    ]
-    shown = str(inspect.Signature(names)).replace("(self", "($self", 1)
-    text = f"{python.__name__}{shown}\n--\n\n{inspect.cleandoc(python.__doc__ or '')}"
-    native.document(owner, python.__name__, text)
+    if isinstance(python, types.FunctionType):
+        text = f"{_signature(python)}\n--\n\n{inspect.cleandoc(python.__doc__ or '')}"
+        native.document(owner, python.__name__, text)
+
+
+def _signature(function: types.FunctionType) -> str:
+    """As C has it, in no time: inspect takes a tenth of a millisecond."""
+    code, defaults = function.__code__, function.__defaults__ or ()
+    count = code.co_argcount
+    names = ["$self" if name == "self" else name for name in code.co_varnames[:count]]
+    for n, default in enumerate(defaults, count - len(defaults)):
+        names[n] += f"={default!r}"
+    if function.__kwdefaults__:
+        names += ["*", *(f"{name}={value!r}" for name, value in function.__kwdefaults__.items())]
+    return f"{function.__name__}({', '.join(names)})"
