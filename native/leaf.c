@@ -251,7 +251,7 @@ PyMethodDef trale_leaf_methods[] = {
 };
 
 /* The types of leaves are futures: made when there is a Future to derive them from. */
-static int add_leaves(PyObject *module, PyObject *Py_UNUSED(python))
+static int add_leaves(PyObject *module)
 {
     if (trale_add_operations(module, Future) < 0 || trale_add_sleep(module, Future) < 0
         || trale_add_latch_wait(module, Future) < 0 || trale_add_yield(module, Future) < 0

@@ -14,6 +14,7 @@
 
 static PyTypeObject *Operation_type;
 static PyObject *name_attach, *name_check_open;
+static PyObject *name_of;  /* see net/plain_io.py */
 
 /* Whatever the operation holds, go back to where it had not begun. */
 static void drop(Leaf *leaf)
@@ -203,31 +204,17 @@ static void Operation_dealloc(Operation *self)
     trale_free_object(self);
 }
 
-/* The name of the function of a CALL, or "call". */
-static PyObject *name_of_call(Operation *self)
-{
-    PyObject *inner = PyObject_GetAttrString(self->function, "func");  /* of a partial */
-    PyErr_Clear();
-    PyObject *name = PyObject_GetAttrString(inner == NULL ? self->function : inner, "__name__");
-    PyErr_Clear();
-    PyObject *stripped = name == NULL ? NULL : PyObject_CallMethod(name, "strip", "s", "_");
-    XDECREF(inner);
-    XDECREF(name);
-    PyErr_Clear();
-    return stripped != NULL ? stripped : PyUnicode_FromString("call");
-}
-
 static PyObject *Operation_repr(Operation *self)
 {
     static const char *const names[] = {
         [RECV] = "read", [FILL] = "read", [RECV_INTO] = "readinto", [SEND] = "write",
         [SEND_ALL] = "write_all", [RECV_FROM] = "recv_from", [SEND_TO] = "send_to",
-        [CALL] = "call",
+        [CALL] = "",  /* it has the name of its function */
     };
     _Static_assert(sizeof names / sizeof *names == KINDS, "each kind of operation has a name");
     if (self->kind != CALL)
         return PyUnicode_FromFormat("<%s of %R>", names[self->kind], self->owner);
-    PyObject *name = name_of_call(self);
+    PyObject *name = PyObject_CallFunctionObjArgs(name_of, self->function, NULL);
     PyObject *shown = name == NULL ? NULL : PyUnicode_FromFormat("<%S of %R>", name, self->owner);
     XDECREF(name);
     return shown;
@@ -271,6 +258,7 @@ int trale_add_operations(PyObject *module, PyObject *base)
 static const trale_use uses[] = {
     {TRALE_USE_NAME, "trale_py.net.socket_base:BaseSocket", "_attach", .place = &name_attach},
     {TRALE_USE_NAME, "trale_py.net.socket_base:BaseSocket", "_check_open", .place = &name_check_open},
+    {TRALE_USE_OBJECT, "trale_py.net.plain_io", "name_of", .place = &name_of},
     {0},
 };
 

@@ -82,7 +82,7 @@ int trale_register(PyObject *module, const trale_uses *const *all, PyObject *nam
         for (const trale_use *use = (*all)->table; use->owner != NULL; use++)
             if (look_up(*all, use) < 0)
                 return -1;
-        if ((*all)->then != NULL && (*all)->then(module, python) < 0)
+        if ((*all)->then != NULL && (*all)->then(module) < 0)
             return -1;
     }
     return 0;

@@ -22,7 +22,7 @@ typedef struct {
 typedef struct {
     const char *file;
     const char *after;  /* the accelerated class after whose registration all of it exists */
-    int (*then)(PyObject *module, PyObject *python);  /* what can be done then; or NULL */
+    int (*then)(PyObject *module);  /* what can be done then; or NULL */
     const trale_use *table;  /* ends in one without an owner */
 } trale_uses;
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import logging
@@ -19,16 +20,24 @@ from trale_py import (
     PENDING,
     Cancelled,
     Context,
+    Event,
     Executor,
     Future,
+    Mutex,
     Notify,
     Pending,
     Ready,
+    Semaphore,
     Task,
+    TaskCancelled,
+    Timer,
+    UdpSocket,
     WouldDeadlock,
     block_on,
+    channel,
     current_task,
     sleep,
+    sleep_until,
     spawn,
     tasks,
     yield_now,
@@ -465,6 +474,30 @@ def test_current_task_and_tasks() -> None:
 def test_names() -> None:
     assert spawn(give(1)).name == "give"
     assert spawn(give(1), name="other").name == "other"
+
+
+def test_an_operation_that_is_spawned_has_the_name_of_the_call() -> None:
+    tx, rx = channel.channel(1)
+    mutex = Mutex()
+    with mutex, UdpSocket.bind(("127.0.0.1", 0)) as udp:
+        operations: dict[str, list[Any]] = {
+            "sleep": [sleep(0.01), sleep_until(0)],
+            "yield_now": [yield_now()],
+            "acquire": [Semaphore(1).acquire()],
+            "lock": [mutex.lock()],
+            "wait": [Event().wait()],
+            "send": [tx.send(1)],
+            "recv": [rx.recv()],
+            "recv_from": [udp.recv_from()],
+            "Timer": [Timer(0.01)],
+        }
+        for name, ones in operations.items():
+            for one in ones:
+                handle = spawn(one)
+                assert handle.name == name
+                handle.cancel()
+                with contextlib.suppress(TaskCancelled):
+                    handle.join(10)
 
 
 def test_G12_an_async_generator_dropped_in_a_task_is_closed() -> None:

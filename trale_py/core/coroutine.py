@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import re
 import sys
 from collections.abc import Coroutine
 from types import CodeType, CoroutineType, FrameType
 from typing import Any, TypeVar
 
 from .future import Future
-from .leaf import hand_over
+from .leaf import hand_over, is_leaf
 
 T = TypeVar("T")
 
@@ -57,8 +58,12 @@ async def _await(future: Future[T]) -> T:
 
 
 def name_of(coro: object) -> str:
+    """Its name; of an operation the one it was called by, which its repr begins with."""
     name = getattr(coro, "__qualname__", None)
-    return name if isinstance(name, str) else type(coro).__qualname__
+    if isinstance(name, str):
+        return name
+    shown = re.match(r"<(\w+)", repr(coro)) if is_leaf(coro) else None
+    return type(coro).__qualname__ if shown is None else shown[1]
 
 
 def caller() -> tuple[CodeType | None, int]:

@@ -28,6 +28,7 @@ threads, exit and forks are the process's and belong to the main interpreter.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import inspect
 import os
 import types

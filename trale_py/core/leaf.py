@@ -150,9 +150,14 @@ def warn_forgotten(operation: object, stacklevel: int = 2) -> None:
         warnings.warn(text, RuntimeWarning, stacklevel, source=operation)
 
 
-def hand_over(source: object) -> None:
+def is_leaf(source: object) -> bool:
+    """Whether it is one of the library's own, in Python or in C."""
+    return isinstance(source, Future) and hasattr(source, "_hand_over")
+
+
+def hand_over(source: Any) -> None:
     """What a spawn or a combinator does with what it was given, if that is a leaf."""
-    if isinstance(source, Future) and hasattr(source, "_hand_over"):
+    if is_leaf(source):
         source._hand_over()
 
 

@@ -211,7 +211,7 @@ class Operation(leaf.Operation[T]):
         self._owner._check_open()
 
     def __repr__(self) -> str:
-        return f"<{self.NAME or _name_of(self._call)} of {self._owner!r}>"
+        return f"<{self.NAME or name_of(self._call)} of {self._owner!r}>"
 
 
 class _Recv(Operation[bytes]):
@@ -294,6 +294,6 @@ def _size(result: object) -> int:
     return result if isinstance(result, int) else len(result)  # type: ignore[arg-type]
 
 
-def _name_of(function: object) -> str:
+def name_of(function: object) -> str:
     name: str = getattr(getattr(function, "func", function), "__name__", "call")
     return name.strip("_")
