@@ -1,28 +1,40 @@
 """The compiled parts of the package; all the rest is in pyproject.toml."""
 
 import os
+import runpy
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CCompilerError, ExecError, PlatformError
 
+try:
+    runpy.run_path("trale_py/base/supported.py")
+except ImportError as error:
+    raise SystemExit(f"\n{error}") from None
+
+missing = runpy.run_path("native/needs.py")["missing"]
+
 
 class BuildExt(build_ext):
-    """build_ext that says in plain words what is missing."""
+    """build_ext that says what is missing, and leaves nothing of the builder in a wheel."""
+
+    def build_extensions(self) -> None:
+        # Python's own library is not linked to, so the path where the builder has it is of no use.
+        link = self.compiler.linker_so
+        self.compiler.linker_so = [arg for arg in link if not arg.startswith("-Wl,-rpath")]
+        super().build_extensions()
 
     def build_extension(self, ext: Extension) -> None:
+        if not (self.debug or self.inplace):
+            ext.extra_compile_args.append("-g0")
         try:
             super().build_extension(ext)
         except (CCompilerError, ExecError, PlatformError) as error:
-            raise SystemExit(
-                f"\n{error}\n\n"
-                "trale_py has parts in C, and they could not be compiled. It needs a C compiler\n"
-                "and Python's header files; on Debian and Ubuntu: apt install gcc python3-dev\n"
-            ) from None
+            raise SystemExit(f"\n{error}\n{missing()}".rstrip()) from None
 
 
-# As in trale_py/_linux/build.py: "make" has warnings be errors, an installation has not.
+# As in trale_py/_linux/build.py: "make check" has warnings be errors, an installation has not.
 STRICT = ["-Werror"] if os.environ.get("TRALE_WERROR") else []
 
 setup(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import subprocess
 import sys
 import textwrap
@@ -15,6 +14,12 @@ from typing import Any
 
 import pytest
 
+ROOT = Path(__file__).parent.parent
+
+# What is tested is what is installed, not what lies beside the tests: "python -m" puts the folder
+# that it runs in first.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+
 from trale_py import Waker, block_on, tasks
 from trale_py.base import log
 from trale_py.core import current
@@ -22,8 +27,6 @@ from trale_py.core.runtime import Runtime
 from trale_py.core.timer_heap import TimerEntry
 
 pytest.register_assert_rewrite("tests.crowd")
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -121,7 +124,6 @@ def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
             capture_output=True,
             text=True,
             timeout=timeout,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
             check=False,
         )
 

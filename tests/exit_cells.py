@@ -1,7 +1,7 @@
 """The programs of the exit matrix: what is alive x how the program ends, here and under asyncio.
 
-``python -m tests.exit_cells`` runs all of them and prints the tables of docs/lifecycle.md.
-``python -m tests.exit_cells trale sleeping return`` is one of them.
+``python tests/exit_cells.py`` runs all of them and prints the tables of docs/lifecycle.md.
+``python tests/exit_cells.py trale sleeping return`` is one of them.
 """
 
 from __future__ import annotations
@@ -16,13 +16,9 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import trale_py
-
-ROOT = Path(__file__).parent.parent
-
 
 # -- the two runtimes -----------------------------------------------------------------------------
 
@@ -250,12 +246,10 @@ class Result(NamedTuple):
 
 def run_cell(runtime: str, alive: str, end: str, timeout: float = 30) -> Result:
     with subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "tests.exit_cells", runtime, alive, end],
+        [sys.executable, "-W", "error", __file__, runtime, alive, end],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -44,7 +44,6 @@ def start(name: str, *args: str, warnings: str = "error") -> subprocess.Popen[st
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     running.append(process)
     return process

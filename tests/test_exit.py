@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ROOT
 from .exit_cells import CELLS, Result, run_all
 
 Script = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -84,7 +82,6 @@ def running(source: str, *options: str) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
     ) as process:
         try:
             yield process
@@ -256,7 +253,6 @@ def test_H14_ipython(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     with process:
         assert process.stdin is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
 import subprocess
 import sys
@@ -22,7 +21,6 @@ def run(step: int) -> list[str]:
         capture_output=True,
         text=True,
         timeout=30,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=False,
     )
     assert (result.returncode, result.stderr) == (0, "")

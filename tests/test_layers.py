@@ -12,7 +12,7 @@ PACKAGE = Path(trale_py.__file__).parent
 
 # From the bottom up. A module imports only what stands above its own line in this list.
 LAYERS = [
-    ["base", "base.errors", "base.threads", "base.closeable", "base.durations"],
+    ["base", "base.supported", "base.errors", "base.threads", "base.closeable", "base.durations"],
     ["base.log"],
     ["_linux._ffi", "_linux.build", "_linux.sockaddr"],
     ["_linux"],

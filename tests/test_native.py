@@ -967,7 +967,7 @@ def test_stores_take_no_memory(owner: Owner) -> None:
 
 NO_MEMORY = """
 import contextlib, gc, sys
-sys.path.insert(0, {tests!r})
+sys.path.append({tests!r})
 import _testcapi
 from tests.test_native import *
 from trale_py import spawn

@@ -35,7 +35,7 @@ from trale_py import (
 from trale_py.core.runtime import Runtime
 from trale_py.core.source import Direction
 
-from .conftest import ROOT, settle_reactor
+from .conftest import settle_reactor
 from .net_helpers import TIMEOUT, Events, Flag, executor_turn, parked, settle, stream_and_peer
 from .python_engine import Poller, RunQueue
 
@@ -718,7 +718,6 @@ def test_T8_B22_stopped_and_continued_under_load() -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     with child:
         assert child.stdout is not None

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
+import trale_py
 from trale_py.core.engine import native
-
-from .conftest import ROOT
 
 Package = Callable[..., subprocess.CompletedProcess[str]]
 
 built = pytest.mark.skipif(native is None, reason="there is no native engine")
+PACKAGE = Path(trale_py.__file__).parent
 SHOW = "import trale_py; print(trale_py.engine)"
 
 
@@ -41,7 +41,7 @@ def run(path: Path, source: str = SHOW, **environ: str) -> subprocess.CompletedP
 def copy(tmp_path: Path) -> Path:
     """The package in another place, for a test to change."""
     ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "trale_py", tmp_path / "trale_py", ignore=ignore)
+    shutil.copytree(PACKAGE, tmp_path / "trale_py", ignore=ignore)
     return tmp_path
 
 
@@ -68,7 +68,7 @@ def last_line(result: subprocess.CompletedProcess[str]) -> str:
     ],
 )
 def test_the_environment_chooses(environ: dict[str, str], engine: str) -> None:
-    result = run(ROOT, **environ)
+    result = run(PACKAGE.parent, **environ)
     assert (result.stdout.strip(), result.stderr) == (engine, "")
 
 
@@ -83,7 +83,7 @@ def test_the_environment_chooses(environ: dict[str, str], engine: str) -> None:
     ],
 )
 def test_what_makes_no_sense_fails_the_import(environ: dict[str, str], message: str) -> None:
-    result = run(ROOT, **environ)
+    result = run(PACKAGE.parent, **environ)
     assert result.returncode == 1
     assert last_line(result).startswith("ImportError: ")
     assert message in last_line(result)

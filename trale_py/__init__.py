@@ -21,6 +21,7 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from .base import supported as _supported  # noqa: F401  # first: it refuses what cannot work
 from .base.errors import (
     BusyResourceError,
     Cancelled,
@@ -68,7 +69,7 @@ from .timers.timer import Interval, Timer, interval, now, sleep, sleep_until
 if TYPE_CHECKING:
     from . import channel as channel
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "PENDING",

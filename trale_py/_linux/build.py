@@ -11,7 +11,7 @@ HERE = Path("trale_py", "_linux")  # from the project's root, where builds run
 DECLARATIONS = (HERE / "declarations.h").read_text()
 
 # A compiler newer than ours may warn of more, and that must not break anybody's installation.
-# "make" sets this, so that no warning is left here.
+# "make check" sets this, so that no warning is left here.
 STRICT = ["-Werror"] if os.environ.get("TRALE_WERROR") else []
 
 ffi = FFI()
