@@ -20,7 +20,6 @@ from trale_py import Executor, block_on, spawn
 from trale_py.base import log
 from trale_py.base.log import flush, report
 
-from .conftest import ROOT
 from .interleave import Interleaving, everywhere
 
 Script = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -75,7 +74,6 @@ def test_L7_stderr_that_takes_nothing_stops_no_task(fd: str) -> None:
             stdout=subprocess.PIPE,
             stderr=write,
             timeout=50,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
             check=False,
             preexec_fn=(lambda: os.close(2)) if fd == "closed" else None,
         )
