@@ -116,7 +116,8 @@ def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
     def run(source: str, *args: str, timeout: float = 50) -> subprocess.CompletedProcess[str]:
         script = tmp_path / "script.py"
         script.write_text(
-            "import faulthandler; faulthandler.dump_traceback_later(45, exit=True)\n"
+            "import faulthandler, sys; faulthandler.dump_traceback_later(45, exit=True)\n"
+            f"sys.path.append({str(ROOT)!r})  # for what it imports of the tests\n"
             + textwrap.dedent(source)
         )
         return subprocess.run(

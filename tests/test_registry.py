@@ -16,6 +16,8 @@ import pytest
 import trale_py
 from trale_py.core.engine import native
 
+from .conftest import ROOT
+
 Package = Callable[..., subprocess.CompletedProcess[str]]
 
 built = pytest.mark.skipif(native is None, reason="there is no native engine")
