@@ -110,6 +110,7 @@ int trale_add_run_queue(PyObject *module);
 int trale_add_waker(PyObject *module);
 int trale_add_poller(PyObject *module);
 int trale_add_io(PyObject *module);
+int trale_add_with_block(PyObject *module);
 
 /* For a field that Python code may have set to None. */
 static inline int trale_is_none(PyObject *field)

@@ -29,7 +29,7 @@ typedef struct {
 /* In the order in which they are looked up. */
 extern const trale_uses trale_poller_uses, trale_run_queue_uses, trale_leaf_uses, trale_outcome_uses, trale_task_uses,
     trale_store_uses, trale_permits_uses, trale_queue_uses, trale_io_uses, trale_operation_uses,
-    trale_stream_uses;
+    trale_stream_uses, trale_with_block_uses;
 
 /* A class or function that is in C too: note its Python version, and look up what can be now. */
 int trale_register(PyObject *module, const trale_uses *const *all, PyObject *name, PyObject *python);

@@ -16,11 +16,15 @@ from typing import Any
 
 
 class Interleaving:
-    """Runs ``intruder`` before the n-th line of ``module`` that ``function`` executes."""
+    """Runs ``intruder`` before the n-th line of ``module`` that ``function`` executes.
+
+    Of a package: of any module in it.
+    """
 
     def __init__(self, n: int, module: ModuleType, intruder: Callable[[], object]) -> None:
         self._left = n
-        self._file = module.__file__
+        file = str(module.__file__)
+        self._file = file.removesuffix("__init__.py")
         self._intruder = intruder
         self.happened = False
 
@@ -33,7 +37,7 @@ class Interleaving:
             sys.settrace(before)
 
     def _trace(self, frame: FrameType, event: str, _: object) -> Any:
-        if frame.f_code.co_filename != self._file:
+        if not frame.f_code.co_filename.startswith(self._file):
             return None
         if event == "line" and not self.happened:
             self._left -= 1
@@ -56,7 +60,7 @@ class Signal(Interleaving):
         return super().run(function)
 
     def _trace(self, frame: FrameType, event: str, _: object) -> Any:
-        if frame.f_code.co_filename != self._file:
+        if not frame.f_code.co_filename.startswith(self._file):
             return None
         if event == "call":
             frame.f_trace = self._trace  # from 3.13 on, it has to stand here for the next line

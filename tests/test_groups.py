@@ -144,19 +144,20 @@ class TestInATask:
         ran = []
 
         async def sibling() -> None:
-            ran.append(1)
+            ran.append("began")
+            await yield_now()
+            ran.append("went on")
 
         async def main() -> None:
             async with TaskGroup() as group:
                 group.spawn(fail(KeyError("first")))
-                await yield_now()
                 handles.extend(group.spawn(sibling()) for _ in range(3))
 
         handles: list[JoinHandle[None]] = []
         with pytest.raises(ExceptionGroup) as caught:
             block_on(main())
         assert [type(error) for error in errors_of(caught)] == [KeyError]
-        assert ran == []
+        assert ran == ["began"] * 3
         assert all(handle.cancelled() for handle in handles)
 
     def test_the_bodys_failure_cancels_the_children(self) -> None:
@@ -363,11 +364,13 @@ class TestInATask:
         assert running.join(TIMEOUT) == "went on"
         assert ends.ended == ["task: thread"]
 
-    def test_cancelled_before_the_block_nothing_runs(self) -> None:
+    def test_F18_cancelled_before_the_block_children_run_to_their_first_checkpoint(self) -> None:
         ran = []
 
         async def child() -> None:
-            ran.append(1)
+            ran.append("began")
+            await yield_now()
+            ran.append("went on")
 
         async def main() -> None:
             group = TaskGroup()
@@ -377,7 +380,7 @@ class TestInATask:
             assert handle.cancelled()
 
         block_on(main())
-        assert ran == []
+        assert ran == ["began"]
 
     def test_a_child_cancelled_by_its_handle_is_no_failure(self) -> None:
         ends = Ends()
@@ -554,7 +557,7 @@ class TestInAScript:
             with pytest.raises(ValueError, match="child"):
                 failing.join(TIMEOUT)
             steps.append("the body goes on")
-            late = group.spawn(give("too late"))
+            late = group.spawn(give_after(1, "too late"))
         assert [str(error) for error in errors_of(caught)] == ["child"]
         assert steps == ["the body goes on"]
         assert running.cancelled()
@@ -873,23 +876,28 @@ class TestStart:
         spawn(main()).join(TIMEOUT)
 
     def test_started_and_cancelled_in_the_same_turn(self) -> None:
-        """Cancelled means that it did not happen: the task does not stay behind in the group."""
+        """The task is the group's and goes on, so the value is delivered; the next await raises."""
         ends = Ends()
 
-        async def service(scope: CancelScope, *, task_status: TaskStatus[None]) -> None:
+        async def service(scope: CancelScope, *, task_status: TaskStatus[str]) -> None:
             await yield_now()
-            task_status.started()
+            task_status.started("value")
             scope.cancel("at once")
             await ends.run("service")
 
         async def main() -> None:
+            got = []
             async with TaskGroup() as group:
                 with CancelScope() as scope:
-                    await group.start(service, scope)
+                    got.append(await group.start(service, scope))
+                    await yield_now()
                 assert scope.cancelled_caught
+                assert ends.ended == []
+                group.cancel_scope.cancel("enough")
+            assert got == ["value"]
 
         spawn(main()).join(TIMEOUT)
-        assert ends.ended == ["service: start() was cancelled"]
+        assert ends.ended == ["service: enough"]
 
     def test_after_started_the_scope_around_start_has_no_hold_on_the_task(self) -> None:
         gate = Notify()

@@ -7,6 +7,7 @@ the built-in ``TimeoutError``. What stands here is what neither of them says.
 from __future__ import annotations
 
 from concurrent.futures import CancelledError, InvalidStateError
+from typing import NoReturn
 
 __all__ = [
     "BusyResourceError",
@@ -92,3 +93,16 @@ class IncompleteRead(EOFError):
 
 class DelimiterNotFound(ValueError):
     """``read_until`` met its limit before the delimiter. What it read stays readable."""
+
+
+def raise_as_it_was(error: BaseException) -> NoReturn:
+    """Raise an error that was caught elsewhere; what it says of its cause and context stays.
+
+    A plain ``raise`` in the midst of handling another error would replace ``__context__``.
+    """
+    context = error.__context__
+    try:
+        raise error
+    finally:
+        error.__context__ = context
+        del error, context  # the traceback would lead back to them

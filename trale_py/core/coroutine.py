@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import opcode
 import re
 import sys
 from collections.abc import Coroutine
@@ -15,6 +16,7 @@ from .leaf import hand_over, is_leaf
 
 T = TypeVar("T")
 
+_RAISE = opcode.opmap["RAISE_VARARGS"]
 PREFIX = __name__.partition(".")[0] + "."
 
 
@@ -82,6 +84,20 @@ def is_unstarted(coro: Coroutine[Any, Any, Any]) -> bool:
     suspended = getattr(coro, "cr_suspended", False)  # compiled coroutines may have neither
     running = getattr(coro, "cr_running", False)
     return not suspended and not running and (frame is not None or not hasattr(coro, "cr_frame"))
+
+
+def was_raised(error: BaseException) -> bool:
+    """Whether a ``raise`` in somebody's code made this error, and not ``close()`` of a coroutine.
+
+    close() makes its GeneratorExit where the coroutine is suspended, so the innermost entry of the
+    traceback stands at the ``await`` or ``yield``.
+    """
+    innermost = error.__traceback__
+    while innermost is not None and innermost.tb_next is not None:
+        innermost = innermost.tb_next
+    if innermost is None:
+        return False
+    return innermost.tb_frame.f_code.co_code[innermost.tb_lasti] == _RAISE
 
 
 def foreign(yielded: object) -> RuntimeError:

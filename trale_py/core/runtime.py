@@ -89,21 +89,25 @@ class Runtime:
         name: str | None = None,
         context: contextvars.Context | None = None,
         adopt: Callable[[Task], None] | None = None,
+        host_id: int | None = None,
     ) -> JoinHandle[T]:
         """See :func:`trale_py.spawn`.
 
         ``adopt`` is called with the new task on the executor's thread, before its first poll.
+        The parent is the task that calls this, or else, of one that is adopted, ``host_id``.
         """
         try:
+            if name is not None and not isinstance(name, str):
+                raise TypeError(f"name must be a str, not {name!r}")
             if context is not None and not isinstance(context, contextvars.Context):
-                raise TypeError(f"context has to be a contextvars.Context, not {context!r}")
-            name = name or name_of(coro)
+                raise TypeError(f"context must be a contextvars.Context, not {context!r}")
+            name = name_of(coro) if name is None else name
             coro = as_coroutine(coro)
             self.ensure_running()
         except BaseException:
             close_refused(coro)
             raise
-        return self._spawn(coro, name, context, adopt)
+        return self._spawn(coro, name, context, adopt, host_id)
 
     def _spawn(
         self,
@@ -111,15 +115,17 @@ class Runtime:
         name: str,
         context: contextvars.Context | None = None,
         adopt: Callable[[Task], None] | None = None,
+        host_id: int | None = None,
     ) -> JoinHandle[T]:
-        parent = self.executor.polling if current.thread.runtime is self else None
+        spawner = self.executor.polling if current.thread.runtime is self else None
+        parent_id = None if spawner is None else spawner.id
         outcome: Outcome[T] = Outcome(self._next_id(), name, caller(), self.unclaimed)
         task = Task(
             self,
             coro,
             contextvars.copy_context() if context is None else context,
             outcome,
-            None if parent is None else parent.id,
+            parent_id if adopt is None else host_id,
         )
         handle = JoinHandle(self, outcome)
         try:

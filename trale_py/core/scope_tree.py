@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..base.errors import Cancelled
+
 if TYPE_CHECKING:
     from .task import Task
 
@@ -57,15 +59,22 @@ class ScopeTree:
             task.cx.cancelled = self.effective
 
     def unlink(self) -> None:
-        """Leave the tree; the parent is the task's innermost again."""
-        if self._parent is not None:
-            self._parent._children.pop(self, None)
-        if self.task is not None and self.task.scope is self:
-            self.task.scope = self._parent
-            self.task.cx.cancelled = self._parent is not None and self._parent.effective
+        """Leave the tree; scopes of the same task that were entered inside move to the parent."""
+        parent, task = self._parent, self.task
+        if parent is not None:
+            parent._children.pop(self, None)
+        if task is None:
+            return
+        if task.scope is self:
+            task.scope = parent
+            task.cx.cancelled = parent is not None and parent.effective
+        elif parent is not None:  # left out of order, or by another task
+            for child in list(self._children):
+                if child.task is task:
+                    child.move(parent)
 
-    def leave(self) -> None:
-        """The code is left."""
+    def left_behind(self) -> None:
+        """The task has ended in it."""
         self.unlink()
 
     def move(self, parent: ScopeTree) -> None:
@@ -111,3 +120,21 @@ class ScopeTree:
 
     def _inherits(self) -> bool:
         return not self._shield and self._parent is not None and self._parent.effective
+
+
+def without_cancelled(error: BaseException) -> tuple[BaseException | None, Cancelled | None]:
+    """What is left of ``error`` without Cancelled, and one that was in it."""
+    if isinstance(error, Cancelled):
+        return None, error
+    if isinstance(error, BaseExceptionGroup):
+        cancelled, rest = error.split(Cancelled)
+        if cancelled is not None:
+            return rest, _first(cancelled)
+    return error, None
+
+
+def _first(group: BaseExceptionGroup[Cancelled]) -> Cancelled:
+    first: Cancelled | BaseExceptionGroup[Cancelled] = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first

@@ -20,7 +20,7 @@ from .coroutine import foreign, is_unstarted
 from .engine import accelerated
 from .future import PENDING
 from .outcome import Outcome, line_of
-from .scope_tree import ScopeTree
+from .scope_tree import ScopeTree, without_cancelled
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -39,6 +39,7 @@ class Group(Protocol):
     """What a task tells the group it was spawned by."""
 
     def child_failed(self, error: BaseException) -> None: ...
+    def child_cut_off(self) -> None: ...
     def child_ended(self, task: Task) -> None: ...
 
 
@@ -176,7 +177,7 @@ class Task:
                     if yielded is not PENDING:
                         self._throw_foreign(yielded)
                     return False
-            if self.cx.cancelled:
+            if self.cx.cancelled and not self._begins_nevertheless():
                 scope = self.innermost()
                 self._throw = Cancelled.because(scope.why())
                 self._count_throws(scope)
@@ -202,6 +203,11 @@ class Task:
         finally:
             error = yielded = None
         return self._ended
+
+    def _begins_nevertheless(self) -> bool:
+        """A group's child, cancelled before its first step, runs to its first checkpoint: what it
+        was given may be its to close. At the runtime's end nothing begins any more."""
+        return not self._started and self.group is not None and not self.runtime.closing
 
     def _throw_foreign(self, yielded: object) -> None:
         # Thrown in at the next turn, not now: a task may try this again and again.
@@ -247,21 +253,27 @@ class Task:
             raise RuntimeError(f"{self!r} has not ended")
         value, self._value = self._value, None
         error, self._error = self._error, None
+        cancelled, reason = None, None
+        if error is not None and self.cx.cancelled:
+            error, cancelled = without_cancelled(error)
+            reason = self.innermost().why()
         outcome = self._take_outcome()
         if outcome is None:  # given up meanwhile, see Runtime.shutdown
             return
-        if error is None:
-            outcome.succeed(value)
-        elif isinstance(error, Cancelled):
-            cancelled = TaskCancelled(error.reason)
-            cancelled.__cause__ = error
-            outcome.cancel(cancelled)
-        else:
+        if error is not None:
             if error.__traceback__ is None:  # not the coroutine's: its context is in use
                 self._coro.close()
             if self.group is not None:
                 self.group.child_failed(error)
             outcome.fail(error, report=self.group is None)
+        elif cancelled is not None:
+            ended = TaskCancelled(reason)
+            ended.__cause__ = cancelled
+            if self.group is not None:
+                self.group.child_cut_off()
+            outcome.cancel(ended)
+        else:
+            outcome.succeed(value)
         self._leave_group()
 
     def abandon(self, error: BaseException) -> None:
@@ -284,7 +296,7 @@ class Task:
         """
         if self._ended and self.root is not None:
             while self.scope is not None and self.scope is not self.root:
-                self.scope.leave()  # it was entered and never left; its deadline's timer must go
+                self.scope.left_behind()
             self.root.unlink()
             self.root = self.scope = None
         if not self.cx.claim_end():

@@ -17,6 +17,7 @@ from itertools import zip_longest
 from typing import Any, Generic, TypeVar
 
 from ..base.closeable import Closing
+from ..base.errors import raise_as_it_was
 from ..scopes.cancel_scope import move_on_after
 from ..scopes.task_group import TaskGroup
 from ..sync.event import Event
@@ -66,21 +67,23 @@ class _Race(Generic[C]):
         self._over = False  # somebody has won, or nobody waits for it any more
 
     async def run(self, endpoints: Sequence[Endpoint]) -> C:
+        failure: BaseException | None = None
         try:
             await self._start(endpoints)
         except BaseException as error:
             self._over = True
             if self._winner is not None:  # cancelled all the same, or an attempt broke
                 self._winner.close()
-            if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-                raise error.exceptions[0] from None
-            raise
-        failure, self._error = self._error, None
-        if self._winner is not None:
-            return self._winner
+            if not isinstance(error, BaseExceptionGroup) or len(error.exceptions) > 1:
+                raise
+            failure = error.exceptions[0]
+        else:
+            if self._winner is not None:
+                return self._winner
+            failure, self._error = self._error, None
         assert failure is not None
         try:
-            raise failure
+            raise_as_it_was(failure)
         finally:
             del failure  # or its traceback would lead back to it
 

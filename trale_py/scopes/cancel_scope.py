@@ -18,9 +18,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 from ..base.durations import NEVER, Duration, to_deadline, to_ns
-from ..base.errors import Cancelled
+from ..base.errors import raise_as_it_was
 from ..core import current
-from ..core.scope_tree import ScopeTree
+from ..core.scope_tree import ScopeTree, without_cancelled
 from ..core.timer_heap import TimerEntry
 
 if TYPE_CHECKING:
@@ -34,7 +34,10 @@ class CancelScope(ScopeTree):
     ``scope.cancel()`` makes every await inside raise Cancelled, until the block is left, where
     it is swallowed. ``deadline`` (on the clock ``now()``) does the same when it has come.
     With ``shield=True`` a cancellation from outside does not reach the inside. A scope is
-    entered once. RuntimeError outside of tasks, and if scopes are left out of order. ::
+    entered once. RuntimeError outside of tasks, and if it is left in another task than it was
+    entered in, or before a scope that was entered inside; it is left all the same.
+
+    If the block ends by an ExceptionGroup, a cancelled scope takes the Cancelled in it out. ::
 
         with CancelScope() as scope:
             spawn(later(scope.cancel))
@@ -44,10 +47,20 @@ class CancelScope(ScopeTree):
     After trio's `CancelScope <https://trio.readthedocs.io/en/stable/reference-core.html>`_.
     """
 
-    __slots__ = ("_caught", "_deadline", "_runtime", "_state", "_timer")
+    __slots__ = (
+        "_caught",
+        "_deadline",
+        "_entered_in",
+        "_runtime",
+        "_state",
+        "_timer",
+        "of_group",
+    )
 
     def __init__(self, *, deadline: float = math.inf, shield: bool = False) -> None:
         super().__init__(shield=shield)
+        self.of_group = False  # other tasks stand under it, which may outlive the one that is in it
+        self._entered_in = ""  # the task, for messages, when it has ended without leaving
         self._deadline = _deadline_ns(deadline)
         self._state: Literal["new", "entered", "left"] = "new"
         self._caught = False
@@ -114,7 +127,10 @@ class CancelScope(ScopeTree):
     def __enter__(self) -> CancelScope:
         task = _running_task()
         if task is None:
-            raise RuntimeError("a CancelScope can be entered in a task only")
+            raise RuntimeError(
+                f"{self!r} can be entered in a task only; in a script: handle.join(timeout=...) "
+                "limits a wait, and block_on() runs a coroutine that has scopes in it"
+            )
         self.enter(task.runtime, task.innermost(), task)
         return self
 
@@ -125,17 +141,24 @@ class CancelScope(ScopeTree):
         tb: TracebackType | None,
     ) -> bool:
         task = _running_task()
-        if task is not None:  # None: the coroutine is being closed, by whoever has it
-            self._check_order(task)
-        caught = isinstance(exc, Cancelled) and self._called and not self._inherits()
-        self._caught = caught
+        if task is None or self.task is not task or task.scope is not self:
+            self._leave_elsewhere(task)
+            return False
+        ended_by_this = exc is not None and self._called and not self._inherits()
         self.leave()
-        return caught
+        if exc is None or not ended_by_this:
+            return False
+        rest, cancelled = without_cancelled(exc)
+        self._caught = cancelled is not None
+        if self._caught and rest is not None:
+            raise_as_it_was(rest)
+        return self._caught
 
     def __repr__(self) -> str:
         cancelled = ", cancelled" if self._called else ""
         shielded = ", shielded" if self._shield else ""
-        return f"<{type(self).__name__} {self._state}{cancelled}{shielded}>"
+        of_group = " of a TaskGroup" if self.of_group else ""
+        return f"<{type(self).__name__}{of_group} {self._state}{cancelled}{shielded}>"
 
     # -- entry and exit, also for groups ---------------------------------------------------------
 
@@ -156,17 +179,36 @@ class CancelScope(ScopeTree):
         self._drop_timer()
         self.task = self._parent = None
 
-    def _check_order(self, task: Task) -> None:
-        if task is not self.task:
-            raise RuntimeError(f"{self!r} was entered in {self.task!r} and is left in {task!r}")
-        if task.scope is not self:
-            inner = task.scope
-            while inner is not None and inner is not self:
-                inner, outer = inner._parent, inner
-                if isinstance(outer, CancelScope):
-                    outer.leave()
+    def left_behind(self) -> None:
+        if self.task is not None:
+            self._entered_in = f"<Task {self.task.id} {self.task.name!r} finished>"
+        if not self.of_group:
             self.leave()
-            raise RuntimeError(f"{self!r} is left while scopes are open that were entered in it")
+            return
+        # The group's children stay under it, and cancel() has to reach them. It cannot inherit any
+        # more: what it has inherited counts as its own.
+        if self.effective:
+            self.mark(self.why())
+        self.unlink()
+        self.task = self._parent = None
+
+    def _leave_elsewhere(self, task: Task | None) -> None:
+        """It is left, but not as the innermost scope of the task that it was entered in.
+
+        Nothing of it must stay in force: that task would stay under a scope that it is not in.
+        ``task``: which leaves it; None outside of tasks, where a coroutine is being closed.
+        """
+        if self._runtime is None:
+            raise RuntimeError(f"{self!r} is left, but was not entered")
+        if task is not None and task is self.task:
+            wrong = f"{self!r} is left while scopes are open that were entered in it"
+        else:
+            entered_in = self._entered_in or repr(self.task)
+            wrong = f"{self!r} was entered in {entered_in} and is left in {task!r}"
+        self._state = "left"
+        self._runtime.call_on_executor(self.leave)
+        if task is not None:
+            raise RuntimeError(wrong)
 
     # -- the deadline: executor's thread ---------------------------------------------------------
 

@@ -7,19 +7,23 @@ in one ExceptionGroup. The same in a task (``async with``) and in a script (``wi
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Callable, Coroutine
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ..base.errors import Cancelled, RuntimeClosed, WouldDeadlock
+from ..base.errors import Cancelled, RuntimeClosed, WouldDeadlock, raise_as_it_was
 from ..base.log import report
 from ..core import current
+from ..core.coroutine import was_raised
 from ..core.future import Future
 from ..core.join import JoinHandle
 from ..core.latch import Latch, LatchWait
-from ..core.leaf import checkpoint
+from ..core.leaf import yield_now
+from ..core.scope_tree import without_cancelled
 from ..core.task import Task, current_task
+from ..core.with_block import WithBlock
 from .cancel_scope import CancelScope
 
 if TYPE_CHECKING:
@@ -27,8 +31,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# They end the program: they come out of a script's block themselves, not in an ExceptionGroup.
+_INTERRUPTS = (KeyboardInterrupt, SystemExit)
 
-class TaskGroup:
+
+class TaskGroup(WithBlock):
     """Spawn tasks and wait for all of them; what fails cancels the rest.
 
     In a task::
@@ -39,65 +46,97 @@ class TaskGroup:
 
     In a script, the same with a plain ``with``; there the body is not interrupted when a
     child fails. Ctrl-C, in the body or while the end is waited for, cancels the children,
-    waits for their end, and is then raised itself; a second one stops the waiting.
+    waits for their end, and is then raised itself; a second one stops the waiting. SystemExit
+    likewise.
 
     Whatever failed, children or body, comes out in one ExceptionGroup (BaseExceptionGroup if
     need be), also if it is one. Being cancelled is no failure: neither that of a child by its
     handle, nor that of all of them by ``cancel_scope``.
+
+    Leaving the block gives way once, and is not cancelled itself: Cancelled comes out only if a
+    scope around the group is cancelled, and a child or the body was ended by that. A group that
+    was entered in one task and is left in another cancels its children and raises RuntimeError
+    at once. If the coroutine is closed inside the block, the children are cancelled, and nobody
+    waits for them.
+
+    After trio's `nurseries <https://trio.readthedocs.io/en/stable/reference-core.html>`_.
     """
 
     def __init__(self) -> None:
         self.cancel_scope = CancelScope()
+        self.cancel_scope.of_group = True
+        self._runtime: Runtime | None = None
+        self._host_id: int | None = None  # the task that opened it; None: a script
         # The executor's thread writes these. Children are spawned by publishing them to it.
         self._children: dict[Task, None] = {}
+        self._starts = 0  # start()s under way, whose task may still become a child
         self._errors: list[BaseException] = []
+        self._cut_off = False  # a child was ended by the cancellation of a scope outside of it
         self._ending = False  # the body has ended: the last child's end is the group's
         self._closed = False  # no child is adopted any more
         self._done = Latch()  # closed, for those who wait
-        self._runtime: Runtime | None = None
 
     def spawn(
-        self, coro: Coroutine[Any, Any, T] | Future[T], *, name: str | None = None
+        self,
+        coro: Coroutine[Any, Any, T] | Future[T],
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
     ) -> JoinHandle[T]:
         """As ``trale_py.spawn``, in the group: under its cancel scope, and waited for.
 
         From any thread, and from children, also while the block waits for them. Before it and
-        after its end RuntimeError; the coroutine is closed then.
+        after its end RuntimeError; the coroutine is closed then. A child always begins: cancelled
+        before that, it gets Cancelled at its first checkpoint. Its ``parent_id`` is that of the
+        task that opened the group.
         """
         if self._runtime is None or self._closed:
             if isinstance(coro, Coroutine):
                 coro.close()
             raise RuntimeError("this TaskGroup is not open")
-        return self._runtime.spawn(coro, name=name, adopt=self._adopt)
+        return self._runtime.spawn(
+            coro, name=name, context=context, adopt=self._adopt, host_id=self._host_id
+        )
 
     async def start(
         self, fn: Callable[..., Coroutine[Any, Any, Any]], *args: Any, name: str | None = None
     ) -> Any:
         """Spawn ``fn(*args, task_status=...)``; wait until it calls ``task_status.started(value)``.
 
-        Returns the value; from then on the task is the group's. An error before that comes out
-        here, and RuntimeError if it ends without saying so. Cancelled, it cancels the task.
+        Returns the value, also if the task fails at once after that; from then on the task is
+        the group's. An error before that comes out here, and RuntimeError if it ends without
+        saying so. Cancelled, it cancels the task and waits for its end. The group does not end
+        while this waits. In tasks of the group's runtime only. ::
+
+            port = await group.start(serve, handler)
 
         After trio's `Nursery.start <https://trio.readthedocs.io/en/stable/reference-core.html>`_.
         """
         if self._runtime is None or self._closed:
             raise RuntimeError("this TaskGroup is not open")
+        task = current_task()
+        if task is None or task.runtime is not self._runtime:
+            raise RuntimeError("start() is called in a task of the runtime that the group is in")
         starting = TaskGroup()
         status: TaskStatus[Any] = TaskStatus(starting, self)
+        error: BaseException | None = None
+        self._starts += 1
         try:
             async with starting:
-                handle = starting.spawn(fn(*args, task_status=status), name=name)
-                handle.add_done_callback(status._ended)
-                await LatchWait(status._latch)
-        except Cancelled:
-            if status._started:  # and is the other group's by now
-                handle.cancel("start() was cancelled")
-            raise
+                starting._host_id = self._host_id
+                starting.spawn(fn(*args, task_status=status), name=name)
         except BaseExceptionGroup as errors:
-            if len(errors.exceptions) == 1:
-                raise errors.exceptions[0] from None
-            raise
-        if not status._started:
+            if len(errors.exceptions) > 1:
+                raise
+            error = errors.exceptions[0]
+        finally:
+            self._tell(self._start_ended)
+        if error is not None:
+            try:
+                raise_as_it_was(error)
+            finally:
+                del error, starting, status
+        if not status._called:
             raise RuntimeError("the task has ended without calling task_status.started()")
         return status._value
 
@@ -108,7 +147,7 @@ class TaskGroup:
         if task is None:
             raise RuntimeError("async with TaskGroup() is for tasks; in a script: with TaskGroup()")
         self.cancel_scope.__enter__()
-        self._runtime = task.runtime
+        self._runtime, self._host_id = task.runtime, task.id
         return self
 
     async def __aexit__(
@@ -117,27 +156,38 @@ class TaskGroup:
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> bool:
-        if isinstance(exc, GeneratorExit):  # the coroutine is being closed: it must not wait
-            self._fail()
-            self.close()
-            return self.cancel_scope.__exit__(exc_type, exc, tb)
+        scope, task = self.cancel_scope, current_task()
+        closing = isinstance(exc, GeneratorExit) and not was_raised(exc)
+        if task is None or task is not scope.task or closing:
+            self._tell(self._fail)
+            self._tell(self.close)
+            return scope.__exit__(exc_type, exc, tb)
+        cancelled = None
         if exc is not None:
-            self._fail(None if isinstance(exc, Cancelled) else exc)
+            error, cancelled = without_cancelled(exc) if scope.effective else (exc, None)
+            self._fail(error)
         self.close()
-        if not self._done.opened:
-            # The children hear of a cancellation from outside by the tree of scopes; what there
-            # is to do here meanwhile is to wait for them.
-            with CancelScope(shield=True):
-                await LatchWait(self._done)
         try:
+            await self._wait()
             self._raise_errors()
-            if exc is None:
-                await checkpoint()
+            if cancelled is None and self._cut_off and scope.effective:
+                raise Cancelled.because(scope.why())
         except BaseException as error:
-            if self.cancel_scope.__exit__(type(error), error, error.__traceback__):
+            if not self._done.opened:  # it is closed while it waits
+                self._fail()
+            if scope.__exit__(type(error), error, error.__traceback__):
                 return True
             raise
-        return self.cancel_scope.__exit__(exc_type, exc, tb)
+        return scope.__exit__(exc_type, exc, tb)
+
+    async def _wait(self) -> None:
+        """Until all have ended. The children hear of a cancellation from outside by the tree of
+        scopes; what there is to do here meanwhile is to wait for them."""
+        with CancelScope(shield=True):
+            if self._done.opened:
+                await yield_now()
+            else:
+                await LatchWait(self._done)
 
     # -- in a script ------------------------------------------------------------------------------
 
@@ -150,47 +200,41 @@ class TaskGroup:
         self._runtime = runtime
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> Literal[False]:
+    def _exit(self, exc: BaseException | None) -> None:
         assert self._runtime is not None
         if exc is not None and self._runtime.forked:
-            return False
-        interrupt: BaseException | None = None
-        try:
-            if isinstance(exc, (KeyboardInterrupt, SystemExit)):
-                interrupt = exc
-            if exc is not None:
-                self._tell(partial(self._fail, None if interrupt else exc))
-            # It comes after all that was spawned in the block, which goes the same way.
-            self._tell(self.close)
-            self._wait_blocking()
-        except KeyboardInterrupt as error:
-            if interrupt is not None:
-                raise
-            interrupt = error
-            self.cancel_scope.cancel("Ctrl-C")
-            self._tell(self.close)
-            self._wait_blocking()
-        if self._runtime.forked:  # the tasks are the parent's, and so is their end
-            raise RuntimeClosed(f"this TaskGroup cannot be left: {self._runtime.gone}")
-        if interrupt is None:
+            return
+        if exc is not None:
+            self._tell(partial(self._fail, None if isinstance(exc, _INTERRUPTS) else exc))
+        # It comes after all that was spawned in the block, which goes the same way.
+        self._tell(self.close)
+        self._wait_blocking()
+        if isinstance(exc, _INTERRUPTS):
+            self._report_errors()
+        else:
             self._raise_errors()
-            return False
-        for failure in self._errors:
-            report("a task of %r failed while it was cancelled", self, error=failure)
-        try:
-            raise interrupt
-        finally:
-            del interrupt
+
+    def _exit_again(self, error: BaseException, exc: BaseException | None) -> None:
+        assert self._runtime is not None
+        if not self._done.opened and not self._runtime.forked:
+            self._tell(self._fail)
+            self._tell(self.close)
+            if isinstance(exc, _INTERRUPTS):  # this is the second one
+                return
+            self._wait_blocking()
+        self._report_errors()
 
     def _wait_blocking(self) -> None:
         assert self._runtime is not None
         if not self._runtime.forked:
             self._done.wait_blocking()
+        if self._runtime.forked:  # the tasks are the parent's, and so is their end
+            raise RuntimeClosed(f"this TaskGroup cannot be left: {self._runtime.gone}")
+
+    def _report_errors(self) -> None:
+        errors, self._errors = self._errors, []
+        for error in errors:
+            report("a task of %r failed while it was cancelled", self, error=error)
 
     def _tell(self, call: Callable[[], object]) -> None:
         assert self._runtime is not None
@@ -218,6 +262,14 @@ class TaskGroup:
             task.root.move(group.cancel_scope)
         self._check_done()
 
+    def _start_ended(self) -> None:
+        self._starts -= 1
+        self._check_done()
+
+    def child_cut_off(self) -> None:
+        """A child was cancelled. By its own handle only, it ends alone."""
+        self._cut_off = self._cut_off or self.cancel_scope.effective
+
     def child_failed(self, error: BaseException) -> None:
         self._fail(error)
 
@@ -231,10 +283,10 @@ class TaskGroup:
         self._check_done()
 
     def _check_done(self) -> None:
-        if self._ending and not self._children:
+        if self._ending and not self._children and not self._starts:
             self._closed = True
             if self.cancel_scope.task is None:
-                self.cancel_scope.leave()  # a script's; a task leaves its own
+                self.cancel_scope.leave()  # of a script, or left behind; a task leaves its own
             self._done.open()
 
     def _fail(self, error: BaseException | None = None) -> None:
@@ -246,7 +298,7 @@ class TaskGroup:
         errors, self._errors = self._errors, []
         if errors:
             try:
-                raise BaseExceptionGroup("tasks of a TaskGroup failed", errors)
+                raise BaseExceptionGroup("tasks of a TaskGroup failed", errors) from None
             finally:
                 del errors, self  # the traceback would lead back to them
 
@@ -261,23 +313,16 @@ class TaskStatus(Generic[T]):
     def __init__(self, starting: TaskGroup, group: TaskGroup) -> None:
         self._starting = starting
         self._group = group
-        self._latch = Latch()
-        self._started = False
+        self._called = False
         self._value: T | None = None
 
     def started(self, value: T | None = None) -> None:
         """The task is ready: ``start()`` returns ``value``. Once, in tasks; else RuntimeError."""
-        if self._started or current.thread.context is None or not self._starting._children:
+        if self._called or current.thread.context is None or not self._starting._children:
             raise RuntimeError("started() is called once, in a task, while start() waits for it")
-        if self._group._closed:
-            raise RuntimeError("the TaskGroup was closed before the task was ready")
         self._value = value
-        self._started = True
+        self._called = True
         if self._starting.cancel_scope.effective:
             return  # too late: start() is cancelled, and the task with it, wherever it is
         for task in list(self._starting._children):  # there is one
             self._starting.hand_over(task, self._group)
-        self._latch.open()
-
-    def _ended(self, _: object) -> None:
-        self._latch.open()

@@ -1,0 +1,70 @@
+/* WithBlock: see with_block.py. */
+
+#include "registry.h"
+
+static PyObject *name_exit, *name_exit_again;
+
+/* The exception that is set, as an object, or NULL. */
+static PyObject *fetch(void)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL)
+        PyException_SetTraceback(value, traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+}
+
+/* R28: a Ctrl-C that Python finds as _exit() begins, or anywhere in it, comes out of it. */
+static PyObject *WithBlock_exit(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    PyObject *exc = count > 1 ? args[1] : Py_None;
+    PyObject *done = PyObject_CallMethodObjArgs(self, name_exit, exc, NULL);
+    if (done != NULL)
+        return done;
+    PyObject *error = fetch();
+    done = PyObject_CallMethodObjArgs(self, name_exit_again, error, exc, NULL);
+    if (done != NULL) {
+        DECREF(done);
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+        DECREF(error);
+        return NULL;
+    }
+    PyObject *second = fetch();
+    PyException_SetContext(second, error);
+    PyErr_SetObject((PyObject *)Py_TYPE(second), second);
+    DECREF(second);
+    return NULL;
+}
+
+static PyMethodDef WithBlock_methods[] = {
+    {"__exit__", (PyCFunction)(void (*)(void))WithBlock_exit, METH_FASTCALL, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot WithBlock_slots[] = {
+    {Py_tp_methods, WithBlock_methods},
+    {0, NULL},
+};
+
+static PyType_Spec WithBlock_spec = {
+    .name = "trale_py._native.WithBlock",
+    .basicsize = sizeof(PyObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = WithBlock_slots,
+};
+
+static const trale_use uses[] = {
+    {TRALE_USE_NAME, "WithBlock", "_exit", .place = &name_exit},
+    {TRALE_USE_NAME, "WithBlock", "_exit_again", .place = &name_exit_again},
+    {0},
+};
+
+const trale_uses trale_with_block_uses = {"with_block.c", .after = "WithBlock", .table = uses};
+
+int trale_add_with_block(PyObject *module)
+{
+    return trale_add_type(module, &WithBlock_spec, NULL) == NULL ? -1 : 0;
+}
