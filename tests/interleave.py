@@ -66,8 +66,10 @@ class Signal(Interleaving):
             frame.f_trace = self._trace  # from 3.13 on, it has to stand here for the next line
             frame.f_trace_opcodes = True
             frame.f_trace_lines = False
+        last = self.__dict__.setdefault("_last", {})
+        if event == "exception":
+            last[frame] = ""  # a call that has raised: Python does not look there
         if event == "opcode" and not self.happened:
-            last = self.__dict__.setdefault("_last", {})
             if last.get(frame, "").startswith(("CALL", "JUMP_BACKWARD", "RESUME")):
                 self._left -= 1
             last[frame] = opcodes(frame.f_code)[frame.f_lasti]

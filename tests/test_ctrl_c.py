@@ -15,10 +15,8 @@ from trale_py import (
     JoinHandle,
     TaskCancelled,
     TaskGroup,
-    block_on,
     engine,
     sleep,
-    yield_now,
 )
 
 from .interleave import Signal, everywhere
