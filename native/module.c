@@ -20,7 +20,7 @@ static PyObject *register_(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "OO:register", &python, &in_c))
         return NULL;
     PyObject *name = PyObject_GetAttrString(python, "__name__");
-    int error = name == NULL ? -1 : trale_register(module, all_uses, name, python);
+    int error = name == NULL ? -1 : trale_register(module, all_uses, name, python, in_c);
     Py_XDECREF(name);
     if (error < 0)
         return NULL;

@@ -65,8 +65,23 @@ static int look_up(const trale_uses *uses, const trale_use *use)
     return error;
 }
 
-int trale_register(PyObject *module, const trale_uses *const *all, PyObject *name, PyObject *python)
+/* Whether something here uses what has that name. */
+static int is_used(const trale_uses *const *all, PyObject *name)
 {
+    for (; *all != NULL; all++)
+        for (const trale_use *use = (*all)->table; use->owner != NULL; use++)
+            if (PyUnicode_CompareWithASCIIString(name, use->owner) == 0)
+                return 1;
+    return 0;
+}
+
+int trale_register(PyObject *module, const trale_uses *const *all, PyObject *name, PyObject *python,
+                   PyObject *in_c)
+{
+    if (python == in_c && !is_used(all, name)) {
+        PyErr_Format(PyExc_ImportError, "%U is not in C: is the extension an old one?", name);
+        return -1;
+    }
     if (versions == NULL && (versions = PyDict_New()) == NULL)
         return -1;
     if (PyDict_GetItem(versions, name) != NULL) {

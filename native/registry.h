@@ -31,8 +31,10 @@ extern const trale_uses trale_poller_uses, trale_run_queue_uses, trale_leaf_uses
     trale_store_uses, trale_permits_uses, trale_queue_uses, trale_io_uses, trale_operation_uses,
     trale_stream_uses, trale_with_block_uses;
 
-/* A class or function that is in C too: note its Python version, and look up what can be now. */
-int trale_register(PyObject *module, const trale_uses *const *all, PyObject *name, PyObject *python);
+/* A class or function that is in C too, or that is used here: note its Python version, and look up what
+ * can be now. */
+int trale_register(PyObject *module, const trale_uses *const *all, PyObject *name, PyObject *python,
+                   PyObject *in_c);
 
 /* Call a Python version with what the one in C was called with. `self`: NULL of a function. */
 PyObject *trale_call_python(PyObject *function, void *self, PyObject *const *args, Py_ssize_t count,

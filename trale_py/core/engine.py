@@ -113,6 +113,7 @@ def python_version(name: str) -> Any:
 
 def _adopt(in_c: Any, cls: Any) -> type:
     """Let the class in C pass for the Python one, where people look: help(), inspect."""
+    _check_names(in_c, cls, set())
     for name in vars(in_c).keys() & vars(cls).keys():
         _document(in_c, vars(cls)[name])
     for name in ("__module__", "__qualname__", "__doc__", "__firstlineno__"):
@@ -137,7 +138,7 @@ class _Signature:
 
 def _derive(base: Any, cls: Any) -> type:
     """The Python class, with the part in C for a base."""
-    _check_fields(base, cls)
+    _check_names(base, cls, set(vars(cls).get("__slots__", ())) - {"__weakref__"})
     body = {name: value for name, value in vars(cls).items() if not isinstance(value, _FIELDS)}
     for name in vars(base).keys() & body.keys() - {"__module__", "__doc__"}:
         _document(base, body.pop(name))
@@ -153,16 +154,15 @@ def _derive(base: Any, cls: Any) -> type:
     return derived
 
 
-def _check_fields(base: Any, cls: type) -> None:
-    """Both must have the same: a field that is only in one would be another attribute."""
-    in_c = {name for name, value in vars(base).items() if isinstance(value, _FIELDS)}
+def _check_names(in_c: Any, cls: type, fields: set[str]) -> None:
+    """What is in C has a name in Python, and these fields are in C: else they are not the same."""
     used = {name for one in cls.__mro__ for f in _functions(one) for name in f.__code__.co_names}
-    known = {name for one in base.__mro__ for name in vars(one)} | {"__weakref__"}
-    slots = set(vars(cls).get("__slots__", ()))
-    for name in sorted((in_c - used) | (slots - known)):
+    only_in_c = {name for name in vars(in_c) if not name.startswith("__")} - used - set(dir(cls))
+    only_in_python = fields - {name for one in in_c.__mro__ for name in vars(one)}
+    for name in sorted(only_in_c | only_in_python):
         raise ImportError(
-            f"{cls.__name__}.{name} is a field in {'C' if name in in_c else 'Python'} only: "
-            "was it renamed there, or is the extension an old one?"
+            f"{cls.__name__}.{name} is in {'C' if name in only_in_c else 'Python'} only: "
+            "was it renamed in one, or is the extension an old one?"
         )
 
 

@@ -154,5 +154,7 @@ def _after_fork_in_child() -> None:
         runtime.stay_behind()
 
 
-atexit.register(end_process)
-os.register_at_fork(after_in_child=_after_fork_in_child)
+def register() -> None:
+    """Once a runtime can be made: an import that failed before that has nothing to end."""
+    atexit.register(end_process)
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -363,3 +363,4 @@ def default_runtime() -> Runtime:
 
 
 current.default_runtime = default_runtime
+process_exit.register()
