@@ -6,24 +6,22 @@
 
 static PyObject *versions;  /* the Python versions of what was registered, by name */
 
-/* "Task": what was registered by that name; "trale_py.core.future": a module; "types:FrameType": what is
+/* "Task": what was registered by that name; "trale_py.core.future": a module; "types:FrameType": a name
  * in one. A new reference. */
 static PyObject *find_owner(const char *owner)
 {
     PyObject *found = PyDict_GetItemString(versions, owner);
     if (found != NULL)
         return Py_NewRef(found);
-    PyObject *path = PyUnicode_FromString(owner), *parts = NULL, *module = NULL;
-    PyObject *colon = path == NULL ? NULL : PyUnicode_FromString(":");
-    if (colon != NULL && (parts = PyUnicode_Partition(path, colon)) != NULL)
-        module = PyImport_Import(PyTuple_GetItem(parts, 0));
-    PyObject *inside = module == NULL ? NULL : PyTuple_GetItem(parts, 2);
-    if (inside != NULL)
-        found = PyUnicode_GetLength(inside) == 0 ? Py_NewRef(module) : PyObject_GetAttr(module, inside);
-    Py_XDECREF(module);
-    Py_XDECREF(parts);
-    Py_XDECREF(colon);
+    const char *inside = strchr(owner, ':');
+    size_t length = inside == NULL ? strlen(owner) : (size_t)(inside - owner);
+    PyObject *path = PyUnicode_FromStringAndSize(owner, (Py_ssize_t)length);
+    PyObject *module = path == NULL ? NULL : PyImport_Import(path);
     Py_XDECREF(path);
+    if (module == NULL || inside == NULL)
+        return module;
+    found = PyObject_GetAttrString(module, inside + 1);
+    Py_DECREF(module);
     return found;
 }
 

@@ -1,5 +1,5 @@
-/* What C uses of Python, by name. Each C file has one table of it. It is looked up while the package
- * is imported, and what is missing fails the import. */
+/* What C uses of Python, by name. Each C file has one table of it, which is looked up while the package
+ * is imported. A name that is missing fails the import. */
 #ifndef TRALE_REGISTRY_H
 #define TRALE_REGISTRY_H
 
@@ -27,9 +27,9 @@ typedef struct {
 } trale_uses;
 
 /* In the order in which they are looked up. */
-extern const trale_uses trale_poller_uses, trale_run_queue_uses, trale_leaf_uses, trale_outcome_uses, trale_task_uses,
-    trale_store_uses, trale_permits_uses, trale_queue_uses, trale_io_uses, trale_operation_uses,
-    trale_stream_uses, trale_with_block_uses;
+extern const trale_uses trale_poller_uses, trale_run_queue_uses, trale_leaf_uses, trale_outcome_uses,
+    trale_task_uses, trale_store_uses, trale_permits_uses, trale_queue_uses, trale_io_uses,
+    trale_operation_uses, trale_stream_uses, trale_with_block_uses;
 
 /* A class or function that is in C too, or that is used here: note its Python version, and look up what
  * can be now. */

@@ -3,8 +3,8 @@
 The package is written in Python. What each spawn, poll, wake, message and timer comes
 through is written a second time, in C (``native/``), and does the same with no Python frames
 and without giving up the GIL. ``@accelerated`` marks it: the decorated class or function
-is the Python version, and on the native engine the one in C takes its place. Everybody
-imports it from the module that has it, and cannot tell.
+is the Python version, and on the native engine the one in C takes its place. All other
+modules import it from where it is defined, and need not know which one they get.
 
 A class in C is the whole of it, or a part:
 
@@ -15,7 +15,7 @@ A class in C is the whole of it, or a part:
   ``__init__`` in C make all that is in C, and those in Python are left out.
 
 C calls and reads Python by name. Each C file declares in one table what it needs
-(``trale_use`` in native/binding.h); ``register`` looks all of it up while the package is
+(``trale_use`` in native/registry.h). ``register`` looks all of it up while the package is
 imported, so a name that was changed on one side only fails the import.
 
 The environment chooses: TRALE_ENGINE is "native" or "python" and must hold, or the import
