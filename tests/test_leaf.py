@@ -10,7 +10,7 @@ import socket
 import tracemalloc
 import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from trale_py import (
     Timer,
     UdpSocket,
     WouldDeadlock,
+    as_completed,
     block_on,
     channel,
     gather,
@@ -532,6 +533,33 @@ def test_nothing_is_said_once_the_exit_has_begun(run_script: Any) -> None:
         spawn(main())
         """)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@each_leaf
+@pytest.mark.parametrize("combinator", [gather, race, partial(timeout, 60)])
+def test_handed_to_a_combinator_that_never_runs_it_was_not_forgotten(
+    name: str, combinator: Any, world: World
+) -> None:
+    with heard() as said:
+        combinator(LEAVES[name](world)).close()
+        as_completed([LEAVES[name](world)])
+    assert said == []
+
+
+def test_a_refused_call_leaves_alone_what_another_task_awaits() -> None:
+    async def main() -> None:
+        event = Event()
+        wait = event.wait()
+        first = spawn(wait)
+        await yield_now()
+        with pytest.raises(TypeError):
+            await gather(3, wait)  # type: ignore[call-overload]
+        with pytest.raises(ValueError, match="seconds"):
+            timeout(-1, wait)
+        event.set()
+        await first
+
+    block_on(timeout(TIMEOUT, main()))
 
 
 # -- those that may be awaited again, or by several -------------------------------------------

@@ -12,7 +12,7 @@ from types import CodeType, CoroutineType, FrameType
 from typing import Any, TypeVar
 
 from .future import Future
-from .leaf import hand_over, is_leaf
+from .leaf import close_unused, hand_over, is_leaf
 
 T = TypeVar("T")
 
@@ -47,8 +47,13 @@ def as_coroutine(coro: object) -> Coroutine[Any, Any, Any]:
 
 
 def close_refused(source: object) -> None:
-    """What was handed to a call that refuses it, or a list of that: nobody will await it."""
-    if isinstance(source, Coroutine):
+    """What was handed to a call that refuses it, or a list of that: nobody will await it.
+
+    But for an operation that some other task awaits: that goes on.
+    """
+    if isinstance(source, Future):
+        close_unused(source)
+    elif isinstance(source, Coroutine):
         source.close()
     elif isinstance(source, (list, tuple, set)):
         for one in source:

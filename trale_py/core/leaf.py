@@ -18,6 +18,7 @@ In C: native/leaf.c.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import warnings
 from collections.abc import Coroutine, Generator
@@ -159,6 +160,13 @@ def hand_over(source: Any) -> None:
     """What a spawn or a combinator does with what it was given, if that is a leaf."""
     if is_leaf(source):
         source._hand_over()
+
+
+def close_unused(source: Future[object]) -> None:
+    """End an operation, unless somebody awaits it."""
+    if isinstance(source, Coroutine) and hasattr(source, "_use"):
+        with contextlib.suppress(RuntimeError):
+            source._use()
 
 
 @accelerated

@@ -9,25 +9,40 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from functools import partial
-from typing import Any, Literal, TypeAlias, TypeVar, overload
+from functools import partial, wraps
+from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from ..base.durations import Duration, to_ns
 from ..base.log import report
 from ..core import current
+from ..core.coroutine import close_refused
 from ..core.future import PENDING, Future, Pending, Ready
 from ..core.join import JoinHandle
 from ..core.latch import LatchWait
-from ..core.leaf import checkpoint
+from ..core.leaf import checkpoint, hand_over
 from ..core.waker import Context
 from .cancel_scope import CancelScope, move_on_after
 
+P = ParamSpec("P")
 T = TypeVar("T")
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
 
 Source: TypeAlias = Coroutine[Any, Any, T] | Future[T] | JoinHandle[T]
+
+
+def _takes_over(call: Callable[P, T]) -> Callable[P, T]:
+    """Decorates an ``async def``. If its coroutine never runs, that is not the awaitables' fault:
+    they were handed over at the call."""
+
+    @wraps(call)
+    def take_over(*aws: P.args, **options: P.kwargs) -> T:
+        for source in aws:
+            hand_over(source)
+        return call(*aws, **options)
+
+    return take_over
 
 
 @overload
@@ -42,6 +57,7 @@ async def gather(
 async def gather(*aws: Source[T], return_exceptions: Literal[False] = False) -> tuple[T, ...]: ...
 @overload
 async def gather(*aws: Source[T], return_exceptions: bool) -> tuple[T | BaseException, ...]: ...
+@_takes_over
 async def gather(*aws: Source[Any], return_exceptions: bool = False) -> tuple[Any, ...]:
     """Wait for all; return their values in the order they were given.
 
@@ -71,6 +87,7 @@ def _value_or_error(handle: JoinHandle[Any]) -> Any:
     return handle.result() if error is None else error
 
 
+@_takes_over
 async def race(*aws: Source[T]) -> T:
     """Wait for the first to end; return its value or raise its error.
 
@@ -115,7 +132,9 @@ class AsCompleted(AsyncIterator[JoinHandle[T]]):
     """
 
     def __init__(self, aws: Iterable[Source[T]]) -> None:
-        self._aws = aws
+        self._aws = list(aws)
+        for source in self._aws:
+            hand_over(source)
         self._batch = _Each("as_completed")
         self._left: int | None = None  # how many are to come; None: it has not begun
         self._busy = False
@@ -125,7 +144,7 @@ class AsCompleted(AsyncIterator[JoinHandle[T]]):
         left, self._left = self._left, 0  # there is no more if it is cut off
         try:
             if left is None:
-                aws, self._aws = self._aws, ()
+                aws, self._aws = self._aws, []
                 await self._batch.begin(aws)
                 left = len(self._batch.handles)
             if left == 0:
@@ -168,9 +187,9 @@ def timeout(seconds: Duration, awaitable: Source[T]) -> Coroutine[Any, Any, T]:
     try:
         to_ns(seconds, "seconds")
     except BaseException:
-        if isinstance(awaitable, Coroutine):
-            awaitable.close()
+        close_refused(awaitable)
         raise
+    hand_over(awaitable)
     return _timeout(seconds, awaitable)
 
 
@@ -178,14 +197,6 @@ async def _timeout(seconds: Duration, awaitable: Source[T]) -> T:
     with move_on_after(seconds):
         return await awaitable
     raise TimeoutError(f"this did not end within {seconds} seconds")
-
-
-def _close(refused: Iterable[object]) -> None:
-    for source in refused:
-        if isinstance(source, Coroutine):
-            source.close()
-        elif isinstance(source, (list, tuple, set)):
-            _close(source)
 
 
 class _Batch:
@@ -254,7 +265,7 @@ class _Batch:
                     self.handles.append(self.own[-1])
                 del rest[0]
         except BaseException as error:
-            _close(rest)
+            close_refused(rest)
             self.cancel_rest()
             if not isinstance(error, GeneratorExit):
                 await self.rest_ends()

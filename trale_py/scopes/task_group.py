@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ..base.errors import Cancelled, RuntimeClosed, WouldDeadlock, raise_as_it_was
 from ..base.log import report
 from ..core import current
-from ..core.coroutine import was_raised
+from ..core.coroutine import close_refused, was_raised
 from ..core.future import Future
 from ..core.join import JoinHandle
 from ..core.latch import Latch, LatchWait
@@ -91,8 +91,7 @@ class TaskGroup(WithBlock):
         task that opened the group.
         """
         if self._runtime is None or self._closed:
-            if isinstance(coro, Coroutine):
-                coro.close()
+            close_refused(coro)
             raise RuntimeError("this TaskGroup is not open")
         return self._runtime.spawn(
             coro, name=name, context=context, adopt=self._adopt, host_id=self._host_id
