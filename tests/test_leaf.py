@@ -134,6 +134,7 @@ async def in_group() -> None:
 
     async with TaskGroup() as group:
         await group.start(started)
+    await checkpoint()  # start() that is cancelled too late has started it
 
 
 # Each public function and method that gives something to await: how to have one that can finish.
