@@ -248,7 +248,7 @@ static PyObject *Io_get_source(Io *self, void *Py_UNUSED(closure))
 static int Io_set_source(Io *self, PyObject *value, void *Py_UNUSED(closure))
 {
     if (value != Py_None && (value == NULL || !PyObject_TypeCheck(value, trale_Source))) {
-        PyErr_Format(PyExc_TypeError, "source has to be a Source or None, not %R", value);
+        PyErr_Format(PyExc_TypeError, "source must be a Source or None, not %R", value);
         return -1;
     }
     Source *old = self->source;

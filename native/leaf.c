@@ -156,7 +156,7 @@ PyObject *trale_leaf_send_by_hand(Leaf *self, PyObject *value)
 PyObject *trale_leaf_poll(Leaf *self, PyObject *cx)
 {
     if (!PyObject_TypeCheck(cx, trale_Context)) {
-        PyErr_Format(PyExc_TypeError, "cx has to be a Context, not %R", cx);
+        PyErr_Format(PyExc_TypeError, "cx must be a Context, not %R", cx);
         return NULL;
     }
     if (self->use > POLLED) {

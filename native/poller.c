@@ -353,7 +353,7 @@ static PyObject *Poller_add_timer(Poller *self, PyObject *args)
 static PyObject *Poller_cancel_timer(Poller *Py_UNUSED(self), PyObject *entry)
 {
     if (!PyObject_TypeCheck(entry, TimerEntry_type)) {
-        PyErr_Format(PyExc_TypeError, "entry has to be a TimerEntry, not %R", entry);
+        PyErr_Format(PyExc_TypeError, "entry must be a TimerEntry, not %R", entry);
         return NULL;
     }
     clear_timer((TimerEntry *)entry);

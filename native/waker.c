@@ -50,7 +50,7 @@ static PyObject *Waker_wake(Waker *self, PyObject *Py_UNUSED(ignored))
 static PyObject *Waker_will_wake(Waker *self, PyObject *other)
 {
     if (!PyObject_TypeCheck(other, trale_Waker)) {
-        PyErr_Format(PyExc_TypeError, "other has to be a Waker, not %R", other);
+        PyErr_Format(PyExc_TypeError, "other must be a Waker, not %R", other);
         return NULL;
     }
     return PyBool_FromLong(self->cell == ((Waker *)other)->cell);
@@ -253,7 +253,7 @@ static PyObject *ThreadState_get_context(PyObject *Py_UNUSED(self), void *Py_UNU
 static int ThreadState_set_context(PyObject *Py_UNUSED(self), PyObject *value, void *Py_UNUSED(closure))
 {
     if (value != NULL && value != Py_None && !PyObject_TypeCheck(value, trale_Context)) {
-        PyErr_Format(PyExc_TypeError, "context has to be a Context, not %R", value);
+        PyErr_Format(PyExc_TypeError, "context must be a Context, not %R", value);
         return -1;
     }
     return set(&thread_context, value);

@@ -121,6 +121,19 @@ def test_wakers_of_a_task_are_equal_and_of_others_are_not() -> None:
     assert "task" in repr(first)
 
 
+def test_what_is_no_waker_or_context_is_named() -> None:
+    class Mine(Future[Waker]):
+        def poll(self, cx: Context) -> Ready[Waker] | Pending:
+            return Ready(cx.waker)
+
+    with pytest.raises(TypeError, match="other must be a Waker, not 7"):
+        block_on(Mine()).will_wake(7)  # type: ignore[arg-type]
+    operation: Any = yield_now()
+    with pytest.raises(TypeError, match="cx must be a Context, not 7"):
+        operation.poll(7)
+    operation.close()
+
+
 def test_reprs() -> None:
     assert repr(Ready(1)) == "Ready(1)"
     assert "trale_py" in repr(PENDING)

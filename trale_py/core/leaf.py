@@ -81,6 +81,8 @@ class Leaf(Future[T_co]):
         )
 
     def poll(self, cx: Context) -> Ready[T_co] | Pending:
+        if not hasattr(cx, "waker"):
+            raise TypeError(f"cx must be a Context, not {cx!r}")
         if self._state == USED:
             self._refuse()
         self._state, self._polled_by = POLLED, cx.waker

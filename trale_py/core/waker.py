@@ -46,10 +46,14 @@ class Waker:
 
     def will_wake(self, other: Waker) -> bool:
         """Whether ``other`` wakes the same task: then it need not be stored anew."""
-        return self._task_id == other._task_id and self._run_queue is other._run_queue
+        if not isinstance(other, type(self)):
+            raise TypeError(f"other must be a Waker, not {other!r}")
+        return self == other
 
     def __eq__(self, other: object) -> bool:
-        return self.will_wake(other) if isinstance(other, type(self)) else NotImplemented
+        if not isinstance(other, type(self)):
+            return NotImplemented
+        return self._task_id == other._task_id and self._run_queue is other._run_queue
 
     def __hash__(self) -> int:
         return hash((id(self._run_queue), self._task_id))
