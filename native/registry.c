@@ -16,7 +16,9 @@ static PyObject *find_owner(const char *owner)
     const char *inside = strchr(owner, ':');
     size_t length = inside == NULL ? strlen(owner) : (size_t)(inside - owner);
     PyObject *path = PyUnicode_FromStringAndSize(owner, (Py_ssize_t)length);
-    PyObject *module = path == NULL ? NULL : PyImport_Import(path);
+    PyObject *module = path == NULL ? NULL : PyImport_GetModule(path);
+    if (module == NULL && path != NULL && !PyErr_Occurred())
+        module = PyImport_Import(path);
     Py_XDECREF(path);
     if (module == NULL || inside == NULL)
         return module;

@@ -156,8 +156,10 @@ def _derive(base: Any, cls: Any) -> type:
 
 def _check_names(in_c: Any, cls: type, fields: set[str]) -> None:
     """What is in C has a name in Python, and these fields are in C: else they are not the same."""
-    used = {name for one in cls.__mro__ for f in _functions(one) for name in f.__code__.co_names}
-    only_in_c = {name for name in vars(in_c) if not name.startswith("__")} - used - set(dir(cls))
+    only_in_c = {name for name in vars(in_c) if not name.startswith("__")} - set(dir(cls))
+    if only_in_c:  # fields of a class without __slots__: they are named in its methods
+        for one in cls.__mro__:
+            only_in_c.difference_update(*(f.__code__.co_names for f in _functions(one)))
     only_in_python = fields - {name for one in in_c.__mro__ for name in vars(one)}
     for name in sorted(only_in_c | only_in_python):
         raise ImportError(
