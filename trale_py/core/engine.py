@@ -43,9 +43,9 @@ _FIELDS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 _python: dict[str, Any] = {}  # the Python versions, by name
 
 
-def wanted_engine(environ: dict[str, str] | os._Environ[str]) -> str:
-    """ "native", "python", or "" for either. ImportError for what makes no sense."""
-    engine, pure = environ.get("TRALE_ENGINE", ""), environ.get("TRALE_PURE", "")
+def _wanted() -> str:
+    """What the environment asks for: "native", "python", or "" for either."""
+    engine, pure = os.environ.get("TRALE_ENGINE", ""), os.environ.get("TRALE_PURE", "")
     if engine not in ("", "native", "python"):
         raise ImportError(f"TRALE_ENGINE is {engine!r}; it must be 'native' or 'python'")
     if pure not in ("", "0", "1"):
@@ -56,7 +56,7 @@ def wanted_engine(environ: dict[str, str] | os._Environ[str]) -> str:
 
 
 def _load() -> Any:
-    wanted = wanted_engine(os.environ)
+    wanted = _wanted()
     if wanted == "python":
         return None
     try:
