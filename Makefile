@@ -142,7 +142,7 @@ $(VENV)/ready: $(BUILD)
 
 bench: $(VENV)/ready
 	$(PIP) --editable ".[bench]"
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/run.py $(ARGS)
 
 clean:
 	rm -f trale_py/*.so trale_py/*/*.so

@@ -1,12 +1,12 @@
 """The benchmarks: trale_py beside its peers.
 
-    make bench      or      python benchmarks/run.py [--rounds 5] [--only tcp,spawn-join]
+    make bench      or      .venv/bin/python benchmarks/run.py [--rounds 5] [--only tcp,spawn-join]
     python benchmarks/run.py --quick --rounds 7 --against HEAD~1
 
 Prints, for each row, everybody's median and how trale_py compares: above 1x it is better,
-whatever the unit; in brackets the worst and the best round. A run of everything is written to
-benchmarks/results.json and docs/benchmarks.svg, any other (with --quick, --only or --peers) to
-benchmarks/build/, or wherever --output says.
+whatever the unit; in brackets the worst and the best round. The results and a plot are written to
+benchmarks/build/, or wherever --output says; with --publish, which is for a run of everything, to
+benchmarks/results.json and docs/benchmarks.svg, whose figures README.md quotes.
 
 With --against the only peer is trale_py as it was at that commit, and the command fails if a row
 fell below 0.98x of it.
@@ -53,7 +53,10 @@ def main() -> None:
     parser.add_argument("--against", metavar="COMMIT", help="compare with trale_py at that commit")
     parser.add_argument("--quick", action="store_true", help="a little of everything")
     parser.add_argument("--output", metavar="DIRECTORY", type=Path, help="for results and plot")
+    parser.add_argument("--publish", action="store_true", help="replace the results in the history")
     args = parser.parse_args()
+    if args.publish and (args.quick or args.only or args.peers or args.against or args.output):
+        parser.error("--publish is for a run of everything")
     if args.pin:
         pin()
 
@@ -75,7 +78,7 @@ def main() -> None:
 
     BUILD.mkdir(exist_ok=True)
     data = plots = args.output or BUILD
-    if not (args.quick or args.only or args.peers or args.output):
+    if args.publish:
         data, plots = HERE, HERE.parent / "docs"
     data.mkdir(parents=True, exist_ok=True)
     (data / "results.json").write_text(report.as_json(about, results))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -70,3 +71,21 @@ def test_against_a_commit_names_the_rows_that_fell(monkeypatch: pytest.MonkeyPat
 
     assert slower([100, 90, 50], [100, 91, 100]) == []
     assert slower([90, 97, 100], [100, 100, 100]) == ["  0.97x a row"]
+
+
+def test_readme_quotes_the_results_in_the_history() -> None:
+    """They change together, or not at all."""
+    rows = json.loads((BENCHMARKS / "results.json").read_text())["rows"]
+    medians = [statistics.median(row["rounds"]["trale_py"]) for row in rows]
+    readme = (BENCHMARKS.parent / "README.md").read_text()
+    measured = readme[readme.index("| work | trale_py |") :].partition("\n\n")[0]
+    quoted = [line.split("|")[2].split()[0] for line in measured.splitlines()[2:]]
+    assert len(quoted) > 15
+    for figure in quoted:
+        value = float(figure.replace(",", ""))
+        assert any(abs(value - median) <= 0.02 * median for median in medians), figure
+
+
+def test_only_a_run_of_everything_is_published() -> None:
+    with pytest.raises(AssertionError, match="--publish is for a run of everything"):
+        bench("--publish")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import distribution
@@ -45,17 +46,28 @@ def build(argv: list[str], fake: str = "", **environ: str) -> subprocess.Complet
     return run(source, **environ)
 
 
+PACKAGE = Path(trale_py.__file__).parent
+INSTALLED = distribution("trale_py")
+EDITABLE = "editable" in (INSTALLED.read_text("direct_url.json") or "")
+
+
 def test_what_is_tested_is_what_is_installed() -> None:
-    here = Path(trale_py.__file__).parent
-    installed = distribution("trale_py")
-    if "editable" in (installed.read_text("direct_url.json") or ""):
-        assert here == ROOT / "trale_py"
-    else:
-        assert here == Path(str(installed.locate_file("trale_py")))
+    installed = Path(str(INSTALLED.locate_file("trale_py")))
+    assert (ROOT / "trale_py" if EDITABLE else installed) == PACKAGE
+
+
+@pytest.mark.skipif(EDITABLE, reason="a build in place is for a debugger")
+def test_a_wheel_has_no_debug_information_and_no_path_of_its_builder() -> None:
+    compiled = list(PACKAGE.rglob("*.so"))
+    assert len(compiled) == 2
+    for path in compiled:
+        binary = path.read_bytes()
+        assert b".debug_info" not in binary
+        assert re.findall(rb"/(?:home|root|tmp|usr|work|build)/[\x20-\x7e]*", binary) == []
 
 
 def test_there_is_one_version() -> None:
-    assert distribution("trale_py").version == trale_py.__version__
+    assert INSTALLED.version == trale_py.__version__
     assert trale_py.__version__ not in (ROOT / "pyproject.toml").read_text()
 
 
