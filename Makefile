@@ -32,6 +32,7 @@ help:
 
 demo: $(VENV)/ready
 	$(BIN)/python examples/demo.py
+	@echo "Your own programs: run them with $(BIN)/python, or first: . $(BIN)/activate"
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest

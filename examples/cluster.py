@@ -1,6 +1,6 @@
 """Computations on a Dask cluster, awaited like any task. Here the cluster is two processes.
 
-Run:  pip install 'trale_py[dask]'
+Run:  pip install '.[dask]'
       python examples/cluster.py
 See:  the main thread counts meanwhile: ... turns
       primes below 100000: 9592

@@ -1,6 +1,6 @@
 """An echo server for many clients at once.
 
-Run:  python examples/echo_server.py [--port 5000]
+Run:  python examples/echo_server.py --port 5000
       nc 127.0.0.1 5000                  (in other terminals, as many as you like)
 See:  listening on 127.0.0.1:5000
       127.0.0.1:43210 came

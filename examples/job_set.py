@@ -1,6 +1,6 @@
 """A set of jobs like Tokio's JoinSet: put work in while it runs, take results as they come.
 
-Run:  python examples/job_set.py [DIRECTORY]
+Run:  python examples/job_set.py trale_py
 See:  the five longest Python files in there (left out: of trale_py): ... lines  runtime.py
 """
 

@@ -3,7 +3,7 @@
 The words are those of trale's own example: Executor.spawn is spawn, Timer.sleep is sleep.
 
 Run:  nc -l -p 5000                      (in one terminal; type lines, end with Ctrl-C)
-      python examples/tcp.py [--port 5000]
+      python examples/tcp.py --port 5000
 See:  your lines come back in the first terminal; here
       Hello A!  Hello B!  Hello C!  and, on stderr,  Conversation finished.  Read N bytes
 """

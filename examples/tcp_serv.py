@@ -2,7 +2,7 @@
 
 The words are those of trale's own example: Executor.spawn is spawn, Timer.sleep is sleep.
 
-Run:  python examples/tcp_serv.py [--port 5000]
+Run:  python examples/tcp_serv.py --port 5000
       nc 127.0.0.1 5000                  (in another terminal; type lines, end with Ctrl-C)
 See:  Hello A!  Hello B!  Hello C!  Hello D!  and, on stderr,
       Conversation finished.  Read N bytes

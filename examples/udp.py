@@ -2,7 +2,7 @@
 
 The words are those of trale's own example: Executor.spawn is spawn, Timer.sleep is sleep.
 
-Run:  python examples/udp.py [--port 9998]
+Run:  python examples/udp.py --port 9998
 See:  Hello A!
       Sent 20 bytes  and  Received 20 bytes from 127.0.0.1:...  (in either order)
       Hello B!

@@ -1,6 +1,6 @@
 """A hundred thousand datagrams to an echo server and back, up to 64 in one system call.
 
-Run:  python examples/udp_flood.py [--count 100000]
+Run:  python examples/udp_flood.py --count 100000
 See:  100000 datagrams there and back
       ... each second, ... received in one system call
 """

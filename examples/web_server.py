@@ -1,8 +1,8 @@
 """A web server for the files of a directory: HTTP/1.1, many clients, and no trust in any of them.
 
-Run:  pip install 'trale_py[web]'
-      python examples/web_server.py [--port 8000] [--patience 10] [DIRECTORY]
-      curl http://127.0.0.1:8000/            (sends index.html)
+Run:  pip install '.[web]'
+      python examples/web_server.py --port 8000 --patience 10 examples
+      curl http://127.0.0.1:8000/            (sends index.html, if there is one)
 See:  serving /home/you/site at http://127.0.0.1:8000/
       and after Ctrl-C:  bye
 

@@ -1,8 +1,8 @@
 """A server in several processes on one port, each with its own runtime. Who dies is replaced.
 
-Run:  python examples/workers.py [5000]
+Run:  python examples/workers.py 5000
       nc 127.0.0.1 5000                  (again and again: the kernel picks a process)
-      kill -9 <one of them>
+      kill -9 4711                       (one of them)
 See:  worker 4711 serves port 5000  (and another)
       worker 4711 has died, status -9
       and after one Ctrl-C:  the workers end
