@@ -43,9 +43,10 @@ class Leaf(Future[T_co]):
 
     __slots__ = ("_polled_by", "_state")
 
+    _polled_by: Waker
+
     def __init__(self) -> None:
         self._state = NEW
-        self._polled_by: Waker | None = None
 
     # What each leaf defines.
 
@@ -73,7 +74,7 @@ class Leaf(Future[T_co]):
 
     def _was_polled_here(self) -> bool:
         cx = current.thread.context
-        return self._state == POLLED and cx is not None and self._polled_by == cx.waker
+        return self._state == POLLED and cx is not None and cx.waker == self._polled_by
 
     def _refuse(self) -> NoReturn:
         raise RuntimeError(
@@ -109,17 +110,15 @@ class Operation(Leaf[T_co], Coroutine[Any, Any, T_co]):
 
     __slots__ = ("_steps",)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._steps: Generator[Pending, None, T_co] | None = None  # of who sends by hand
+    _steps: Generator[Pending, None, T_co]  # of who sends by hand
 
     def send(self, value: None, /) -> Pending:
-        if self._steps is None:
+        if not hasattr(self, "_steps"):
             self._steps = self.__await__()
         try:
             return next(self._steps)
         except BaseException:
-            self._steps = None
+            del self._steps
             raise
 
     def throw(
@@ -141,7 +140,11 @@ class Operation(Leaf[T_co], Coroutine[Any, Any, T_co]):
         raise AttributeError(f"{self!r} has no attribute {name!r}: did you forget await?")
 
     def __del__(self) -> None:
-        if getattr(self, "_state", USED) == NEW:  # without: cut off in __init__
+        try:
+            forgotten = self._state == NEW
+        except AttributeError:  # cut off in __init__
+            return
+        if forgotten:
             warn_forgotten(self, stacklevel=3)
 
 
