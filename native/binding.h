@@ -137,6 +137,9 @@ int trale_init_nothing(PyObject *self, PyObject *args, PyObject *kwargs);
 #define TRALE_FAST(function)                                                                       \
     (PyCFunction)(void (*)(void))function, METH_FASTCALL | METH_KEYWORDS
 
+/* A new object. NULL with an exception set; also if `type` is NULL, as it has not been made yet. */
+void *trale_new_object(PyTypeObject *type);
+
 /* Free an object of a type of ours, and give back its reference to the type. */
 void trale_free_object(void *self);
 

@@ -6,7 +6,7 @@ static PyObject *Future, *Ready, *warn_forgotten;  /* the package's own */
 
 Leaf *trale_new_leaf(PyTypeObject *type, const LeafKind *kind)
 {
-    Leaf *self = (Leaf *)PyType_GenericAlloc(type, 0);
+    Leaf *self = trale_new_object(type);
     if (self != NULL)
         self->kind = kind;
     return self;

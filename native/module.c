@@ -86,7 +86,7 @@ static int execute(PyObject *module)
                         "it belongs to the first import of trale_py in this process");
         return -1;
     }
-    if (trale_add_run_queue(module) < 0 || trale_add_waker(module) < 0
+    if (trale_prepare(all_uses) < 0 || trale_add_run_queue(module) < 0 || trale_add_waker(module) < 0
         || trale_add_poller(module) < 0 || trale_add_io(module) < 0
         || trale_add_outcome(module) < 0 || trale_add_task(module) < 0
         || trale_add_store(module) < 0 || trale_add_permits(module) < 0

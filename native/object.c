@@ -33,6 +33,13 @@ PyTypeObject *trale_add_type(PyObject *module, PyType_Spec *spec, PyObject *base
     return (PyTypeObject *)type;
 }
 
+void *trale_new_object(PyTypeObject *type)
+{
+    if (type == NULL)
+        return PyErr_Format(PyExc_RuntimeError, "trale_py is not imported, or uses its Python engine");
+    return PyType_GenericAlloc(type, 0);
+}
+
 void trale_free_object(void *self)
 {
     PyTypeObject *type = Py_TYPE((PyObject *)self);

@@ -108,6 +108,17 @@ static Source *attach(Operation *self, Context *cx)
     return self->io->source;
 }
 
+/* It is about to wait. R44: it looks as if this could be done once, before the first attempt. But what a
+ * CALL calls, or a __del__ that comes in between, may drop this operation, which then has no run-queue
+ * any more; to wait without one would end the process. */
+static void wait_with(Operation *self, RunQueue *run_queue)
+{
+    if (self->run_queue == run_queue)
+        return;
+    XDECREF(self->run_queue);
+    self->run_queue = NEWREF(RunQueue, run_queue);
+}
+
 /* Try until it is done or has to wait. */
 static enum step try_it(Operation *self, Context *cx, Source *source, PyObject **result)
 {
@@ -119,6 +130,7 @@ static enum step try_it(Operation *self, Context *cx, Source *source, PyObject *
             return fail(self, EBADF);
         uint64_t tick = atomic_load_explicit(&d->events, memory_order_acquire);
         if (tick == d->seen) {
+            wait_with(self, cx->waker->run_queue);
             if (trale_wait_for(self->run_queue->engine, d, &self->waiter, cx->waker->cell))
                 return WAIT;
             continue;
@@ -153,10 +165,6 @@ static enum step step(Operation *self, Context *cx, Source *source, PyObject **r
     if (!self->begun) {
         self->begun = 1;
         now = begin(self, result);
-    }
-    if (self->run_queue != cx->waker->run_queue) {
-        XDECREF(self->run_queue);
-        self->run_queue = NEWREF(RunQueue, cx->waker->run_queue);
     }
     return now == AGAIN ? try_it(self, cx, source, result) : now;
 }
@@ -239,7 +247,7 @@ static PyType_Spec Operation_spec = {
 
 Operation *trale_new_operation(Io *io, PyObject *owner, enum kind kind)
 {
-    Operation *self = (Operation *)PyType_GenericAlloc(Operation_type, 0);
+    Operation *self = trale_new_object(Operation_type);
     if (self == NULL)
         return NULL;
     self->leaf.kind = &leaf_kind;

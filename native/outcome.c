@@ -147,9 +147,7 @@ static PyObject *Latch_waiters(Latch *self, void *Py_UNUSED(closure))
 
 Latch *trale_new_latch(void)
 {
-    if (trale_classes.latch == NULL)
-        return (Latch *)PyErr_Format(PyExc_RuntimeError, "trale_py.latch has not been imported");
-    return (Latch *)PyType_GenericAlloc(trale_classes.latch, 0);
+    return trale_new_object(trale_classes.latch);
 }
 
 static int Latch_init(PyObject *self, PyObject *args, PyObject *kwargs)

@@ -75,6 +75,18 @@ static int is_used(const trale_uses *const *all, PyObject *name)
     return 0;
 }
 
+int trale_prepare(const trale_uses *const *all)
+{
+    for (; *all != NULL; all++)
+        for (const trale_use *use = (*all)->table; use->owner != NULL; use++)
+            if (use->what == TRALE_USE_OBJECT)
+                *use->place = Py_NewRef(Py_None);
+            else if (use->what == TRALE_USE_NAME
+                     && (*use->place = PyUnicode_InternFromString(use->name)) == NULL)
+                return -1;
+    return 0;
+}
+
 int trale_register(PyObject *module, const trale_uses *const *all, PyObject *name, PyObject *python,
                    PyObject *in_c)
 {

@@ -31,6 +31,10 @@ extern const trale_uses trale_poller_uses, trale_run_queue_uses, trale_leaf_uses
     trale_task_uses, trale_store_uses, trale_permits_uses, trale_queue_uses, trale_io_uses,
     trale_operation_uses, trale_stream_uses, trale_with_block_uses;
 
+/* Before anything is registered: names are names, and objects are None, so that what is used with the
+ * Python engine, which registers nothing, fails by an exception. */
+int trale_prepare(const trale_uses *const *all);
+
 /* A class or function that is in C too, or that is used here: note its Python version, and look up what
  * can be now. */
 int trale_register(PyObject *module, const trale_uses *const *all, PyObject *name, PyObject *python,

@@ -288,7 +288,7 @@ static const LeafKind leaf_kind = {.advance = advance, .drop = drop, .delivered 
 
 Wait *trale_new_wait(Store *store)
 {
-    Wait *self = (Wait *)PyType_GenericAlloc(Wait_type, 0);
+    Wait *self = trale_new_object(Wait_type);
     if (self != NULL) {
         self->leaf.kind = &leaf_kind;
         self->store = NEWREF(Store, store);

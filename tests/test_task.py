@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import copy
 import gc
 import logging
+import pickle
 import sys
 import threading
 import weakref
@@ -722,3 +724,17 @@ def test_G4_nobody_polls_a_task_but_its_executor() -> None:
     assert handle.join() == "done"
     with pytest.raises(RuntimeError, match="polled by"):
         task._poll()
+
+
+@pytest.mark.parametrize(
+    "way", [copy.copy, copy.deepcopy, pickle.dumps, partial(pickle.dumps, protocol=0)]
+)
+def test_G4_what_belongs_to_a_runtime_is_not_copied(way: Any) -> None:
+    async def main() -> None:
+        task = current_task()
+        assert task is not None
+        for one in (task, task.cx, task.cx.waker, spawn(give(1)), Mutex(), Semaphore(1)):
+            with pytest.raises(TypeError, match="copied or pickled"):
+                way(one)
+
+    block_on(main())

@@ -34,7 +34,7 @@ import os
 import types
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -95,6 +95,8 @@ def accelerated(python: T) -> T:
     name = python.__name__
     _python[name] = python
     if native is None:
+        if isinstance(python, type):  # in C: native/object.c
+            setattr(python, "__reduce__", _refuse_to_copy)  # noqa: B010
         return python
     in_c: Any = getattr(native, name, python)
     if isinstance(in_c, type) and in_c is not python:
@@ -104,6 +106,10 @@ def accelerated(python: T) -> T:
         in_c.__module__ = python.__module__
     native.register(python, in_c)
     return in_c  # type: ignore[no-any-return]
+
+
+def _refuse_to_copy(self: object) -> NoReturn:
+    raise TypeError(f"{type(self)!r} cannot be copied or pickled")
 
 
 def python_version(name: str) -> Any:
