@@ -140,6 +140,10 @@ int trale_init_nothing(PyObject *self, PyObject *args, PyObject *kwargs);
 /* A new object. NULL with an exception set; also if `type` is NULL, as it has not been made yet. */
 void *trale_new_object(PyTypeObject *type);
 
+/* The same, of a class of Python's with a __dict__, as object.__new__ makes it: only then are its
+ * attributes found without a look into the dict. */
+void *trale_new_with_dict(PyTypeObject *type);
+
 /* Free an object of a type of ours, and give back its reference to the type. */
 void trale_free_object(void *self);
 

@@ -40,6 +40,15 @@ void *trale_new_object(PyTypeObject *type)
     return PyType_GenericAlloc(type, 0);
 }
 
+void *trale_new_with_dict(PyTypeObject *type)
+{
+    newfunc make = (newfunc)PyType_GetSlot(&PyBaseObject_Type, Py_tp_new);
+    PyObject *none = PyTuple_New(0);
+    PyObject *self = none == NULL ? NULL : make(type, none, NULL);
+    Py_XDECREF(none);
+    return self;
+}
+
 void trale_free_object(void *self)
 {
     PyTypeObject *type = Py_TYPE((PyObject *)self);

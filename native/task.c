@@ -313,7 +313,7 @@ static PyObject *Executor_new(PyTypeObject *type, PyObject *args, PyObject *kwar
     PyObject *runtime;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!:Executor", names, trale_Runtime, &runtime))
         return NULL;
-    Executor *self = (Executor *)PyType_GenericAlloc(type, 0);
+    Executor *self = trale_new_with_dict(type);
     if (self != NULL)
         self->runtime = Py_NewRef(runtime);
     return (PyObject *)self;
@@ -466,7 +466,7 @@ PyObject *trale_spawn(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssi
 static PyObject *Runtime_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
                              PyObject *Py_UNUSED(kwargs))
 {
-    Runtime *self = (Runtime *)PyType_GenericAlloc(type, 0);
+    Runtime *self = trale_new_with_dict(type);
     if (self == NULL)
         return NULL;
     if ((self->run_queue = (RunQueue *)PyObject_CallNoArgs((PyObject *)trale_RunQueue)) == NULL

@@ -191,13 +191,14 @@ class Executor:
         # gives its waker to others, and they may call it before poll() is back here: a wake
         # that does not find the task in the wait-queue is dropped, and nobody would wake again.
         run_queue.put_to_wait(task)
-        current.thread.context = task.cx
+        thread = current.thread
+        thread.context = task.cx
         self.polling = task
         task._turn = True
         try:
             ended = task._poll()
         finally:
-            self.polling = current.thread.context = None
+            self.polling = thread.context = None
         if self._runtime.forked:
             self._end_child(task, ended)
         if ended:

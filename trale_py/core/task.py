@@ -171,7 +171,7 @@ class Task:
                 # another waiter, the await returns and the next checkpoint raises; all else is
                 # still there or goes to the next waiter, by drop(). See Future._delivered.
                 self.cx.last_look = True
-                yielded = self._context.run(self.coro.send, None)
+                yielded = self._context.run(self._coro.send, None)
                 refused, self.cx.last_look = self.cx.last_look, False
                 if not refused:  # it has gone on
                     if yielded is not PENDING:
