@@ -111,6 +111,7 @@ int trale_add_waker(PyObject *module);
 int trale_add_poller(PyObject *module);
 int trale_add_io(PyObject *module);
 int trale_add_with_block(PyObject *module);
+int trale_add_finalizers(PyObject *module);
 
 /* For a field that Python code may have set to None. */
 static inline int trale_is_none(PyObject *field)

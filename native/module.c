@@ -10,7 +10,8 @@
 static const trale_uses *const all_uses[] = {
     &trale_poller_uses, &trale_run_queue_uses, &trale_leaf_uses, &trale_outcome_uses, &trale_task_uses,
     &trale_store_uses, &trale_permits_uses, &trale_queue_uses, &trale_io_uses,
-    &trale_operation_uses, &trale_stream_uses, &trale_with_block_uses, NULL,
+    &trale_operation_uses, &trale_stream_uses, &trale_with_block_uses,
+    &trale_forgettable_uses, &trale_releasable_uses, NULL,
 };
 
 /* register(python, in_c): a class or function, as it is in Python and as it is used from now on. */
@@ -34,6 +35,7 @@ static PyObject *document(PyObject *module, PyObject *args);
 static PyMethodDef functions[] = {
     {"register", register_, METH_VARARGS, NULL},
     {"spawn", TRALE_FAST(trale_spawn), NULL},
+    {"block", TRALE_FAST(trale_block_function), NULL},
     {"document", document, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -65,8 +67,8 @@ static PyObject *document(PyObject *module, PyObject *args)
 /* parts: of these only a part is in C, which is the base of the Python class. */
 static int add_parts(PyObject *module)
 {
-    PyObject *parts = Py_BuildValue("ssssssss", "BaseStream", "Executor", "JoinHandle", "Latch",
-                                    "Outcome", "Runtime", "Task", "WithBlock");
+    PyObject *parts = Py_BuildValue("ssssssssss", "BaseStream", "Executor", "Forgettable", "JoinHandle", "Latch",
+                                    "Outcome", "Runtime", "Releasable", "Task", "WithBlock");
     int error = PyModule_AddObjectRef(module, "parts", parts);
     Py_XDECREF(parts);
     return error;
@@ -91,6 +93,7 @@ static int execute(PyObject *module)
         || trale_add_outcome(module) < 0 || trale_add_task(module) < 0
         || trale_add_store(module) < 0 || trale_add_permits(module) < 0
         || trale_add_queue(module) < 0 || trale_add_with_block(module) < 0
+        || trale_add_finalizers(module) < 0
         || add_parts(module) < 0)
         return -1;
     executed = true;

@@ -5,6 +5,7 @@
 
 static PyTypeObject *AtOnce_type, *Hold_type, *Lock_type;
 static PyObject *name_dropped;
+static PyObject *this_thread;  /* the package's */
 static PyObject *nothing;  /* an AtOnce that gives None */
 
 /* ---- AtOnce: to be awaited, when there is nothing to wait for -------------------------------------- */
@@ -79,6 +80,33 @@ static PyObject *Permits_try_acquire(Store *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_TRUE;
 }
 
+static PyObject *parse_timeout(PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"timeout", NULL};
+    PyObject *timeout = Py_None;
+    return PyArg_ParseTupleAndKeywords(args, kwargs, "|O", names, &timeout) ? timeout : NULL;
+}
+
+static PyObject *Permits_acquire_blocking(Store *self, PyObject *args, PyObject *kwargs)
+{
+    PyObject *timeout = parse_timeout(args, kwargs);
+    return timeout == NULL ? NULL : trale_block(trale_new_wait(self), timeout);
+}
+
+/* A thread's with. Nothing that it has taken can be lost to a Ctrl-C (R28): here is no Python code,
+ * and Python looks for signals neither as __enter__ returns nor before it calls __exit__. */
+static PyObject *Permits_enter(Store *self, PyObject *Py_UNUSED(ignored))
+{
+    return trale_block(trale_new_wait(self), Py_None);
+}
+
+static PyObject *Permits_exit(Store *self, PyObject *const *Py_UNUSED(args),
+                              Py_ssize_t Py_UNUSED(count))
+{
+    trale_put(self, NULL, 0);
+    Py_RETURN_NONE;
+}
+
 static PyObject *Permits_release(Store *self, PyObject *Py_UNUSED(ignored))
 {
     trale_put(self, NULL, 0);
@@ -113,6 +141,10 @@ static PyMethodDef Permits_methods[] = {
     {"acquire", (PyCFunction)Permits_acquire, METH_NOARGS, NULL},
     {"try_acquire", (PyCFunction)Permits_try_acquire, METH_NOARGS, NULL},
     {"release", (PyCFunction)Permits_release, METH_NOARGS, NULL},
+    {"acquire_blocking", (PyCFunction)(void (*)(void))Permits_acquire_blocking,
+     METH_VARARGS | METH_KEYWORDS, NULL},
+    {"__enter__", (PyCFunction)Permits_enter, METH_NOARGS, NULL},
+    {"__exit__", (PyCFunction)(void (*)(void))Permits_exit, METH_FASTCALL, NULL},
     {"__aenter__", (PyCFunction)Permits_aenter, METH_NOARGS, NULL},
     {"__aexit__", (PyCFunction)(void (*)(void))Permits_aexit, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
@@ -321,6 +353,40 @@ static void leave(Store *self)
     XDECREF(hold);
 }
 
+static Wait *wait_in_thread(Store *self)
+{
+    PyObject *me = PyObject_CallNoArgs(this_thread);
+    Hold *hold = me == NULL ? NULL : new_hold(self);
+    Wait *wait = hold == NULL ? NULL : wait_for(hold);
+    XDECREF(hold);
+    if (wait == NULL)
+        XDECREF(me);
+    else
+        wait->who = me;
+    return wait;
+}
+
+static PyObject *Lock_lock_blocking(Store *self, PyObject *args, PyObject *kwargs)
+{
+    PyObject *timeout = parse_timeout(args, kwargs);
+    return timeout == NULL ? NULL : trale_block(wait_in_thread(self), timeout);
+}
+
+static PyObject *Lock_enter(Store *self, PyObject *Py_UNUSED(ignored))
+{
+    Wait *wait = wait_in_thread(self);
+    if (wait != NULL)
+        wait->enters = 1;
+    return trale_block(wait, Py_None);
+}
+
+static PyObject *Lock_exit(Store *self, PyObject *const *Py_UNUSED(args),
+                           Py_ssize_t Py_UNUSED(count))
+{
+    leave(self);
+    Py_RETURN_NONE;
+}
+
 static PyObject *Lock_leave(Store *self, PyObject *Py_UNUSED(ignored))
 {
     leave(self);
@@ -336,7 +402,11 @@ static PyObject *Lock_aexit(Store *self, PyObject *const *Py_UNUSED(args),
 
 static PyMethodDef Lock_methods[] = {
     {"lock", (PyCFunction)Lock_lock, METH_NOARGS, NULL},
+    {"lock_blocking", (PyCFunction)(void (*)(void))Lock_lock_blocking, METH_VARARGS | METH_KEYWORDS,
+     NULL},
     {"_leave", (PyCFunction)Lock_leave, METH_NOARGS, NULL},
+    {"__enter__", (PyCFunction)Lock_enter, METH_NOARGS, NULL},
+    {"__exit__", (PyCFunction)(void (*)(void))Lock_exit, METH_FASTCALL, NULL},
     {"__aenter__", (PyCFunction)Lock_aenter, METH_NOARGS, NULL},
     {"__aexit__", (PyCFunction)(void (*)(void))Lock_aexit, METH_FASTCALL, NULL},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, NULL},
@@ -368,6 +438,7 @@ static PyType_Spec Lock_spec = {
 
 static const trale_use uses[] = {
     {TRALE_USE_NAME, "Hold", "_dropped", .place = &name_dropped},
+    {TRALE_USE_OBJECT, "trale_py.sync.waiters", "this_thread", .place = &this_thread},
     {0},
 };
 

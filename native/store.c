@@ -3,6 +3,7 @@
 
 static PyTypeObject *Line_type, *Wait_type;
 static PyObject *name_append, *name_appendleft, *name_popleft, *name_release;
+static PyObject *park, *python_block;  /* the package's */
 
 /* ---- lines ------------------------------------------------------------------------------------ */
 
@@ -302,6 +303,32 @@ static PyObject *Wait_look(Wait *self, PyObject *parked)
     return now == FAILED ? NULL : PyBool_FromLong(now == DONE);
 }
 
+PyObject *trale_block(Wait *wait, PyObject *timeout)
+{
+    PyObject *used = wait == NULL ? NULL : trale_leaf_use(&wait->leaf, NULL);
+    PyObject *parked =
+        used == NULL ? NULL : PyObject_CallFunctionObjArgs(park, wait, timeout, NULL);
+    PyObject *result = parked == NULL ? NULL : take_result(wait);
+    XDECREF(used);
+    XDECREF(parked);
+    if (used != NULL && result == NULL) {
+        PyObject *type, *value, *traceback;
+        PyErr_Fetch(&type, &value, &traceback);
+        drop(&wait->leaf);  /* R28: it may have been granted before a Ctrl-C */
+        PyErr_Restore(type, value, traceback);
+    }
+    XDECREF(wait);
+    return result;
+}
+
+PyObject *trale_block_function(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count,
+                               PyObject *keywords)
+{
+    if (count == 2 && keywords == NULL && Py_TYPE(args[0]) == Wait_type)
+        return trale_block(NEWREF(Wait, args[0]), args[1]);
+    return trale_call_python(python_block, NULL, args, count, keywords);
+}
+
 static PyObject *Wait_get_result(Wait *self, void *Py_UNUSED(closure))
 {
     return take_result(self);
@@ -436,6 +463,8 @@ static const trale_use uses[] = {
     {TRALE_USE_NAME, "collections:deque", "appendleft", .place = &name_appendleft},
     {TRALE_USE_NAME, "collections:deque", "popleft", .place = &name_popleft},
     {TRALE_USE_NAME, "_thread:LockType", "release", .place = &name_release},
+    {TRALE_USE_OBJECT, "trale_py.sync.waiters", "park", .place = &park},
+    {TRALE_USE_OBJECT, "block", NULL, .place = &python_block},
     {0},
 };
 

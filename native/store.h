@@ -85,6 +85,14 @@ enum step trale_raise_closed(PyObject *value);  /* FAILED */
 void trale_unlock(Hold *self);
 
 Wait *trale_new_wait(Store *store);
+
+/* Have this thread wait, and return what it waited for. Takes the reference to `wait`, or NULL with
+ * an exception set. If it raises, it has taken nothing. */
+PyObject *trale_block(Wait *wait, PyObject *timeout);
+
+/* block(operation, timeout) */
+PyObject *trale_block_function(PyObject *module, PyObject *const *args, Py_ssize_t count,
+                               PyObject *keywords);
 Store *trale_new_store(PyTypeObject *type);
 Line *trale_new_line(void);
 

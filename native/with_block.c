@@ -2,7 +2,7 @@
 
 #include "registry.h"
 
-static PyObject *name_exit, *name_exit_again;
+static PyObject *name_enter, *name_exit, *name_exit_again;
 
 /* The exception that is set, as an object, or NULL. */
 static PyObject *fetch(void)
@@ -17,15 +17,11 @@ static PyObject *fetch(void)
     return value;
 }
 
-/* R28: a Ctrl-C that Python finds as _exit() begins, or anywhere in it, comes out of it. */
-static PyObject *WithBlock_exit(PyObject *self, PyObject *const *args, Py_ssize_t count)
+/* R28: a Ctrl-C that Python finds as _enter() or _exit() begins, or anywhere in it, comes out of it. */
+static PyObject *again(PyObject *self, PyObject *exc)
 {
-    PyObject *exc = count > 1 ? args[1] : Py_None;
-    PyObject *done = PyObject_CallMethodObjArgs(self, name_exit, exc, NULL);
-    if (done != NULL)
-        return done;
     PyObject *error = fetch();
-    done = PyObject_CallMethodObjArgs(self, name_exit_again, error, exc, NULL);
+    PyObject *done = PyObject_CallMethodObjArgs(self, name_exit_again, error, exc, NULL);
     if (done != NULL) {
         DECREF(done);
         PyErr_SetObject((PyObject *)Py_TYPE(error), error);
@@ -39,7 +35,21 @@ static PyObject *WithBlock_exit(PyObject *self, PyObject *const *args, Py_ssize_
     return NULL;
 }
 
+static PyObject *WithBlock_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *entered = PyObject_CallMethodObjArgs(self, name_enter, NULL);
+    return entered != NULL ? entered : again(self, Py_None);
+}
+
+static PyObject *WithBlock_exit(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    PyObject *exc = count > 1 ? args[1] : Py_None;
+    PyObject *done = PyObject_CallMethodObjArgs(self, name_exit, exc, NULL);
+    return done != NULL ? done : again(self, exc);
+}
+
 static PyMethodDef WithBlock_methods[] = {
+    {"__enter__", (PyCFunction)WithBlock_enter, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)(void (*)(void))WithBlock_exit, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -57,6 +67,7 @@ static PyType_Spec WithBlock_spec = {
 };
 
 static const trale_use uses[] = {
+    {TRALE_USE_NAME, "WithBlock", "_enter", .place = &name_enter},
     {TRALE_USE_NAME, "WithBlock", "_exit", .place = &name_exit},
     {TRALE_USE_NAME, "WithBlock", "_exit_again", .place = &name_exit_again},
     {0},

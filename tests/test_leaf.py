@@ -130,6 +130,7 @@ async def in_condition(wait: Callable[[Condition[None]], Awaitable[None]]) -> No
 
 async def in_group() -> None:
     async def started(task_status: Any) -> None:
+        await checkpoint()  # where it is cancelled, if start() is: it always begins
         task_status.started()
 
     async with TaskGroup() as group:

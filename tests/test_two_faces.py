@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -367,6 +368,28 @@ class TestCondition:
             future.result(TIMEOUT)
         assert sorted(got) == list(range(6))
         assert not changed._mutex.locked()
+
+    def test_notify_costs_as_much_as_there_are_waiters(self) -> None:
+        condition: Condition[None] = Condition()
+
+        async def main() -> int:
+            async def wait() -> None:
+                async with condition:
+                    await condition.wait()
+
+            handles = [spawn(wait()) for _ in range(3)]
+            while len(condition._line) < 3:
+                await yield_now()
+            async with condition:
+                condition.notify(2)
+                left = len(condition._line)
+                condition.notify(sys.maxsize)  # one after the other, it would never end
+                condition.notify(sys.maxsize)
+            for handle in handles:
+                await handle
+            return left
+
+        assert spawn(main()).join(TIMEOUT) == 1
 
     def test_notify_all(self, pool: ThreadPoolExecutor) -> None:
         changed: Condition[None] = Condition()

@@ -187,11 +187,14 @@ class JoinHandle(Generic[T]):
             report("a done-callback of task %d (%s) failed", self.id, self.name, error=error)
 
     def __del__(self) -> None:
-        if not hasattr(self, "_outcome"):  # a Ctrl-C came before __init__
+        try:
+            outcome = self._outcome
+        except AttributeError:  # it was cut off in __init__
             return
-        if self._outcome.abandon():
+        outcome.abandoned = True
+        if outcome.error is not None and outcome.abandon():
             # Not logged here: a __del__ may run while its own thread is inside of logging.
-            self._runtime.publish(self._outcome.report_unclaimed)
+            self._runtime.publish(outcome.report_unclaimed)
 
     def __repr__(self) -> str:
         error = self._outcome.error

@@ -105,7 +105,23 @@ class Leaf(Future[T_co]):
         self._state = max(self._state, HANDED)
 
 
-class Operation(Leaf[T_co], Coroutine[Any, Any, T_co]):
+@accelerated
+class Forgettable:
+    """What a leaf does that is dropped. In C, as a Ctrl-C in a ``__del__`` is lost (R29)."""
+
+    __slots__ = ()
+    _state: int
+
+    def __del__(self) -> None:
+        try:
+            forgotten = self._state == NEW
+        except AttributeError:  # it was cut off in __init__
+            return
+        if forgotten:
+            warn_forgotten(self, stacklevel=3)
+
+
+class Operation(Forgettable, Leaf[T_co], Coroutine[Any, Any, T_co]):
     """A leaf with the methods of a coroutine."""
 
     __slots__ = ("_steps",)
@@ -138,14 +154,6 @@ class Operation(Leaf[T_co], Coroutine[Any, Any, T_co]):
         if name.startswith("_"):
             raise AttributeError(name)
         raise AttributeError(f"{self!r} has no attribute {name!r}: did you forget await?")
-
-    def __del__(self) -> None:
-        try:
-            forgotten = self._state == NEW
-        except AttributeError:  # cut off in __init__
-            return
-        if forgotten:
-            warn_forgotten(self, stacklevel=3)
 
 
 @accelerated  # C calls it; and now that it can, it makes its own operations

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..base.durations import NEVER, Duration, to_deadline
 from ..core import current
 from ..scopes.cancel_scope import CancelScope
-from .mutex import Guard, Mutex, this_thread, who_asks
-from .waiters import Gate, Line, Wait, block, check_capacity, seconds_left
+from .mutex import Guard, Mutex
+from .waiters import (
+    Gate,
+    Line,
+    Wait,
+    block,
+    check_capacity,
+    seconds_left,
+    this_thread,
+    who_asks,
+)
 
 T = TypeVar("T")
 
@@ -93,19 +103,20 @@ class Condition(Generic[T]):
         """Let the first ``n`` in line through. RuntimeError without the mutex locked."""
         check_capacity(n, "n", 0)
         self._entered()
-        for _ in range(n):
-            self._gate.call(self._notify_one)
+        self._gate.call(partial(self._notify, n))
 
     def notify_all(self) -> None:
         """Let all through that wait. RuntimeError without the mutex locked."""
         self._entered()
         self._gate.call(self._notify_all)
 
-    def _notify_one(self) -> None:
-        place: Any = self._line.first()
-        if place is not None:
+    def _notify(self, n: int) -> None:
+        while n and self._line:
+            place: Any = self._line.first()
+            if place is None:
+                return
             place.wake()
-            place.counted, place.result = True, None
+            place.counted, place.result, n = True, None, n - 1
             self._line.pop(place, None)
 
     def _notify_all(self) -> None:
@@ -129,16 +140,21 @@ class Condition(Generic[T]):
     ) -> None:
         self._mutex._leave()
 
-    def __enter__(self) -> Guard[T]:
-        return self._mutex.__enter__()
+    if TYPE_CHECKING:
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self._mutex._leave()
+        def __enter__(self) -> Guard[T]: ...
+
+        def __exit__(
+            self,
+            exc_type: type[BaseException] | None,
+            exc: BaseException | None,
+            tb: TracebackType | None,
+        ) -> None: ...
+
+    else:
+        # R28: the mutex's own. Around them no bytecode is left where a Ctrl-C could come.
+        __enter__ = property(lambda self: self._mutex.__enter__)
+        __exit__ = property(lambda self: self._mutex.__exit__)
 
     def __repr__(self) -> str:
         return f"<Condition of {self._mutex!r} waiting={len(self._line)}>"
@@ -160,7 +176,7 @@ class _Place(Wait[None]):
 
     def give_back(self) -> None:
         if self.counted:
-            self._condition._notify_one()
+            self._condition._notify(1)
 
     def __repr__(self) -> str:
         return f"<wait of {self._condition!r}>"

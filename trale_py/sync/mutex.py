@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
-from types import TracebackType
 from typing import Generic, TypeVar
 
-from ..base.durations import Duration
-from ..core import current
+from ..core.with_block import WithBlock
 from .plain_locks import Hold, Lock
-from .waiters import block
+from .waiters import who_asks
 
 T = TypeVar("T")
 
@@ -39,39 +36,17 @@ class Mutex(Lock["Guard[T]"], Generic[T]):
         """Whether somebody has locked it."""
         return self._owner is not None
 
-    def lock_blocking(self, timeout: Duration | None = None) -> Guard[T]:
-        """The same in a thread, at most ``timeout`` seconds: then TimeoutError.
-
-        Ctrl-C ends the wait. WouldDeadlock on the executor's thread, RuntimeError if this
-        thread has locked it already.
-        """
-        guard: Guard[T] = Guard(self)
-        block(guard._lock(this_thread()), timeout)
-        return guard
-
     def try_lock(self) -> Guard[T] | None:
         """Take the mutex if it is free, else None. From any thread; never waits."""
         guard: Guard[T] = Guard(self)
         return guard if guard._try_lock(who_asks()) else None
-
-    def __enter__(self) -> Guard[T]:
-        guard = self._entered = self.lock_blocking()
-        return guard
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self._leave()
 
     def __repr__(self) -> str:
         state = "locked" if self.locked() else "free"
         return f"<Mutex {state} waiting={len(self._line)}>"
 
 
-class Guard(Hold, Generic[T]):
+class Guard(Hold, WithBlock, Generic[T]):
     """A locked Mutex: ``value`` is what it guards. ``release()`` it, or use it in a ``with``."""
 
     __slots__ = ()
@@ -102,13 +77,12 @@ class Guard(Hold, Generic[T]):
     def __enter__(self) -> Guard[T]:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def _exit(self, exc: BaseException | None) -> None:
         self.release()
+
+    def _exit_again(self, error: BaseException, exc: BaseException | None) -> None:
+        if not isinstance(error, RuntimeError):  # it was not refused
+            self._unlock()
 
     def _dropped(self, stacklevel: int) -> None:
         text = f"a guard of {self._mutex!r} was dropped unreleased"
@@ -116,16 +90,3 @@ class Guard(Hold, Generic[T]):
 
     def __repr__(self) -> str:
         return f"<Guard {repr(self._mutex) if self._held else 'released'}>"
-
-
-def who_asks() -> object:
-    """The task that is being polled, or the thread: who would wait for itself."""
-    return current.thread.context or this_thread()
-
-
-_here = threading.local()
-
-
-def this_thread() -> object:
-    """What stands for it. Not its ident: when it has ended, another is given that."""
-    return _here.__dict__.setdefault("me", object())

@@ -1,20 +1,22 @@
 """Permits and Lock, in Python: what Semaphore and Mutex are to the tasks that await them.
 
-Both are a Gate and a Line, see wait_queue.py. While a permit is there, or the lock is free,
+Both are a Gate and a Line, see waiters.py. While a permit is there, or the lock is free,
 nobody waits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from ..base.durations import Duration
 from ..core import current
 from ..core.engine import accelerated
 from ..core.future import Pending, Ready
 from ..core.waker import Context
-from .waiters import NOTHING, Gate, Line, Wait
+from .waiters import NOTHING, Gate, Line, Wait, block, this_thread
 
 H = TypeVar("H", bound="Hold")
 
@@ -47,16 +49,54 @@ class Permits:
             if gate.late:
                 gate.settle()
 
+    def acquire_blocking(self, timeout: Duration | None = None) -> None:
+        """The same in a thread, at most ``timeout`` seconds: then TimeoutError.
+
+        Ctrl-C ends the wait. WouldDeadlock on the executor's thread.
+        """
+        block(self.acquire(), timeout)
+
     def release(self) -> None:
         """Give a permit to the first in line, or to the next that comes. From anywhere."""
         self._gate.call(self._release)
 
     def _release(self) -> None:
+        self._release_once([True])
+
+    def _release_once(self, permit: list[bool]) -> None:
+        """``permit``: whether there is still one to be given."""
+        if not permit[0]:
+            return
         waiter = self._line.first() if self._line else None
         if waiter is None:
-            self._count += 1
+            self._count, permit[0] = self._count + 1, False
         else:
-            self._line.grant(waiter, None)
+            waiter.wake()
+            waiter.result, permit[0] = None, False
+            self._line.pop(waiter, None)
+
+    # In a thread. R28: a Ctrl-C may come at each call in here, and before __exit__ has begun.
+
+    def __enter__(self) -> None:
+        wait = self.acquire()
+        try:
+            block(wait, None)
+        except BaseException:
+            wait.close()
+            raise
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        permit = [True]
+        try:
+            self._gate.call(partial(self._release_once, permit))
+        except BaseException:
+            self._gate.call(partial(self._release_once, permit))
+            raise
 
     async def __aenter__(self) -> None:
         await _Acquire(self)
@@ -145,7 +185,11 @@ class Hold:
         raise NotImplementedError
 
     def __del__(self) -> None:
-        if getattr(self, "_held", False):  # without: cut off in __init__
+        try:
+            held = self._held
+        except AttributeError:  # it was cut off in __init__
+            return
+        if held:
             try:
                 self._dropped(3)
             finally:
@@ -171,6 +215,42 @@ class Lock(Generic[H]):
         RuntimeError if this task has locked it already and not released it.
         """
         return self._make(self)._lock(None)
+
+    def lock_blocking(self, timeout: Duration | None = None) -> H:
+        """The same in a thread, at most ``timeout`` seconds: then TimeoutError.
+
+        Ctrl-C ends the wait. WouldDeadlock on the executor's thread, RuntimeError if this
+        thread has locked it already.
+        """
+        hold = self._make(self)
+        block(hold._lock(this_thread()), timeout)
+        return hold
+
+    # In a thread. R28: a Ctrl-C may come at each call in here, and before __exit__ has begun.
+
+    def __enter__(self) -> H:
+        hold = self._make(self)
+        try:
+            self._entered = block(hold._lock(this_thread()), None)
+            return hold
+        except BaseException:
+            hold._unlock()
+            raise
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        hold, self._entered = self._entered, None
+        if hold is None:
+            return
+        try:
+            hold._unlock()
+        except BaseException:
+            hold._unlock()
+            raise
 
     async def __aenter__(self) -> H:
         hold = self._entered = await self.lock()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import warnings
 from functools import partial
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..base.durations import Duration
+from ..core.with_block import Releasable, WithBlock
 from .waiters import NOTHING, Gate, Line, Wait, block
 
 T = TypeVar("T")
@@ -101,7 +102,7 @@ class RwLock(Generic[T]):
         return f"<RwLock {state} waiting={len(self._line)}>"
 
 
-class RwGuard(Generic[T]):
+class RwGuard(Releasable, WithBlock, Generic[T]):
     """A locked RwLock: ``value`` is what it guards. ``release()`` it, or use it in a ``with``."""
 
     __slots__ = ("_held", "_lock", "_writes")
@@ -127,6 +128,10 @@ class RwGuard(Generic[T]):
     def release(self) -> None:
         """Unlock. From any thread. RuntimeError the second time."""
         self._check()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """The second time it does nothing."""
         self._lock._gate.call(partial(self._lock._release, self))
 
     def _check(self) -> None:
@@ -136,29 +141,25 @@ class RwGuard(Generic[T]):
     def __enter__(self) -> RwGuard[T]:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def _exit(self, exc: BaseException | None) -> None:
         self.release()
 
-    def __del__(self) -> None:
-        if not getattr(self, "_held", False):  # without: cut off in __init__
-            return
+    def _exit_again(self, error: BaseException, exc: BaseException | None) -> None:
+        self._let_go()
+
+    def _dropped(self) -> None:
         try:
             text = f"a guard of {self._lock!r} was dropped unreleased"
-            warnings.warn(text, ResourceWarning, stacklevel=2)
+            warnings.warn(text, ResourceWarning, stacklevel=3)
         finally:
-            self._lock._gate.call(partial(self._lock._release, self))
+            self._let_go()
 
     def __repr__(self) -> str:
         how = "writing" if self._writes else "reading"
         return f"<RwGuard {f'{how} {self._lock!r}' if self._held else 'released'}>"
 
 
-class Locking(Wait[RwGuard[T]]):
+class Locking(Wait[RwGuard[T]], WithBlock):
     """What ``read()`` and ``write()`` return: await it, or enter it, once."""
 
     __slots__ = ("guard",)
@@ -205,16 +206,21 @@ class Locking(Wait[RwGuard[T]]):
     ) -> None:
         self.guard.release()
 
-    def __enter__(self) -> RwGuard[T]:
+    if TYPE_CHECKING:
+
+        def __enter__(self) -> RwGuard[T]: ...
+
+    def _enter(self) -> RwGuard[T]:
         return block(self, None)
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def _exit(self, exc: BaseException | None) -> None:
         self.guard.release()
+
+    def _exit_again(self, error: BaseException, exc: BaseException | None) -> None:
+        if isinstance(error, RuntimeError):  # it was refused
+            return
+        self.drop()  # it may be in line, or be granted and not have returned
+        self.guard._let_go()
 
     def __repr__(self) -> str:
         return f"<{'write' if self.guard._writes else 'read'} of {self.guard._lock!r}>"

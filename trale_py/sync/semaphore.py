@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
-from ..base.durations import Duration
 from .plain_locks import Permits
-from .waiters import block, check_capacity
+from .waiters import check_capacity
 
 
 class Semaphore(Permits):
@@ -34,24 +31,6 @@ class Semaphore(Permits):
     def value(self) -> int:
         """How many permits are left."""
         return self._count
-
-    def acquire_blocking(self, timeout: Duration | None = None) -> None:
-        """The same in a thread, at most ``timeout`` seconds: then TimeoutError.
-
-        Ctrl-C ends the wait. WouldDeadlock on the executor's thread.
-        """
-        block(self.acquire(), timeout)
-
-    def __enter__(self) -> None:
-        self.acquire_blocking()
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.release()
 
     def __repr__(self) -> str:
         return f"<Semaphore permits={self._count} waiting={len(self._line)}>"

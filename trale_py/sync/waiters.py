@@ -41,6 +41,7 @@ from typing import Any, Final, TypeVar, cast
 from ..base.durations import NEVER, Duration, to_timeout
 from ..base.errors import RuntimeClosed, WouldDeadlock
 from ..core import current
+from ..core.engine import accelerated
 from ..core.future import PENDING, Pending, Ready, poll_until_ready
 from ..core.latch import acquire_lock
 from ..core.leaf import Operation
@@ -222,31 +223,38 @@ class Wait(Operation[T]):
             self.result = _TAKEN
 
 
+@accelerated
 def block(operation: Coroutine[Any, Any, T], timeout: Duration | None) -> T:
     """Have this thread wait for what is a Wait, at most ``timeout`` seconds (None: for ever).
 
     TimeoutError after that; KeyboardInterrupt in the main thread at a Ctrl-C; WouldDeadlock
-    on an executor's thread, always, also if there were no need to wait.
+    on an executor's thread, always, also if there were no need to wait. What it raises, it has
+    taken nothing.
     """
     wait = cast("Wait[T]", operation)
     wait._use()
+    try:
+        park(wait, timeout)
+        return wait.result  # type: ignore[no-any-return]
+    except BaseException:
+        wait.drop()
+        raise
+
+
+def park(wait: Wait[Any], timeout: Duration | None) -> None:
+    """Return when it has a result. If it raises instead, somebody must drop the wait."""
     seconds = -1 if timeout is None else to_timeout(timeout, "timeout")
     refuse_on_executor()
     deadline = time.monotonic() + seconds
     process = os.getpid()
     parked = threading.Lock()
     parked.acquire()
-    try:
-        while not wait.look(parked):
-            left = max(0.0, deadline - time.monotonic()) if seconds >= 0 else -1
-            if not acquire_lock(parked, left, process) and not wait._delivered():
-                raise TimeoutError(f"nothing came within {timeout} seconds")
-            if os.getpid() != process:
-                raise RuntimeClosed("this wait was the parent's, and this is a forked child")
-        return wait.result  # type: ignore[no-any-return]
-    except BaseException:
-        wait.drop()
-        raise
+    while not wait.look(parked):
+        left = max(0.0, deadline - time.monotonic()) if seconds >= 0 else -1
+        if not acquire_lock(parked, left, process) and not wait._delivered():
+            raise TimeoutError(f"nothing came within {timeout} seconds")
+        if os.getpid() != process:
+            raise RuntimeClosed("this wait was the parent's, and this is a forked child")
 
 
 def _nobody_yet() -> None:
@@ -260,6 +268,19 @@ def refuse_on_executor() -> None:
             "this would keep the executor's thread from running anything else; "
             "in a task: await the form without _blocking"
         )
+
+
+def who_asks() -> object:
+    """The task that is being polled, or the thread: who would wait for itself."""
+    return current.thread.context or this_thread()
+
+
+_here = threading.local()
+
+
+def this_thread() -> object:
+    """What stands for it. Not its ident: when it has ended, another is given that."""
+    return _here.__dict__.setdefault("me", object())
 
 
 def seconds_left(deadline: int) -> float:

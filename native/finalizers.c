@@ -1,0 +1,88 @@
+/* What is asked when an object of Python's is dropped, which mostly has nothing to do then.
+ *
+ * R29: an exception in a __del__ is printed and gone. So a Ctrl-C that Python finds as a __del__ of
+ * Python's begins is lost. These ask in C, and call the Python version if there is something to do. */
+
+#include "registry.h"
+
+static PyObject *name_state, *name_held;  /* see leaf.py, with_block.py */
+static PyObject *forgettable_del, *releasable_del;  /* the Python versions */
+
+#define NEW 0
+
+/* The exception that is set, if any, is kept. */
+static void finalize(PyObject *self, PyObject *name, long due, PyObject *python_del)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *field = PyObject_GetAttr(self, name);
+    if (field == NULL) {
+        PyErr_Clear();  /* it was cut off in __init__ */
+    } else if (PyLong_AsLong(field) == due) {
+        PyObject *done = PyObject_CallFunctionObjArgs(python_del, self, NULL);
+        if (done == NULL)
+            PyErr_WriteUnraisable(python_del);
+        XDECREF(done);
+    }
+    XDECREF(field);
+    PyErr_Restore(type, value, traceback);
+}
+
+static void Forgettable_finalize(PyObject *self)
+{
+    finalize(self, name_state, NEW, forgettable_del);
+}
+
+static void Releasable_finalize(PyObject *self)
+{
+    finalize(self, name_held, 1, releasable_del);
+}
+
+static PyType_Slot Forgettable_slots[] = {
+    {Py_tp_finalize, Forgettable_finalize},
+    {0, NULL},
+};
+
+static PyType_Spec Forgettable_spec = {
+    .name = "trale_py._native.Forgettable",
+    .basicsize = sizeof(PyObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = Forgettable_slots,
+};
+
+static PyType_Slot Releasable_slots[] = {
+    {Py_tp_finalize, Releasable_finalize},
+    {0, NULL},
+};
+
+static PyType_Spec Releasable_spec = {
+    .name = "trale_py._native.Releasable",
+    .basicsize = sizeof(PyObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = Releasable_slots,
+};
+
+static const trale_use forgettable_table[] = {
+    {TRALE_USE_NUMBER, "trale_py.core.leaf", "NEW", .number = NEW},
+    {TRALE_USE_NAME, "trale_py.core.leaf:Leaf", "_state", .place = &name_state},
+    {TRALE_USE_OBJECT, "Forgettable", "__del__", .place = &forgettable_del},
+    {0},
+};
+
+static const trale_use releasable_table[] = {
+    {TRALE_USE_NAME, "Releasable", "_held", .place = &name_held},
+    {TRALE_USE_OBJECT, "Releasable", "__del__", .place = &releasable_del},
+    {0},
+};
+
+const trale_uses trale_forgettable_uses = {
+    "finalizers.c", .after = "Forgettable", .table = forgettable_table};
+const trale_uses trale_releasable_uses = {"finalizers.c", .after = "Releasable", .table = releasable_table};
+
+int trale_add_finalizers(PyObject *module)
+{
+    if (trale_add_type(module, &Forgettable_spec, NULL) == NULL
+        || trale_add_type(module, &Releasable_spec, NULL) == NULL)
+        return -1;
+    return 0;
+}
