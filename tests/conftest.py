@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import socket
 import subprocess
 import sys
 import textwrap
@@ -107,6 +108,16 @@ def runtime() -> Iterator[Runtime]:
     if not own.gone:
         assert_tables_empty(own)
     own.shutdown()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two connected sockets: ours, which does not block, and the peer."""
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        ours.setblocking(False)
+        peer.settimeout(20)
+        yield ours, peer
 
 
 @pytest.fixture

@@ -33,6 +33,17 @@ T = TypeVar("T")
 TIMEOUT = 20.0
 
 
+def run(coro: Any) -> Any:
+    return spawn(coro).join(TIMEOUT)
+
+
+def fill(sock: socket.socket) -> None:
+    """Send until a non-blocking socket has no room."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sock.send(bytes(65536))
+
+
 class Flag:
     """A waker that counts its wakes."""
 

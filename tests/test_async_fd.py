@@ -6,7 +6,6 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +19,17 @@ from .net_helpers import (
     GaveUp,
     awaiting,
     executor_turn,
+    fill,
     parked,
     settle,
     stream_and_peer,
 )
-
-
-@pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    ours, peer = socket.socketpair()
-    with ours, peer:
-        ours.setblocking(False)
-        peer.settimeout(TIMEOUT)
-        yield ours, peer
-
 
 Pair = tuple[socket.socket, socket.socket]
 
 
 def wait(fd: AsyncFd, interest: Interest) -> Any:
     return fd.readable() if interest is Interest.READABLE else fd.writable()
-
-
-def fill(sock: socket.socket) -> None:
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            sock.send(bytes(65536))
 
 
 def empty(sock: socket.socket) -> None:

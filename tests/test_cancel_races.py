@@ -53,19 +53,12 @@ from trale_py import (
 from trale_py.core.leaf import checkpoint
 
 from .net_helpers import TIMEOUT, executor_turn, parked, raw_tcp_pair, settle, stream_and_peer
-
-
-async def give(value: Any) -> Any:
-    return value
+from .tasks import forever, give
 
 
 async def give_later(value: Any) -> Any:
     await yield_now()
     return value
-
-
-async def forever() -> None:
-    await sleep(math.inf)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import random
 import signal
 import sys
@@ -31,6 +30,7 @@ from trale_py import (
 
 from .interleave import Signal, everywhere
 from .net_helpers import TIMEOUT
+from .tasks import forever
 
 
 def ctrl_c() -> None:
@@ -43,10 +43,6 @@ def script(block: Any, body: Callable[[Any], object]) -> Callable[[], None]:
     names: dict[str, Any] = {"block": block, "body": body}
     exec(compile(source, trale_py.__file__, "exec"), names)
     return names["run"]  # type: ignore[no-any-return]
-
-
-async def forever() -> None:
-    await sleep(math.inf)
 
 
 async def cleans_up() -> None:

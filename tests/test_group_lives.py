@@ -25,19 +25,15 @@ from trale_py import (
     current_task,
     fail_after,
     now,
-    sleep,
     spawn,
     yield_now,
 )
 from trale_py.core.runtime import Runtime
 
 from .net_helpers import TIMEOUT, executor_turn
+from .tasks import forever
 
 log: contextvars.ContextVar[str] = contextvars.ContextVar("log", default="")
-
-
-async def forever() -> None:
-    await sleep(math.inf)
 
 
 class Begins:

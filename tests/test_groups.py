@@ -36,10 +36,7 @@ from trale_py import (
 from trale_py.core.runtime import Runtime
 
 from .net_helpers import TIMEOUT, executor_turn, parked
-
-
-async def give(value: Any) -> Any:
-    return value
+from .tasks import fail, forever, give
 
 
 async def give_after(turns: int, value: Any) -> Any:
@@ -48,18 +45,10 @@ async def give_after(turns: int, value: Any) -> Any:
     return value
 
 
-async def fail(error: BaseException) -> None:
-    raise error
-
-
 async def fail_after_turns(turns: int, error: BaseException) -> None:
     for _ in range(turns):
         await yield_now()
     raise error
-
-
-async def forever() -> None:
-    await sleep(math.inf)
 
 
 class Ends:

@@ -22,9 +22,7 @@ from trale_py import (
     yield_now,
 )
 
-
-async def give(value: int) -> int:
-    return value
+from .tasks import give
 
 
 async def fail() -> None:

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
@@ -21,12 +20,9 @@ from trale_py.base import log
 from trale_py.base.log import flush, report
 
 from .interleave import Interleaving, everywhere
+from .tasks import give
 
 Script = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-async def give(value: Any) -> Any:
-    return value
 
 
 async def fail() -> None:

@@ -36,26 +36,11 @@ from trale_py.core.runtime import Runtime
 from trale_py.core.source import Direction
 
 from .conftest import settle_reactor
-from .net_helpers import TIMEOUT, Events, Flag, executor_turn, parked, settle, stream_and_peer
+from .net_helpers import TIMEOUT, Events, Flag, executor_turn, fill, parked, settle, stream_and_peer
 from .python_engine import Poller, RunQueue
 
 Script = Callable[..., "subprocess.CompletedProcess[str]"]
 READABLE, WRITABLE = Interest.READABLE, Interest.WRITABLE
-
-
-@pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    ours, peer = socket.socketpair()
-    with ours, peer:
-        ours.setblocking(False)
-        peer.settimeout(TIMEOUT)
-        yield ours, peer
-
-
-def fill(sock: socket.socket) -> None:
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            sock.send(bytes(65536))
 
 
 def drain(sock: socket.socket) -> None:

@@ -24,9 +24,7 @@ from trale_py import (
 from trale_py.core import current
 from trale_py.core.runtime import Runtime
 
-
-async def give(value: int) -> int:
-    return value
+from .tasks import give
 
 
 def trale_threads() -> set[threading.Thread]:

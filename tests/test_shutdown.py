@@ -10,7 +10,6 @@ import subprocess
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
-from typing import Any
 
 import pytest
 
@@ -34,16 +33,9 @@ from trale_py.core import task as task_module
 from trale_py.core.runtime import Runtime
 
 from .interleave import Interleaving, everywhere
+from .tasks import forever, give
 
 Script = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-async def give(value: Any) -> Any:
-    return value
-
-
-async def forever() -> None:
-    await sleep(math.inf)
 
 
 def begun(runtime: Runtime) -> None:

@@ -46,13 +46,7 @@ from trale_py import (
 )
 from trale_py.core.runtime import Runtime
 
-
-async def give(value: object) -> object:
-    return value
-
-
-async def fail(error: BaseException) -> None:
-    raise error
+from .tasks import fail, give
 
 
 def test_a_task_runs_by_itself_and_gives_its_result() -> None:

@@ -45,6 +45,7 @@ from .net_helpers import (
     raw_tcp_pair,
     receive_all,
     reset,
+    run,
     settle,
     stream_and_peer,
 )
@@ -63,10 +64,6 @@ def pair() -> Iterator[Pair]:
 def listener() -> Iterator[TcpListener]:
     with TcpListener.bind("127.0.0.1:0") as listener:
         yield listener
-
-
-def run(coro: Any) -> Any:
-    return spawn(coro).join(TIMEOUT)
 
 
 def in_thread(function: Callable[[], object]) -> threading.Thread:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from trale_py import ClosedResourceError, UdpSocket, block_on, spawn
+from trale_py import ClosedResourceError, UdpSocket, block_on
 
-from .net_helpers import TIMEOUT, CutOff, GaveUp, executor_turn, free_port, parked
+from .net_helpers import TIMEOUT, CutOff, GaveUp, executor_turn, free_port, parked, run
 from .test_tcp import has_ipv6
 
 
@@ -30,10 +30,6 @@ def peer() -> Iterator[socket.socket]:
         peer.bind(("127.0.0.1", 0))
         peer.settimeout(TIMEOUT)
         yield peer
-
-
-def run(coro: Any) -> Any:
-    return spawn(coro).join(TIMEOUT)
 
 
 def nobody_there() -> tuple[str, int]:
