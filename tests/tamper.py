@@ -27,17 +27,18 @@ from trale_py import _native as native  # type: ignore[attr-defined]
 from trale_py.core.current import thread
 from trale_py.core.join import JoinHandle
 from trale_py.core.latch import Latch, LatchWait
+from trale_py.core.leaf import Forgettable
 from trale_py.core.outcome import Outcome
 from trale_py.core.runtime import Runtime
 from trale_py.core.task import Task
-from trale_py.core.with_block import WithBlock
+from trale_py.core.with_block import Releasable, WithBlock
 from trale_py.sync.mutex import Guard
 
 # Called as they should be, these wait, end the process, or end the default runtime for good.
 WAITING = {
     *("next_batch", "run", "wait_blocking", "join", "shutdown", "ensure_running", "block_on"),
     *("start_thread", "join_thread", "_run", "_loop", "_end_child", "spawn", "close_for_good"),
-    "_wait_blocking",
+    *("_wait_blocking", "acquire_blocking", "lock_blocking", "__enter__"),
 }
 
 
@@ -164,6 +165,8 @@ MAKERS: dict[str, list[Callable[[Set], Any]]] = {
     "SleepWait": [lambda s: s.polled(native.SleepWait(1 << 62)), lambda s: native.SleepWait(1)],
     "YieldNow": [lambda s: native.YieldNow()],
     "Checkpoint": [lambda s: native.Checkpoint()],
+    "Forgettable": [lambda s: Forgettable(), lambda s: trale_py.RwLock().read()],
+    "Releasable": [lambda s: Releasable(), lambda s: trale_py.RwLock().try_read()],
     "WithBlock": [lambda s: WithBlock(), lambda s: trale_py.TaskGroup()],
 }
 
@@ -202,7 +205,7 @@ def use(made: Any) -> None:
             quietly(getattr, made, name)
             if name not in WAITING:
                 quietly(call, made, name)
-    for name in ("__aenter__", "__aexit__", "__await__", "__iter__", "__enter__", "__del__"):
+    for name in ("__aenter__", "__aexit__", "__await__", "__iter__", "__exit__", "__del__"):
         quietly(call, made, name)
 
 
