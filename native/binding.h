@@ -44,6 +44,7 @@ typedef struct {
     PyObject_HEAD
     trale_engine *engine;
     char contended;      /* the last time, another thread kept the GIL: it computes */
+    PyObject *fault;     /* what RunQueue.fail was given, until next_batch raises it */
     struct Waker *live;  /* a ring of the wakers whose tasks were pushed and have not ended */
 } RunQueue;
 

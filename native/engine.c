@@ -17,6 +17,12 @@
 #define GRACE_MS 1
 #define GRACE_NS (GRACE_MS * TRALE_NS / 1000)
 
+/* How late an alarm may be before the executor looks for itself: see wait_for_work. The explorer does
+ * without, or it would not find a lost alarm. */
+#ifndef LATE_NS
+#define LATE_NS (TRALE_NS / 10)
+#endif
+
 #define CHUNK 256  /* sources in one piece of the table */
 
 /* What epoll carries for the engine's own descriptors; a source's generation begins at 1. */
@@ -49,6 +55,8 @@ struct trale_engine {
     bool stopping;             /* lock */
     bool conversing;           /* the last thing to come was I/O: more may follow; lock */
     _Atomic bool left_behind;  /* this is a forked child: the lock may be held for ever */
+    _Atomic int broken;        /* why the executor is to end: see trale_broken; lock */
+    bool robbed;               /* somebody has closed our descriptors; lock */
 
     trale_source **chunks;      /* lock */
     size_t chunk_count;         /* lock */
@@ -70,6 +78,50 @@ static bool enter(trale_engine *e)
         return false;
     TRALE_LOCK(&e->lock);
     return true;
+}
+
+/* The engine is broken, and the executor has to hear of it. The lock is held. Only the first error is
+ * kept. */
+static void break_down(trale_engine *e, int error)
+{
+    int sound = 0;
+    atomic_compare_exchange_strong_explicit(&e->broken, &sound, error, memory_order_relaxed,
+                                            memory_order_relaxed);
+    if (e->executor == ASLEEP) {
+        e->executor = AWAKE;
+        TRALE_SIGNAL(&e->work);
+    }
+}
+
+void trale_break(trale_engine *e, int error)
+{
+    if (!enter(e))
+        return;
+    break_down(e, error);
+    TRALE_UNLOCK(&e->lock);
+}
+
+/* A call on our own descriptors has failed: somebody has closed them, if we have not. The lock is
+ * held. */
+static void robbed(trale_engine *e, int error)
+{
+    if (e->epoll < 0)
+        return;
+    e->robbed = true;
+    break_down(e, error);
+}
+
+static void lock_and_tell_robbed(trale_engine *e, int error)
+{
+    if (!enter(e))
+        return;
+    robbed(e, error);
+    TRALE_UNLOCK(&e->lock);
+}
+
+int trale_broken(trale_engine *e)
+{
+    return atomic_load_explicit(&e->broken, memory_order_relaxed);
 }
 
 /* ---- cells ---------------------------------------------------------------------------------- */
@@ -119,8 +171,11 @@ static void unlock_and_tell(trale_engine *e)
     }
     bool ring = was == IN_EPOLL && e->executor == AWAKE;
     TRALE_UNLOCK(&e->lock);
-    if (ring)
-        TRALE_RING(e->bell);
+    if (ring) {
+        int error = TRALE_RING(e->bell);
+        if (error != 0)
+            lock_and_tell_robbed(e, error);
+    }
 }
 
 static void wake(trale_engine *e, trale_cell *cell)
@@ -194,10 +249,12 @@ static void arm(trale_engine *e)
     int64_t next = trale_heap_next(&e->heap);
     if (next >= e->armed)
         return;
-    e->armed = next;
     /* 0 would mean: never. */
     struct itimerspec when = {.it_value = trale_timespec(next > 0 ? next : 1)};
-    timerfd_settime(e->alarm, TFD_TIMER_ABSTIME, &when, NULL);
+    if (timerfd_settime(e->alarm, TFD_TIMER_ABSTIME, &when, NULL) == 0)
+        e->armed = next;
+    else
+        robbed(e, errno);
 }
 
 int trale_set_timer(trale_engine *e, trale_timer *timer, int64_t deadline, trale_cell *cell)
@@ -381,6 +438,14 @@ static int control(trale_engine *e, int operation, const trale_source *s)
     return epoll_ctl(e->epoll, operation, s->fd, &event) < 0 ? -errno : 0;
 }
 
+/* What failed may be due to our own descriptors. If they are what they were, this changes nothing. */
+static void look_after_our_own(trale_engine *e)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = BELL};
+    if (epoll_ctl(e->epoll, EPOLL_CTL_MOD, e->bell, &event) < 0)
+        lock_and_tell_robbed(e, errno);
+}
+
 static void free_source(trale_engine *e, trale_source *s)
 {
     s->generation++;
@@ -409,7 +474,10 @@ int trale_watch(trale_engine *e, int fd, trale_source **source)
     if (error != 0)
         return error;
     *source = s;
-    return control(e, EPOLL_CTL_ADD, s);
+    error = control(e, EPOLL_CTL_ADD, s);
+    if (error == -EBADF || error == -EINVAL)
+        look_after_our_own(e);
+    return error;
 }
 
 int trale_rearm(trale_engine *e, trale_source *source)
@@ -471,6 +539,8 @@ size_t trale_begin_batch(trale_engine *e)
     int n = -1;
     if (atomic_load_explicit(&e->queued, memory_order_relaxed) == 0 || now - e->looked >= LOOK_NS) {
         n = TRALE_EPOLL_WAIT(e->epoll, e->fetched, TRALE_BATCH, 0);
+        if (n < 0 && errno != EINTR)
+            lock_and_tell_robbed(e, errno);
         e->looked = now;
     }
     if (!enter(e))
@@ -549,6 +619,25 @@ bool trale_wait_a_moment(trale_engine *e)
     return found;
 }
 
+/* Sleep until there is work. R42: somebody may have closed the alarm's descriptor; epoll forgets it then
+ * and does not say so, and with the reactor in epoll and the executor asleep nobody would ever look
+ * at the timers again. So a deadline that is long over wakes the executor, which looks after its timers,
+ * sets the alarm anew, and finds out. The lock is held before and after. */
+static void wait_for_work(trale_engine *e)
+{
+    while (e->head == NULL && trale_broken(e) == 0) {
+        int64_t next = trale_heap_next(&e->heap);
+        if (next > TRALE_NEVER - LATE_NS) {
+            TRALE_WAIT(&e->work, &e->lock);
+        } else if (TRALE_CLOCK() >= next + LATE_NS) {
+            e->armed = TRALE_NEVER;
+            return;
+        } else {
+            TRALE_WAIT_UNTIL(&e->work, &e->lock, next + LATE_NS);
+        }
+    }
+}
+
 void trale_park(trale_engine *e)
 {
     int64_t soon = TRALE_CLOCK() + GRACE_NS;
@@ -561,8 +650,7 @@ void trale_park(trale_engine *e)
         e->counts.parks++;
         arm(e);
         TRALE_SIGNAL(&e->duty);
-        while (e->head == NULL)
-            TRALE_WAIT(&e->work, &e->lock);
+        wait_for_work(e);
         e->executor = AWAKE;
     }
     TRALE_UNLOCK(&e->lock);
@@ -602,6 +690,8 @@ int trale_run_reactor(trale_engine *e)
         size_t before = e->queued;
         if (n >= 0)
             collect(e, events, n, now);
+        else
+            robbed(e, -n);
         if (e->executor == AWAKE)
             e->counts.collected += e->queued - before;
         unlock_and_tell(e);
@@ -611,14 +701,17 @@ int trale_run_reactor(trale_engine *e)
     return n < 0 ? n : 0;
 }
 
-void trale_stop_reactor(trale_engine *e)
+int trale_stop_reactor(trale_engine *e)
 {
     if (!enter(e))
-        return;
+        return 0;
     e->stopping = true;
     TRALE_SIGNAL(&e->duty);
     TRALE_UNLOCK(&e->lock);
-    TRALE_RING(e->bell);
+    int error = TRALE_RING(e->bell);
+    if (error != 0)
+        lock_and_tell_robbed(e, error);
+    return -error;
 }
 
 /* ---- the engine as a whole --------------------------------------------------------------------- */
@@ -632,8 +725,8 @@ trale_engine *trale_new(void)
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&e->duty, &monotonic);
+    pthread_cond_init(&e->work, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    pthread_cond_init(&e->work, NULL);
     pthread_mutex_init(&e->lock, NULL);
     e->armed = TRALE_NEVER;
     e->epoll = e->bell = e->alarm = -1;
@@ -662,18 +755,19 @@ int trale_open(trale_engine *e)
     return error;
 }
 
-static void close_fd(int *fd)
+static void close_fd(trale_engine *e, int *fd)
 {
-    if (*fd >= 0)
+    /* If somebody has closed them, the numbers may be another's by now. */
+    if (*fd >= 0 && !e->robbed)
         close(*fd);
     *fd = -1;
 }
 
 void trale_close(trale_engine *e)
 {
-    close_fd(&e->alarm);
-    close_fd(&e->bell);
-    close_fd(&e->epoll);
+    close_fd(e, &e->alarm);
+    close_fd(e, &e->bell);
+    close_fd(e, &e->epoll);
 }
 
 void trale_stay_behind(trale_engine *e)

@@ -86,8 +86,13 @@ trale_cell *trale_drain(trale_engine *e);
 /* How many cells are in the queue. */
 size_t trale_queued(trale_engine *e);
 
-/* Wait until the queue is not empty. */
+/* Wait until the queue is not empty, the engine is broken, or a timer is long overdue. */
 void trale_park(trale_engine *e);
+
+/* The errno of a call that failed on the engine's own descriptors, because somebody closed them: the
+ * executor is to end. Also what trale_break was given. 0: it is sound. */
+int trale_broken(trale_engine *e);
+void trale_break(trale_engine *e, int error);
 
 /* After I/O, wait in epoll for TRALE_MOMENT_NS at most. False: the queue is still empty. */
 bool trale_wait_a_moment(trale_engine *e);
@@ -176,8 +181,8 @@ typedef struct trale_counts {
 trale_engine *trale_new(void);         /* NULL: no memory. No descriptor is open yet. */
 int trale_open(trale_engine *e);       /* its descriptors */
 int trale_run_reactor(trale_engine *e);   /* the reactor's loop; 0 after trale_stop_reactor */
-void trale_stop_reactor(trale_engine *e);
-void trale_close(trale_engine *e);     /* its descriptors; no thread is in it any more */
+int trale_stop_reactor(trale_engine *e);  /* -errno: it cannot be woken */
+void trale_close(trale_engine *e);     /* its descriptors, if nobody else has */
 void trale_stay_behind(trale_engine *e);  /* in a forked child: close them, and do nothing any more */
 void trale_free(trale_engine *e);      /* its memory; what is queued is the caller's to drain before */
 void trale_count(trale_engine *e, trale_counts *counts);

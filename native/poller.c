@@ -235,8 +235,7 @@ static PyObject *Poller_run(Poller *self, PyObject *Py_UNUSED(ignored))
 
 static PyObject *Poller_stop(Poller *self, PyObject *Py_UNUSED(ignored))
 {
-    trale_stop_reactor(self->run_queue->engine);
-    Py_RETURN_NONE;
+    return result_of(trale_stop_reactor(self->run_queue->engine));
 }
 
 /* Stop to watch, if it is watched still. */

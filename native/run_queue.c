@@ -2,6 +2,8 @@
 
 #include "registry.h"
 
+#include <errno.h>
+
 PyTypeObject *trale_RunQueue;
 
 /* An iterator over the tasks of a batch; the calls between them are made on the way. */
@@ -55,6 +57,7 @@ static void RunQueue_dealloc(RunQueue *self)
         trale_close(self->engine);
         trale_free(self->engine);
     }
+    XDECREF(self->fault);
     trale_free_object(self);
 }
 
@@ -249,9 +252,38 @@ static PyObject *RunQueue_drain(RunQueue *self, PyObject *Py_UNUSED(ignored))
     return tasks;
 }
 
+static PyObject *RunQueue_fail(RunQueue *self, PyObject *fault)
+{
+    if (!PyExceptionInstance_Check(fault)) {
+        PyErr_Format(PyExc_TypeError, "fault must be an exception, not %R", fault);
+        return NULL;
+    }
+    PyObject *before = self->fault;
+    self->fault = Py_NewRef(fault);
+    Py_XDECREF(before);
+    trale_break(self->engine, EIO);
+    Py_RETURN_NONE;
+}
+
+static PyObject *raise_fault(RunQueue *self)
+{
+    PyObject *fault = self->fault;
+    if (fault == NULL)
+        return trale_raise(-trale_broken(self->engine));
+    self->fault = NULL;
+    PyErr_SetObject((PyObject *)Py_TYPE(fault), fault);
+    Py_DECREF(fault);
+    return NULL;
+}
+
 static PyObject *RunQueue_next_batch(RunQueue *self, PyObject *Py_UNUSED(ignored))
 {
-    while (trale_begin_batch(self->engine) == 0) {
+    for (;;) {
+        size_t ready = trale_begin_batch(self->engine);
+        if (trale_broken(self->engine) != 0)
+            return raise_fault(self);
+        if (ready > 0)
+            break;
         /* While another thread computes, giving up the GIL is to lose it for 5 ms. So if an answer
          * may come at any moment, that moment is waited for with the GIL. */
         if (self->contended && trale_wait_a_moment(self->engine))
@@ -284,6 +316,7 @@ static PyMethodDef RunQueue_methods[] = {
     {"live", (PyCFunction)RunQueue_live, METH_NOARGS, NULL},
     {"stay_behind", (PyCFunction)RunQueue_stay_behind, METH_NOARGS, NULL},
     {"drain", (PyCFunction)RunQueue_drain, METH_NOARGS, NULL},
+    {"fail", (PyCFunction)RunQueue_fail, METH_O, NULL},
     {"next_batch", (PyCFunction)RunQueue_next_batch, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -3,6 +3,7 @@
 #ifndef TRALE_SYNC_H
 #define TRALE_SYNC_H
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <sys/epoll.h>
@@ -31,13 +32,11 @@ static inline void trale_wait_until(pthread_cond_t *condition, pthread_mutex_t *
     pthread_cond_timedwait(condition, lock, &t);
 }
 
-/* Adds to an eventfd. EAGAIN: its counter is full, so it rings already. */
-static inline void trale_ring(int fd)
+/* Adds to an eventfd. EAGAIN: its counter is full, so it rings already. Returns errno or 0. */
+static inline int trale_ring(int fd)
 {
     uint64_t one = 1;
-    if (write(fd, &one, sizeof one) < 0) {
-        /* EAGAIN, or EBADF because somebody closed it: then epoll says so to the reactor. */
-    }
+    return write(fd, &one, sizeof one) < 0 && errno != EAGAIN ? errno : 0;
 }
 
 /* epoll_wait counts in milliseconds; this one, from Linux 5.11 on, does not. */

@@ -259,7 +259,7 @@ def test_H9_R14_a_fork_while_the_runtime_begins(where: str, run_fork: Script) ->
         """
         from trale_py.core import poller, reactor
         where = sys.argv[1]
-        module = reactor.threading if where == "Thread" else poller
+        module = reactor if where == "Thread" else poller
         original = getattr(module, where)
         beginning, forked = threading.Event(), threading.Event()
 
@@ -300,10 +300,10 @@ def test_H9_R14_a_fork_before_any_thread_has_become_the_executor(run_fork: Scrip
         from trale_py.core.executor import Executor as E
         run, beginning, forked = E._run, threading.Event(), threading.Event()
 
-        def slow(self):
+        def slow(self, me):
             beginning.set()
             forked.wait()
-            run(self)
+            run(self, me)
 
         E._run = slow
         user = threading.Thread(target=lambda: print(block_on(give("parent"))))

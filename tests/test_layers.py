@@ -36,7 +36,7 @@ LAYERS = [
     ["core.task"],
     ["core.reactor", "core.join", "core.process_exit"],
     ["core.thread_pool"],
-    ["core.executor"],
+    ["core.executor", "core.runtime_end"],
     ["core.runtime"],
     ["scopes", "timers", "jobs", "streams"],
     ["scopes.cancel_scope", "timers.timer", "jobs.job", "streams.async_fd"],

@@ -146,7 +146,7 @@ def test_R15_both_settle_at_every_line_of_the_other(runtime: Runtime) -> None:
                 runtime.forget(task)
                 task.settle()
 
-            at(settles).run(lambda: runtime._abandon(task))
+            at(settles).run(lambda: runtime.abandon(task))
             settles()
 
         done = threading.Event()
@@ -171,6 +171,28 @@ def test_A16_a_limit_that_comes_in_the_midst_of_a_long_batch(runtime: Runtime) -
 
 
 # -- what runs in the end -------------------------------------------------------------------------
+
+
+def test_G12_generators_that_the_last_tasks_were_iterating_are_closed(runtime: Runtime) -> None:
+    closed = []
+
+    async def numbers(n: int) -> AsyncGenerator[int, None]:
+        try:
+            while True:
+                yield n
+        finally:
+            await sleep(0.001)
+            closed.append(n)
+
+    async def consume(n: int) -> None:
+        async for _ in numbers(n):
+            await forever()
+
+    for n in range(20):
+        runtime.spawn(consume(n))
+    begun(runtime)
+    runtime.shutdown(10)
+    assert sorted(closed) == list(range(20))
 
 
 def test_H16_finally_blocks_that_spawn(runtime: Runtime) -> None:

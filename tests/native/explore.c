@@ -60,7 +60,8 @@ static inline struct timespec trale_timespec(int64_t ns)
 #define TRALE_EPOLL_WAIT(fd, events, n, ms) sim_epoll_wait(events, ms)
 #define TRALE_EPOLL_WAIT_NS(fd, events, n, ns) sim_epoll_wait(events, (int)((ns) / MS) + 1)
 #define TRALE_CLOCK() sim_clock()
-#define TRALE_RING(fd) sim_ring()
+#define TRALE_RING(fd) (sim_ring(), 0)
+#define LATE_NS INT64_MAX
 
 #define epoll_create1(flags) 100
 #define eventfd(value, flags) 101
@@ -68,7 +69,7 @@ static inline struct timespec trale_timespec(int64_t ns)
 #define epoll_ctl(epoll, operation, fd, event) \
     ((void)(epoll), (void)(fd), sim_epoll_ctl(operation, event))
 #define timerfd_settime(fd, flags, when, before) \
-    sim_set_alarm((when)->it_value.tv_sec * TRALE_NS + (when)->it_value.tv_nsec)
+    (sim_set_alarm((when)->it_value.tv_sec * TRALE_NS + (when)->it_value.tv_nsec), 0)
 #define close(fd) ((void)(fd))
 
 #ifndef ENGINE

@@ -14,10 +14,12 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from ..base.durations import Duration
 from ..base.errors import RuntimeClosed, WouldDeadlock
+from ..base.threads import Thread
 from . import current, process_exit
 from .coroutine import close_refused
 from .engine import accelerated
@@ -90,9 +92,10 @@ class Executor:
         return self
 
     def __init__(self, runtime: Runtime) -> None:
-        self._claim = threading.Lock()
+        self._claim: dict[None, object] = {}  # of the thread that is the executor (R7)
         self._stopping = False  # any thread
         self._fault: BaseException | None = None
+        self._has_ended = False
         self._thread: threading.Thread | None = None
         self.kept: list[Task] = []  # at the end, the tasks that have begun and not ended
 
@@ -125,15 +128,14 @@ class Executor:
     def __repr__(self) -> str:
         return f"<Executor polling={self.polling!r} tasks={len(self._runtime.tasks())}>"
 
-    def stop(self, fault: BaseException | None = None) -> None:
-        """End the loop when it next looks, perhaps for a ``fault``. Any thread."""
+    def stop(self) -> None:
+        """End the loop when it next looks. Any thread."""
         self._stopping = True
-        self._fault = self._fault or fault
 
     @property
     def claimed(self) -> bool:
         """Whether a thread is the executor, or was."""
-        return self._claim.locked()
+        return bool(self._claim)
 
     def start_thread(self) -> None:
         """Start a thread that becomes the executor, unless there is one. Any thread.
@@ -146,28 +148,46 @@ class Executor:
         the claim is the executor, and the others end. (What is left is a lock of Python's own:
         a handler that interrupts Thread.start() itself cannot start another thread.)
         """
-        threading.Thread(target=self._run, name="trale-executor", daemon=True).start()
+        me = object()
+        Thread(partial(self._run, me), "trale-executor", partial(self._died, me)).start()
 
     def join_thread(self) -> None:
         """Wait for the thread's end, when ``runtime.end`` is over."""
         if self._thread is not None and not self.kept:
             self._thread.join()
 
-    def _run(self) -> None:
-        if not self._claim.acquire(blocking=False):
+    def _run(self, me: object) -> None:
+        if self._claim.setdefault(None, me) is not me:
             return
-        runtime = self._runtime
-        current.thread.runtime = runtime
-        self._thread = threading.current_thread()
         try:
-            runtime.begin()
+            current.thread.runtime = self._runtime
+            self._thread = threading.current_thread()
+            self._runtime.begin()
             self._loop()
         except BaseException as fault:  # the runtime's, not a task's: everybody must hear of it
             self._fault = fault
-        runtime.end(self._fault)
+        self._end()
+
+    def _end(self) -> None:
+        while True:
+            try:
+                self._runtime.end(self._fault)
+                break
+            except BaseException as error:  # thrown in between two of its steps: it goes on there
+                self._fault = self._fault or error
+        self._has_ended = True
         if self.kept:
             never_return()
         current.thread.runtime = None
+
+    def _died(self, me: object) -> None:
+        """R40: a thread may end before it has become the executor, or at any point after that: by
+        a tracer, by an exception that was thrown into it. A spawn or a join that has found it
+        alive would wait for ever. So its last call ends the runtime, if that has not been done.
+        """
+        if self._claim.setdefault(None, me) is me and not self._has_ended:
+            self._fault = self._fault or RuntimeError("the executor's thread was ended by force")
+            self._end()
 
     def _loop(self) -> None:
         while True:

@@ -42,9 +42,8 @@ class Latch:
         """Let everybody through, in the order they came. Executor's thread only."""
         self.opened = True
         for key in list(self.waiters):
-            call = self.waiters.pop(key, None)
-            if call is not None:
-                call()
+            # In one statement: if something raises between the two, a waiter is lost.
+            self.waiters.pop(key, bool)()
 
     def call_when_open(self, key: Hashable, call: Callable[[], object]) -> bool:
         """Leave ``call`` to be called at the opening. False: it is open already.

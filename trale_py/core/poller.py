@@ -37,18 +37,16 @@ import contextlib
 import select
 import time
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from ..base.durations import NEVER
 from .engine import accelerated
 from .source import Source
 from .timer_heap import TimerEntry, TimerHeap, Wakeable
-from .wakeup_fds import Alarm, Bell
+from .wakeup_fds import LONGEST_WAIT_NS, Alarm, Bell
 
 if TYPE_CHECKING:
     from .run_queue import RunQueue
-
-D = TypeVar("D", select.epoll, Bell, Alarm)
 
 _READABLE = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _WRITABLE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
@@ -64,6 +62,16 @@ BATCH = 256
 _TIMER_INBOX_LIMIT = 1024
 
 
+# How late an alarm may be. Then somebody has closed its descriptor: epoll forgets a closed one, and
+# does not say so. (On a busy machine it may be late as well; then a look too many does no harm.)
+_LATE_NS = 10**8
+
+
+# Those whose descriptors somebody has closed: the numbers may be another's by now, and to free the
+# objects would close them again.
+_lost: list[Poller] = []
+
+
 @accelerated
 class Poller:
     """The epoll set of a runtime and its timers. The reactor's thread is in ``run``.
@@ -72,7 +80,7 @@ class Poller:
     """
 
     def __init__(self, run_queue: RunQueue) -> None:
-        # The native one shares its lock. This one has none, and wakes by wakers only.
+        self._run_queue = run_queue  # hears of faults only: tasks are woken by their wakers
         self.sources: dict[int, Source] = {}
         self._recycled: set[int] = set()
         self._timers = TimerHeap()
@@ -80,7 +88,8 @@ class Poller:
         self._armed = NEVER  # the deadline we will wake for; the reactor's thread writes it
         self._rung = False  # the bell rings, and the reactor has not come to look yet
         self._stopping = False
-        self._descriptors: list[select.epoll | Bell | Alarm] = []  # those that are open
+        self._descriptors = contextlib.ExitStack()  # closes those that are open
+        self._robbed = False  # somebody else has closed them
         self._epoll_returns = 0
         self._events = 0
 
@@ -88,29 +97,36 @@ class Poller:
 
     def open(self) -> None:
         """Open the descriptors. OSError: nothing is left behind."""
-        with contextlib.ExitStack() as undo:
-            undo.callback(self.close)
-            self._epoll = self._opened(select.epoll())
-            self._bell = self._opened(Bell())
-            self._alarm = self._opened(Alarm())
+        opened = self._descriptors  # each is in there at once: another thread may fork
+        try:
+            self._epoll = select.epoll()
+            opened.callback(self._epoll.close)
+            self._bell = Bell()
+            opened.callback(self._bell.close)
+            self._alarm = Alarm()
+            opened.callback(self._alarm.close)
             # Level-triggered: should a round miss one of them, the next does not.
             self._epoll.register(self._bell.fileno(), select.EPOLLIN)
             self._epoll.register(self._alarm.fileno(), select.EPOLLIN)
-            undo.pop_all()
+        except BaseException:
+            opened.close()
+            raise
 
     def stop(self) -> None:
-        """Have ``run`` return. Any thread."""
+        """Have ``run`` return. Any thread. OSError: it cannot be woken."""
         self._stopping = True
-        self._bell.ring()
+        try:
+            self._bell.ring()
+        except OSError:
+            self._robbed = True
+            raise
 
     def close(self) -> None:
         """Close the descriptors that are open; ``run`` has returned."""
-        while self._descriptors:
-            self._descriptors.pop().close()
-
-    def _opened(self, descriptor: D) -> D:
-        self._descriptors.append(descriptor)
-        return descriptor
+        if self._robbed:
+            _lost.append(self)
+        else:
+            self._descriptors.close()
 
     def stay_behind(self) -> None:
         """In a forked child: close our descriptors, and touch nothing that is the parent's."""
@@ -130,8 +146,21 @@ class Poller:
             self.rearm(source)
         except BaseException:
             self.unwatch(source)
+            self._look_after_our_own()
             raise
         return source
+
+    def _look_after_our_own(self) -> None:
+        """End the runtime if what failed is due to our own descriptors: somebody closed them."""
+        try:
+            self._epoll.modify(self._bell.fileno(), select.EPOLLIN)
+        except OSError as error:
+            self._break(error)
+
+    def _break(self, error: OSError) -> None:
+        """Somebody has closed our descriptors: end the runtime."""
+        self._robbed = True
+        self._run_queue.fail(error)
 
     def rearm(self, source: Source) -> bool:
         """Have what is ready now reported anew. False: this file is not watched (any more)."""
@@ -180,9 +209,20 @@ class Poller:
             self._timer_inbox.put(entry)
 
     def _ring(self) -> None:
-        if not self._rung:
-            self._rung = True
+        """R41: ``_rung`` says that the bell rings, so nobody else rings it. If the write failed, it
+        does not, and every later timer would wait for a reactor that sleeps: it is taken back.
+        """
+        if self._rung:
+            return
+        self._rung = True
+        try:
             self._bell.ring()
+        except OSError as error:
+            self._rung = False
+            self._break(error)
+        except BaseException:  # no memory: the next one repeats it
+            self._rung = False
+            raise
 
     def counts(self) -> dict[str, int]:
         """What the reactor has done: returns of epoll_wait, events of sources in them."""
@@ -192,14 +232,18 @@ class Poller:
 
     def run(self) -> None:
         """Wait for the kernel and call wakers, until ``stop``."""
-        while not self._stopping:
-            self._turn()
+        try:
+            while not self._stopping:
+                self._turn()
+        except OSError:
+            self._robbed = True
+            raise
 
     def _turn(self) -> None:
         self._fire_timers()
-        may_sleep = self._set_alarm()
+        seconds = self._set_alarm()
         self._recycled.clear()
-        for fd, mask in self._epoll.poll(-1 if may_sleep else 0, BATCH):
+        for fd, mask in self._epoll.poll(seconds, BATCH):
             self._dispatch(fd, mask)
         self._epoll_returns += 1
 
@@ -217,8 +261,8 @@ class Poller:
             if waker is not None:
                 waker.wake()
 
-    def _set_alarm(self) -> bool:
-        """Set the alarm for the next deadline. False: there is no time to sleep.
+    def _set_alarm(self) -> float:
+        """Set the alarm for the next deadline. Returns how long to sleep if it does not go off.
 
         R6: an entry that is due no earlier than ``_armed``, or that finds ``_rung`` set, is
         left in the inbox without ringing: we will come and look. So ``_armed`` is published
@@ -228,13 +272,14 @@ class Poller:
         deadline = self._timers.next_deadline()
         self._armed = NEVER if deadline is None else deadline
         if not self._timer_inbox.empty():
-            return False
-        if deadline is not None:
-            now = time.monotonic_ns()
-            if deadline <= now:
-                return False
-            self._alarm.set(deadline, now)
-        return True
+            return 0
+        if deadline is None:
+            return -1
+        now = time.monotonic_ns()
+        if deadline <= now:
+            return 0
+        self._alarm.set(deadline, now)
+        return (min(deadline - now, LONGEST_WAIT_NS) + _LATE_NS) / 10**9
 
     def _dispatch(self, fd: int, mask: int) -> None:
         source = self.sources.get(fd)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ..base.errors import RuntimeClosed
+from ..base.threads import Thread
 from . import current
 from .poller import Poller
 from .registration import Interest, Registration
+from .run_queue import make_call
 from .source import Source
 from .timer_heap import TimerEntry, Wakeable
 
@@ -33,6 +34,12 @@ _CRASHES = {
 }
 
 
+# How long the end of the runtime waits for the thread; and how long if it cannot be woken, since
+# its descriptors were closed by somebody. It is left behind then, asleep.
+_STOP_SECONDS = 10.0
+_DEAF_SECONDS = 0.25
+
+
 class Reactor:
     """The reactor of a runtime. ``Reactor.get()`` is the default runtime's."""
 
@@ -40,7 +47,8 @@ class Reactor:
         self.runtime = runtime
         self.poller = Poller(runtime.run_queue)
         self.stopping = False
-        self._thread: threading.Thread | None = None
+        self._thread: Thread | None = None
+        self._fault: BaseException | None = None  # what has ended the thread
 
     @staticmethod
     def get() -> Reactor:
@@ -55,25 +63,25 @@ class Reactor:
     # -- life: executor's thread --------------------------------------------------------
 
     def start(self) -> None:
-        """Open the descriptors and start the thread. OSError: nothing is left behind."""
+        """Open the descriptors and start the thread. What fails here is undone by ``stop``."""
         self.poller.open()
-        thread = threading.Thread(target=self._run, name="trale-reactor", daemon=True)
-        try:
-            thread.start()
-        except BaseException:
-            self.poller.close()
-            raise
-        self._thread = thread
+        self._thread = Thread(self._run, "trale-reactor", self._died)
+        self._thread.start()
 
     def stop(self) -> None:
         """End the thread, wake whoever still waits for a descriptor, close our own."""
         if self._thread is None:
             return
         self.stopping = True
-        self.poller.stop()
-        self._thread.join()
+        seconds = _STOP_SECONDS
+        try:
+            self.poller.stop()
+        except OSError:  # somebody has closed the wake-up descriptor: it may be deaf
+            seconds = _DEAF_SECONDS
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
         for source in list(self.poller.sources.values()):
-            self.poller.unwatch(source)
+            make_call(partial(self.poller.unwatch, source))
         self.poller.close()
 
     def stay_behind(self) -> None:
@@ -82,12 +90,20 @@ class Reactor:
         self.poller.sources.clear()
 
     def _run(self) -> None:
-        # Signals are for the other threads, all but those about this thread's own deeds.
-        signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - _CRASHES)
         try:
+            # Signals are for the other threads, all but those about this thread's own deeds.
+            signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - _CRASHES)
             self.poller.run()
-        except BaseException as error:  # nobody would wake anybody: the runtime has to end
-            self.runtime.publish(partial(self.runtime.executor.stop, error))
+        except BaseException as error:
+            self._fault = error
+
+    def _died(self) -> None:
+        """The thread's last call. Nobody would wake anybody any more: the runtime has to end."""
+        if not self.stopping:
+            fault, self._fault = self._fault, None
+            self.runtime.run_queue.fail(
+                fault or RuntimeError("the reactor's thread was ended by force")
+            )
 
     # -- sources: executor's thread -------------------------------------------------------
 

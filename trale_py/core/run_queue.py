@@ -27,7 +27,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from ..base.log import report
 from .engine import accelerated
@@ -36,6 +36,16 @@ from .waker import Context, Waker
 if TYPE_CHECKING:
     from .runtime import Runtime
     from .task import Task
+
+
+class Fault:
+    """A call like the others, but what it raises is not reported: it ends the executor."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __call__(self) -> NoReturn:
+        raise self._error
 
 
 @accelerated
@@ -79,6 +89,10 @@ class RunQueue:
         """Have ``function`` called on the executor's thread. Any thread, any time."""
         self._inbox.put(function)
 
+    def fail(self, fault: BaseException) -> None:
+        """Have ``next_batch`` raise ``fault``: the engine is broken. Any thread, any time."""
+        self._inbox.put(Fault(fault))
+
     def next_batch(self) -> Iterator[Task]:
         """Wait until something is in the queue; then the tasks that are ready, in order.
 
@@ -98,6 +112,8 @@ class RunQueue:
             while batch and not self._left_behind:
                 following = batch.popleft()
                 if callable(following):
+                    if isinstance(following, Fault):
+                        following()
                     make_call(following)
                 else:
                     yield following
@@ -141,7 +157,7 @@ class RunQueue:
         with contextlib.suppress(Empty):
             while True:
                 item = self._inbox.get_nowait()
-                if isinstance(item, int):
+                if isinstance(item, int | Fault):
                     continue
                 if callable(item):
                     make_call(item)

@@ -29,7 +29,8 @@ from .join import JoinHandle
 from .latch import Latch
 from .outcome import Outcome
 from .reactor import Reactor
-from .run_queue import RunQueue
+from .run_queue import RunQueue, make_call
+from .runtime_end import RuntimeEnd
 from .task import Task
 from .thread_pool import JOBS_LIMIT, NAMES_LIMIT, BlockingPool
 
@@ -77,8 +78,11 @@ class Runtime:
         self.jobs = BlockingPool("trale-blocking", JOBS_LIMIT, self.call_on_executor)
         self.gone = ""
         self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
-        self._given_up: list[Task] = []  # see shutdown()
+        self._dropped: dict[AsyncGenerator[Any, Any], None] = {}  # and not yet being closed
+        self.given_up: list[Task] = []  # see shutdown()
+        self.left: list[Outcome[Any]] = []  # of the tasks that had not ended when the runtime did
         self._fault: BaseException | None = None  # what kept it from starting, or ended it
+        self._end: RuntimeEnd | None = None
 
     # -- spawning: any thread --------------------------------------------------------------
 
@@ -187,7 +191,8 @@ class Runtime:
         that keeps it from starting.
         """
         if self.closing:
-            raise RuntimeClosed(self.gone or "the runtime is being shut down")
+            why = self.gone or "the runtime is being shut down"
+            raise RuntimeClosed(why) from self._fault
         if not self._started.opened and current.thread.runtime is not self:
             process_exit.runtime_begins(self)
             try:
@@ -196,7 +201,8 @@ class Runtime:
                 if "shutdown" not in str(error):  # from 3.12 on, once the main thread has ended
                     raise
                 raise RuntimeClosed("the interpreter is exiting") from error
-            self._started.wait_blocking()
+            while not self._started.wait_blocking(1):
+                pass  # it looks anew: R40 has what may keep a thread from telling us
             if self._fault is not None:
                 raise self._fault
 
@@ -235,7 +241,7 @@ class Runtime:
     def _begin_ending(self) -> None:
         """Cancel everything; when all tasks have ended, the rest follows. Executor's thread."""
         for task in self.tasks():
-            task.cancel("the runtime is being shut down")
+            make_call(partial(task.cancel, "the runtime is being shut down"))
         self._go_on_ending()
 
     def _go_on_ending(self) -> None:
@@ -244,74 +250,49 @@ class Runtime:
             return
         generators = list(self._generators)
         self._generators.clear()
+        while self._dropped:
+            generators.append(self._dropped.popitem()[0])
         for generator in generators:
-            self._close_generator(generator)
-        if not generators:
+            make_call(partial(self._close_generator, generator))
+        if not self._tasks:
             self.executor.stop()
 
     def _give_up(self) -> None:
         """The executor is stuck in a task. Nobody else shall be: fail all handles. Any thread."""
-        self._leave("the runtime has been shut down, while a task did not give way")
-        self._given_up += self.tasks()
-        for task in self._given_up:
-            self._abandon(task)
-        self._report_unclaimed()
+        self.leave("the runtime has been shut down, while a task did not give way")
+        self.given_up += self.tasks()
+        for task in self.given_up:
+            self.abandon(task)
+        self.report_unclaimed()
 
     def end(self, fault: BaseException | None) -> None:
-        """Executor's thread, last of all.
-
-        The coroutines that have begun and not ended are not closed: what they still have to do
-        would run without a runtime, and some never return from it. The executor keeps them.
-
-        R11: a thread may push while we are ending. It pushes and then looks at ``_ended``; we
-        open that and then empty the queue. Whoever is second finds the other's work.
-        """
-        sys.set_asyncgen_hooks(None, None)
+        """Executor's thread, last of all. It goes on where an earlier call was cut off."""
         self.closing = True
-        self._fault = fault
-        live = {*self._tasks.values(), *self.run_queue.live()}
-        self.reactor.stop()
-        self.names.close()
-        self.jobs.close()
-        # Before anybody hears from a handle that it is gone: so that their next spawn finds
-        # another runtime.
-        if fault is None:
-            self._leave("the runtime has been shut down")
-        else:
-            self._leave(f"the runtime has failed: {fault!r}")
-            if self._started.opened:  # else the spawn that began it raises the fault
-                report("the runtime has failed", error=fault)
-        for task in live:
-            self._abandon(task)
-        for task in live:
-            self.run_queue.remove(task)
-        self._report_unclaimed()
-        live.update(self._given_up)
-        self.executor.kept = [task for task in live if task.started and not task.ended]
-        self._started.open()
-        self._ended.open()
-        self._abandon_rest()
+        if self._end is None:
+            self._fault = fault
+            self._end = RuntimeEnd(self, fault)
+        self._end.go_on()
 
-    def _report_unclaimed(self) -> None:
+    def report_unclaimed(self) -> None:
         for outcome in list(self.unclaimed.values()):
             outcome.report_unclaimed()
 
-    def _leave(self, why: str) -> None:
+    def leave(self, why: str) -> None:
         self.gone = self.gone or why
         if current.default.get(None) is self:
             del current.default[None]
 
-    def _abandon(self, task: Task) -> None:
+    def abandon(self, task: Task) -> None:
         error = RuntimeClosed(f"task {task.name!r} had not ended when its runtime did")
         error.__cause__ = self._fault
         if not task.started:
-            task.coro.close()
+            make_call(task.coro.close)
         task.abandon(error)
         self._tasks.pop(task.id, None)
 
     def _abandon_rest(self) -> None:
         for task in self.run_queue.drain():
-            self._abandon(task)
+            self.abandon(task)
 
     def close_for_good(self, why: str) -> None:
         """Be the default runtime from now on, and refuse."""
@@ -337,7 +318,12 @@ class Runtime:
 
     def _finalize_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
         """A generator was dropped half-way, in any thread, perhaps by the garbage collector."""
-        self.publish(partial(self._close_generator, generator))
+        self._dropped[generator] = None
+        self.publish(partial(self._close_dropped, generator))
+
+    def _close_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
+        if self._dropped.pop(generator, generator) is None:  # else the runtime's end has come by
+            self._close_generator(generator)
 
     def _close_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
         self._spawn(_aclose(generator), f"aclose {name_of(generator)}")

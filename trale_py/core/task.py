@@ -280,8 +280,10 @@ class Task:
         """The runtime ends, and the task has not. Any thread, if the executor is stuck."""
         outcome = self._take_outcome()
         if outcome is not None:
-            outcome.fail(error, report=False)
-            self._leave_group()
+            try:
+                outcome.fail(error, report=False)
+            finally:
+                self._leave_group()
 
     def _leave_group(self) -> None:
         group, self.group = self.group, None

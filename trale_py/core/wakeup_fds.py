@@ -80,6 +80,6 @@ def _fileno(owner: linuxfd.eventfd | linuxfd.timerfd) -> int:
 def _close(owner: linuxfd.eventfd | linuxfd.timerfd) -> None:
     # Forgotten first: a child that is forked while close() runs must not close that number too,
     # which another thread may have got by then.
-    fd, owner._fd = owner.fileno(), None
-    if fd is not None:
+    fd, owner._fd = owner.fileno(), -1
+    if fd >= 0:
         os.close(fd)

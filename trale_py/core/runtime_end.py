@@ -1,0 +1,105 @@
+"""The end of a runtime: a list of steps, of which each is taken in every case.
+
+Whatever a step raises (no memory, a recursion limit, a broken ``close()`` of the user's) is
+reported, and the next one follows. The last one settles every handle, so nobody waits for ever.
+
+What is left of the coroutines that have begun is not closed: what they still have to do would run
+without a runtime, and some never return from it. The executor keeps them.
+
+R11: a thread may push while the runtime ends. It pushes and then looks at ``_ended``; we open that
+and then empty the queue. The second of the two finds the other's work.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ..base.errors import RuntimeClosed
+from ..base.log import report
+from .run_queue import make_call
+
+if TYPE_CHECKING:
+    from .outcome import Outcome
+    from .runtime import Runtime
+    from .task import Task
+
+
+class RuntimeEnd:
+    """Executor's thread, last of all. ``fault`` is what has ended it, if nobody asked for it."""
+
+    def __init__(self, runtime: Runtime, fault: BaseException | None) -> None:
+        self._runtime = runtime
+        self._fault = fault
+        self._left: dict[Task, Outcome[object] | None] = {}  # tasks that have not ended
+        self._steps: deque[Callable[[], object]] = deque(
+            (
+                partial(sys.set_asyncgen_hooks, None, None),
+                self._find_tasks,
+                self._tell_fault,
+                runtime.reactor.stop,
+                runtime.names.close,
+                runtime.jobs.close,
+                # Before anybody hears from a handle that the runtime is gone: so that their next
+                # spawn finds another.
+                partial(runtime.leave, "the runtime has been shut down"),
+                self._abandon,
+                self._remove,
+                runtime.report_unclaimed,
+                self._keep,
+                runtime._started.open,
+                runtime._ended.open,
+                runtime._abandon_rest,
+                self._settle,
+            )
+        )
+
+    def go_on(self) -> None:
+        """Take the steps that are left. To be called until it returns.
+
+        An exception that is thrown in here between two lines may have a step taken twice, but never
+        left out. Each of them may be.
+        """
+        while self._steps:
+            make_call(self._steps[0])
+            self._steps.popleft()
+
+    def _find_tasks(self) -> None:
+        runtime = self._runtime
+        for find in (runtime.tasks, runtime.run_queue.live):
+            make_call(partial(self._add_tasks, find))
+        runtime.left = [outcome for outcome in self._left.values() if outcome is not None]
+
+    def _add_tasks(self, find: Callable[[], list[Task]]) -> None:
+        self._left.update((task, task._outcome) for task in find())
+
+    def _tell_fault(self) -> None:
+        if self._fault is not None:
+            self._runtime.leave(f"the runtime has failed: {self._fault!r}")
+            if self._runtime._started.opened:  # else the spawn that began it raises the fault
+                report("the runtime has failed", error=self._fault)
+
+    def _abandon(self) -> None:
+        for task in self._left:
+            make_call(partial(self._runtime.abandon, task))
+
+    def _remove(self) -> None:
+        for task in self._left:
+            make_call(partial(self._runtime.run_queue.remove, task))
+
+    def _keep(self) -> None:
+        tasks = {*self._left, *self._runtime.given_up}
+        self._runtime.executor.kept = [task for task in tasks if task.started and not task.ended]
+
+    def _settle(self) -> None:
+        """Whatever has failed before, here each handle gets its outcome."""
+        self._find_tasks()
+        self._runtime.leave("the runtime has failed")
+        error = RuntimeClosed(self._runtime.gone)
+        error.__cause__ = self._fault
+        for outcome in self._left.values():
+            if outcome is not None and not outcome.opened:
+                make_call(partial(outcome.fail, error, report=False))
