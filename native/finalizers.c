@@ -5,13 +5,13 @@
 
 #include "registry.h"
 
-static PyObject *name_state, *name_held;  /* see leaf.py, with_block.py */
-static PyObject *forgettable_del, *releasable_del;  /* the Python versions */
+static PyObject *finalizers_name_state, *finalizers_name_held;  /* see leaf.py, with_block.py */
+static PyObject *finalizers_forgettable_del, *finalizers_releasable_del;  /* the Python versions */
 
 #define NEW 0
 
 /* The exception that is set, if any, is kept. */
-static void finalize(PyObject *self, PyObject *name, long due, PyObject *python_del)
+static void finalizers_finalize(PyObject *self, PyObject *name, long due, PyObject *python_del)
 {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
@@ -30,12 +30,12 @@ static void finalize(PyObject *self, PyObject *name, long due, PyObject *python_
 
 static void Forgettable_finalize(PyObject *self)
 {
-    finalize(self, name_state, NEW, forgettable_del);
+    finalizers_finalize(self, finalizers_name_state, NEW, finalizers_forgettable_del);
 }
 
 static void Releasable_finalize(PyObject *self)
 {
-    finalize(self, name_held, 1, releasable_del);
+    finalizers_finalize(self, finalizers_name_held, 1, finalizers_releasable_del);
 }
 
 static PyType_Slot Forgettable_slots[] = {
@@ -62,22 +62,22 @@ static PyType_Spec Releasable_spec = {
     .slots = Releasable_slots,
 };
 
-static const trale_use forgettable_table[] = {
+static const trale_use finalizers_forgettable_uses[] = {
     {TRALE_USE_NUMBER, "trale_py.core.leaf", "NEW", .number = NEW},
-    {TRALE_USE_NAME, "trale_py.core.leaf:Leaf", "_state", .place = &name_state},
-    {TRALE_USE_OBJECT, "Forgettable", "__del__", .place = &forgettable_del},
+    {TRALE_USE_NAME, "trale_py.core.leaf:Leaf", "_state", .place = &finalizers_name_state},
+    {TRALE_USE_OBJECT, "Forgettable", "__del__", .place = &finalizers_forgettable_del},
     {0},
 };
 
-static const trale_use releasable_table[] = {
-    {TRALE_USE_NAME, "Releasable", "_held", .place = &name_held},
-    {TRALE_USE_OBJECT, "Releasable", "__del__", .place = &releasable_del},
+static const trale_use finalizers_releasable_uses[] = {
+    {TRALE_USE_NAME, "Releasable", "_held", .place = &finalizers_name_held},
+    {TRALE_USE_OBJECT, "Releasable", "__del__", .place = &finalizers_releasable_del},
     {0},
 };
 
 const trale_uses trale_forgettable_uses = {
-    "finalizers.c", .after = "Forgettable", .table = forgettable_table};
-const trale_uses trale_releasable_uses = {"finalizers.c", .after = "Releasable", .table = releasable_table};
+    "finalizers.c", .after = "Forgettable", .table = finalizers_forgettable_uses};
+const trale_uses trale_releasable_uses = {"finalizers.c", .after = "Releasable", .table = finalizers_releasable_uses};
 
 int trale_add_finalizers(PyObject *module)
 {

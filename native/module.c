@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-static const trale_uses *const all_uses[] = {
+static const trale_uses *const module_uses[] = {
     &trale_poller_uses, &trale_run_queue_uses, &trale_leaf_uses, &trale_outcome_uses, &trale_task_uses,
     &trale_store_uses, &trale_permits_uses, &trale_queue_uses, &trale_io_uses,
     &trale_operation_uses, &trale_stream_uses, &trale_with_block_uses,
@@ -15,13 +15,13 @@ static const trale_uses *const all_uses[] = {
 };
 
 /* register(python, in_c): a class or function, as it is in Python and as it is used from now on. */
-static PyObject *register_(PyObject *module, PyObject *args)
+static PyObject *module_register(PyObject *module, PyObject *args)
 {
     PyObject *python, *in_c;
     if (!PyArg_ParseTuple(args, "OO:register", &python, &in_c))
         return NULL;
     PyObject *name = PyObject_GetAttrString(python, "__name__");
-    int error = name == NULL ? -1 : trale_register(module, all_uses, name, python, in_c);
+    int error = name == NULL ? -1 : trale_register(module, module_uses, name, python, in_c);
     Py_XDECREF(name);
     if (error < 0)
         return NULL;
@@ -30,24 +30,24 @@ static PyObject *register_(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
-static PyObject *document(PyObject *module, PyObject *args);
+static PyObject *module_document(PyObject *module, PyObject *args);
 
-static PyMethodDef functions[] = {
-    {"register", register_, METH_VARARGS, NULL},
+static PyMethodDef module_functions[] = {
+    {"register", module_register, METH_VARARGS, NULL},
     {"spawn", TRALE_FAST(trale_spawn), NULL},
     {"block", TRALE_FAST(trale_block_function), NULL},
-    {"document", document, METH_VARARGS, NULL},
+    {"document", module_document, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
 /* document(owner, name, doc): of a function, method or property that is written in Python too. */
-static PyObject *document(PyObject *module, PyObject *args)
+static PyObject *module_document(PyObject *module, PyObject *args)
 {
     PyObject *owner;
     const char *name, *doc;
     if (!PyArg_ParseTuple(args, "Oss:document", &owner, &name, &doc))
         return NULL;
-    PyMethodDef *method = functions;
+    PyMethodDef *method = module_functions;
     PyGetSetDef *property = NULL;
     if (owner != module) {
         if (!PyType_Check(owner))
@@ -65,7 +65,7 @@ static PyObject *document(PyObject *module, PyObject *args)
 }
 
 /* parts: of these only a part is in C, which is the base of the Python class. */
-static int add_parts(PyObject *module)
+static int module_add_parts(PyObject *module)
 {
     PyObject *parts = Py_BuildValue("ssssssssss", "BaseStream", "Executor", "Forgettable", "JoinHandle", "Latch",
                                     "Outcome", "Runtime", "Releasable", "Task", "WithBlock");
@@ -76,7 +76,7 @@ static int add_parts(PyObject *module)
 
 /* What the engine knows of Python (types, names, classes of the package) is kept in variables: there is
  * one of each in a process. So the module is executed once, and in the main interpreter. */
-static int execute(PyObject *module)
+static int module_execute(PyObject *module)
 {
     static bool executed;
     if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) {
@@ -88,32 +88,32 @@ static int execute(PyObject *module)
                         "it belongs to the first import of trale_py in this process");
         return -1;
     }
-    if (trale_prepare(all_uses) < 0 || trale_add_run_queue(module) < 0 || trale_add_waker(module) < 0
+    if (trale_prepare(module_uses) < 0 || trale_add_run_queue(module) < 0 || trale_add_waker(module) < 0
         || trale_add_poller(module) < 0 || trale_add_io(module) < 0
         || trale_add_outcome(module) < 0 || trale_add_task(module) < 0
         || trale_add_store(module) < 0 || trale_add_permits(module) < 0
         || trale_add_queue(module) < 0 || trale_add_with_block(module) < 0
         || trale_add_finalizers(module) < 0
-        || add_parts(module) < 0)
+        || module_add_parts(module) < 0)
         return -1;
     executed = true;
     return 0;
 }
 
-static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, execute},
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_execute},
     {0, NULL},
 };
 
-static struct PyModuleDef definition = {
+static struct PyModuleDef module_definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "trale_py._native",
     .m_doc = "The run-queue, the poller and the socket operations, in C. See native/binding.h.",
-    .m_methods = functions,
-    .m_slots = slots,
+    .m_methods = module_functions,
+    .m_slots = module_slots,
 };
 
 PyMODINIT_FUNC PyInit__native(void)
 {
-    return PyModuleDef_Init(&definition);
+    return PyModuleDef_Init(&module_definition);
 }

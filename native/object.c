@@ -6,17 +6,17 @@
 #include <stdlib.h>
 
 /* By default protocol 0 would make an object of no use, and copy() one that shares what is not shared. */
-static PyObject *refuse_to_copy(PyObject *self, PyObject *Py_UNUSED(ignored))
+static PyObject *object_refuse_to_copy(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     return PyErr_Format(PyExc_TypeError, "%R cannot be copied or pickled", Py_TYPE(self));
 }
 
-static PyMethodDef reduce = {"__reduce__", refuse_to_copy, METH_NOARGS, NULL};
+static PyMethodDef object_reduce = {"__reduce__", object_refuse_to_copy, METH_NOARGS, NULL};
 
-static int add_reduce(PyObject *type)
+static int object_add_reduce(PyObject *type)
 {
-    PyObject *method = PyDescr_NewMethod((PyTypeObject *)type, &reduce);
-    int error = method == NULL ? -1 : PyObject_SetAttrString(type, reduce.ml_name, method);
+    PyObject *method = PyDescr_NewMethod((PyTypeObject *)type, &object_reduce);
+    int error = method == NULL ? -1 : PyObject_SetAttrString(type, object_reduce.ml_name, method);
     XDECREF(method);
     return error;
 }
@@ -26,7 +26,7 @@ PyTypeObject *trale_add_type(PyObject *module, PyType_Spec *spec, PyObject *base
     PyObject *type = PyType_FromSpecWithBases(spec, base);
     if (type == NULL)
         return NULL;
-    if (add_reduce(type) < 0 || PyModule_AddType(module, (PyTypeObject *)type) < 0) {
+    if (object_add_reduce(type) < 0 || PyModule_AddType(module, (PyTypeObject *)type) < 0) {
         Py_DECREF(type);
         return NULL;
     }
@@ -63,14 +63,14 @@ PyObject *trale_raise(int error)
     return PyErr_SetFromErrno(PyExc_OSError);
 }
 
-static PyObject **place_of(void *self, const trale_field *field)
+static PyObject **object_place_of(void *self, const trale_field *field)
 {
     return (PyObject **)((char *)self + field->offset);
 }
 
 PyObject *trale_get_field(void *self, void *field)
 {
-    PyObject *value = *place_of(self, field);
+    PyObject *value = *object_place_of(self, field);
     return Py_NewRef(value == NULL ? Py_None : value);
 }
 
@@ -86,7 +86,7 @@ int trale_set_field(void *self, PyObject *value, void *closure)
                      field->may_be_empty ? " or None" : "", value);
         return -1;
     }
-    PyObject **place = place_of(self, field), *old = *place;
+    PyObject **place = object_place_of(self, field), *old = *place;
     *place = value == Py_None ? NULL : Py_NewRef(value);
     XDECREF(old);
     return 0;

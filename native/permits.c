@@ -4,9 +4,9 @@
 #include "store.h"
 
 static PyTypeObject *AtOnce_type, *Hold_type, *Lock_type;
-static PyObject *name_dropped;
-static PyObject *this_thread;  /* the package's */
-static PyObject *nothing;  /* an AtOnce that gives None */
+static PyObject *permits_name_dropped;
+static PyObject *permits_this_thread;  /* the package's */
+static PyObject *permits_nothing;  /* an AtOnce that gives None */
 
 /* ---- AtOnce: to be awaited, when there is nothing to wait for -------------------------------------- */
 
@@ -80,7 +80,7 @@ static PyObject *Permits_try_acquire(Store *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_TRUE;
 }
 
-static PyObject *parse_timeout(PyObject *args, PyObject *kwargs)
+static PyObject *permits_parse_timeout(PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"timeout", NULL};
     PyObject *timeout = Py_None;
@@ -89,7 +89,7 @@ static PyObject *parse_timeout(PyObject *args, PyObject *kwargs)
 
 static PyObject *Permits_acquire_blocking(Store *self, PyObject *args, PyObject *kwargs)
 {
-    PyObject *timeout = parse_timeout(args, kwargs);
+    PyObject *timeout = permits_parse_timeout(args, kwargs);
     return timeout == NULL ? NULL : trale_block(trale_new_wait(self), timeout);
 }
 
@@ -115,7 +115,7 @@ static PyObject *Permits_release(Store *self, PyObject *Py_UNUSED(ignored))
 
 /* A permit for the task that is being polled, if it need not wait: the context, or NULL. Only for an
  * async with, which awaits what it is given. */
-static Context *take_at_once(Store *self)
+static Context *permits_take_at_once(Store *self)
 {
     Context *cx = trale_polling();
     if (cx == NULL || cx->budget <= 0 || cx->cancelled || self->count <= 0)
@@ -127,14 +127,14 @@ static Context *take_at_once(Store *self)
 
 static PyObject *Permits_aenter(Store *self, PyObject *Py_UNUSED(ignored))
 {
-    return take_at_once(self) != NULL ? Py_NewRef(nothing) : (PyObject *)trale_new_wait(self);
+    return permits_take_at_once(self) != NULL ? Py_NewRef(permits_nothing) : (PyObject *)trale_new_wait(self);
 }
 
 static PyObject *Permits_aexit(Store *self, PyObject *const *Py_UNUSED(args),
                                Py_ssize_t Py_UNUSED(count))
 {
     trale_put(self, NULL, 0);
-    return Py_NewRef(nothing);
+    return Py_NewRef(permits_nothing);
 }
 
 static PyMethodDef Permits_methods[] = {
@@ -186,7 +186,7 @@ static PyObject *Hold_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return (PyObject *)self;
 }
 
-static Wait *wait_for(Hold *self)
+static Wait *permits_wait_for(Hold *self)
 {
     Wait *wait = trale_new_wait(self->mutex);
     if (wait != NULL)
@@ -196,7 +196,7 @@ static Wait *wait_for(Hold *self)
 
 static PyObject *Hold_lock(Hold *self, PyObject *who)
 {
-    Wait *wait = wait_for(self);
+    Wait *wait = permits_wait_for(self);
     if (wait != NULL && who != Py_None)
         wait->who = Py_NewRef(who);
     return (PyObject *)wait;
@@ -218,11 +218,11 @@ static PyObject *Hold_unlock(Hold *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-static PyObject *drop_unreleased(Hold *self)
+static PyObject *permits_drop_unreleased(Hold *self)
 {
     PyObject *level = PyLong_FromLong(2);  /* no frame of __del__ is between */
     PyObject *done = level == NULL ? NULL
-                     : PyObject_CallMethodObjArgs((PyObject *)self, name_dropped, level, NULL);
+                     : PyObject_CallMethodObjArgs((PyObject *)self, permits_name_dropped, level, NULL);
     XDECREF(level);
     return done;
 }
@@ -233,7 +233,7 @@ static void Hold_finalize(Hold *self)
         return;
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    PyObject *done = drop_unreleased(self);
+    PyObject *done = permits_drop_unreleased(self);
     if (done == NULL)
         PyErr_WriteUnraisable((PyObject *)self);
     XDECREF(done);
@@ -304,7 +304,7 @@ static int Lock_init(Store *self, PyObject *args, PyObject *kwargs)
     return 0;
 }
 
-static Hold *new_hold(Store *self)
+static Hold *permits_new_hold(Store *self)
 {
     if (self->make == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "__init__() has not been called");
@@ -318,18 +318,18 @@ static Hold *new_hold(Store *self)
 
 static PyObject *Lock_lock(Store *self, PyObject *Py_UNUSED(ignored))
 {
-    Hold *hold = new_hold(self);
-    Wait *wait = hold == NULL ? NULL : wait_for(hold);
+    Hold *hold = permits_new_hold(self);
+    Wait *wait = hold == NULL ? NULL : permits_wait_for(hold);
     XDECREF(hold);
     return (PyObject *)wait;
 }
 
 static PyObject *Lock_aenter(Store *self, PyObject *Py_UNUSED(ignored))
 {
-    Hold *hold = new_hold(self);
+    Hold *hold = permits_new_hold(self);
     if (hold == NULL)
         return NULL;
-    Context *cx = take_at_once(self);
+    Context *cx = permits_take_at_once(self);
     if (cx != NULL) {
         hold->held = 1;
         self->owner = Py_NewRef((PyObject *)cx);
@@ -337,14 +337,14 @@ static PyObject *Lock_aenter(Store *self, PyObject *Py_UNUSED(ignored))
         trale_replace(&((AtOnce *)self->at_once)->result, (PyObject *)hold);
         return Py_NewRef(self->at_once);
     }
-    Wait *wait = wait_for(hold);
+    Wait *wait = permits_wait_for(hold);
     DECREF(hold);
     if (wait != NULL)
         wait->enters = 1;
     return (PyObject *)wait;
 }
 
-static void leave(Store *self)
+static void permits_leave(Store *self)
 {
     PyObject *hold = self->entered;
     self->entered = NULL;
@@ -353,11 +353,11 @@ static void leave(Store *self)
     XDECREF(hold);
 }
 
-static Wait *wait_in_thread(Store *self)
+static Wait *permits_wait_in_thread(Store *self)
 {
-    PyObject *me = PyObject_CallNoArgs(this_thread);
-    Hold *hold = me == NULL ? NULL : new_hold(self);
-    Wait *wait = hold == NULL ? NULL : wait_for(hold);
+    PyObject *me = PyObject_CallNoArgs(permits_this_thread);
+    Hold *hold = me == NULL ? NULL : permits_new_hold(self);
+    Wait *wait = hold == NULL ? NULL : permits_wait_for(hold);
     XDECREF(hold);
     if (wait == NULL)
         XDECREF(me);
@@ -368,13 +368,13 @@ static Wait *wait_in_thread(Store *self)
 
 static PyObject *Lock_lock_blocking(Store *self, PyObject *args, PyObject *kwargs)
 {
-    PyObject *timeout = parse_timeout(args, kwargs);
-    return timeout == NULL ? NULL : trale_block(wait_in_thread(self), timeout);
+    PyObject *timeout = permits_parse_timeout(args, kwargs);
+    return timeout == NULL ? NULL : trale_block(permits_wait_in_thread(self), timeout);
 }
 
 static PyObject *Lock_enter(Store *self, PyObject *Py_UNUSED(ignored))
 {
-    Wait *wait = wait_in_thread(self);
+    Wait *wait = permits_wait_in_thread(self);
     if (wait != NULL)
         wait->enters = 1;
     return trale_block(wait, Py_None);
@@ -383,21 +383,21 @@ static PyObject *Lock_enter(Store *self, PyObject *Py_UNUSED(ignored))
 static PyObject *Lock_exit(Store *self, PyObject *const *Py_UNUSED(args),
                            Py_ssize_t Py_UNUSED(count))
 {
-    leave(self);
+    permits_leave(self);
     Py_RETURN_NONE;
 }
 
 static PyObject *Lock_leave(Store *self, PyObject *Py_UNUSED(ignored))
 {
-    leave(self);
+    permits_leave(self);
     Py_RETURN_NONE;
 }
 
 static PyObject *Lock_aexit(Store *self, PyObject *const *Py_UNUSED(args),
                             Py_ssize_t Py_UNUSED(count))
 {
-    leave(self);
-    return Py_NewRef(nothing);
+    permits_leave(self);
+    return Py_NewRef(permits_nothing);
 }
 
 static PyMethodDef Lock_methods[] = {
@@ -436,18 +436,18 @@ static PyType_Spec Lock_spec = {
     .slots = Lock_slots,
 };
 
-static const trale_use uses[] = {
-    {TRALE_USE_NAME, "Hold", "_dropped", .place = &name_dropped},
-    {TRALE_USE_OBJECT, "trale_py.sync.waiters", "this_thread", .place = &this_thread},
+static const trale_use permits_uses[] = {
+    {TRALE_USE_NAME, "Hold", "_dropped", .place = &permits_name_dropped},
+    {TRALE_USE_OBJECT, "trale_py.sync.waiters", "this_thread", .place = &permits_this_thread},
     {0},
 };
 
-const trale_uses trale_permits_uses = {"permits.c", .after = "Hold", .table = uses};
+const trale_uses trale_permits_uses = {"permits.c", .after = "Hold", .table = permits_uses};
 
 int trale_add_permits(PyObject *module)
 {
     if ((AtOnce_type = trale_add_type(module, &AtOnce_spec, NULL)) == NULL
-        || (nothing = PyType_GenericAlloc(AtOnce_type, 0)) == NULL
+        || (permits_nothing = PyType_GenericAlloc(AtOnce_type, 0)) == NULL
         || trale_add_type(module, &Permits_spec, NULL) == NULL
         || (Hold_type = trale_add_type(module, &Hold_spec, NULL)) == NULL
         || (Lock_type = trale_add_type(module, &Lock_spec, NULL)) == NULL)

@@ -3,13 +3,13 @@
 #include "registry.h"
 #include "store.h"
 
-static PyObject *Closed, *NOTHING, *deque;  /* the package's, and the library's */
+static PyObject *queue_Closed, *queue_NOTHING, *queue_deque;  /* the package's, and the library's */
 
 enum step trale_raise_closed(PyObject *value)
 {
-    PyObject *error = PyObject_CallFunctionObjArgs(Closed, value, NULL);
+    PyObject *error = PyObject_CallFunctionObjArgs(queue_Closed, value, NULL);
     if (error != NULL)
-        PyErr_SetObject(Closed, error);
+        PyErr_SetObject(queue_Closed, error);
     XDECREF(error);
     return FAILED;
 }
@@ -25,7 +25,7 @@ static PyObject *Queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     self->capacity = capacity;
     if ((self->givers = trale_new_line()) == NULL
-        || (self->values = PyObject_CallNoArgs(deque)) == NULL)
+        || (self->values = PyObject_CallNoArgs(queue_deque)) == NULL)
         Py_CLEAR(self);
     return (PyObject *)self;
 }
@@ -70,7 +70,7 @@ static PyObject *Queue_try_recv(Store *self, PyObject *Py_UNUSED(ignored))
         return NULL;
     }
     if (self->capacity > 0 || giver == NULL)
-        return Py_NewRef(NOTHING);
+        return Py_NewRef(queue_NOTHING);
     value = Py_NewRef(giver->value);  /* out of its hands */
     trale_grant(giver, NULL);
     trale_wake_wait(giver);
@@ -134,14 +134,14 @@ static PyType_Spec Queue_spec = {
     .slots = Queue_slots,
 };
 
-static const trale_use uses[] = {
-    {TRALE_USE_OBJECT, "trale_py.channel.closed", "Closed", .place = &Closed},
-    {TRALE_USE_OBJECT, "trale_py.sync.waiters", "NOTHING", .place = &NOTHING},
-    {TRALE_USE_OBJECT, "collections", "deque", .place = &deque},
+static const trale_use queue_uses[] = {
+    {TRALE_USE_OBJECT, "trale_py.channel.closed", "Closed", .place = &queue_Closed},
+    {TRALE_USE_OBJECT, "trale_py.sync.waiters", "NOTHING", .place = &queue_NOTHING},
+    {TRALE_USE_OBJECT, "collections", "deque", .place = &queue_deque},
     {0},
 };
 
-const trale_uses trale_queue_uses = {"queue.c", .after = "Queue", .table = uses};
+const trale_uses trale_queue_uses = {"queue.c", .after = "Queue", .table = queue_uses};
 
 int trale_add_queue(PyObject *module)
 {

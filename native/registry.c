@@ -4,13 +4,13 @@
 
 #include <string.h>
 
-static PyObject *versions;  /* the Python versions of what was registered, by name */
+static PyObject *registry_versions;  /* the Python versions of what was registered, by name */
 
 /* "Task": what was registered by that name; "trale_py.core.future": a module; "types:FrameType": a name
  * in one. A new reference. */
-static PyObject *find_owner(const char *owner)
+static PyObject *registry_find_owner(const char *owner)
 {
-    PyObject *found = PyDict_GetItemString(versions, owner);
+    PyObject *found = PyDict_GetItemString(registry_versions, owner);
     if (found != NULL)
         return Py_NewRef(found);
     const char *inside = strchr(owner, ':');
@@ -27,7 +27,7 @@ static PyObject *find_owner(const char *owner)
     return found;
 }
 
-static int check_number(PyObject *found, const trale_uses *uses, const trale_use *use)
+static int registry_check_number(PyObject *found, const trale_uses *uses, const trale_use *use)
 {
     long long number = PyLong_AsLongLong(found);
     if (number == use->number && !PyErr_Occurred())
@@ -38,9 +38,9 @@ static int check_number(PyObject *found, const trale_uses *uses, const trale_use
     return -1;
 }
 
-static int look_up(const trale_uses *uses, const trale_use *use)
+static int registry_look_up(const trale_uses *uses, const trale_use *use)
 {
-    PyObject *owner = find_owner(use->owner);
+    PyObject *owner = registry_find_owner(use->owner);
     PyObject *found = owner == NULL ? NULL
                       : use->name == NULL ? Py_NewRef(owner)
                       : PyObject_GetAttrString(owner, use->name);
@@ -56,7 +56,7 @@ static int look_up(const trale_uses *uses, const trale_use *use)
     }
     int error = 0;
     if (use->what == TRALE_USE_NUMBER)
-        error = check_number(found, uses, use);
+        error = registry_check_number(found, uses, use);
     else if (use->what == TRALE_USE_OBJECT)
         *use->place = Py_NewRef(found);
     else
@@ -66,7 +66,7 @@ static int look_up(const trale_uses *uses, const trale_use *use)
 }
 
 /* Whether something here uses what has that name. */
-static int is_used(const trale_uses *const *all, PyObject *name)
+static int registry_is_used(const trale_uses *const *all, PyObject *name)
 {
     for (; *all != NULL; all++)
         for (const trale_use *use = (*all)->table; use->owner != NULL; use++)
@@ -90,24 +90,24 @@ int trale_prepare(const trale_uses *const *all)
 int trale_register(PyObject *module, const trale_uses *const *all, PyObject *name, PyObject *python,
                    PyObject *in_c)
 {
-    if (python == in_c && !is_used(all, name)) {
+    if (python == in_c && !registry_is_used(all, name)) {
         PyErr_Format(PyExc_ImportError, "%U is not in C: is the extension an old one?", name);
         return -1;
     }
-    if (versions == NULL && (versions = PyDict_New()) == NULL)
+    if (registry_versions == NULL && (registry_versions = PyDict_New()) == NULL)
         return -1;
-    if (PyDict_GetItem(versions, name) != NULL) {
+    if (PyDict_GetItem(registry_versions, name) != NULL) {
         PyErr_Format(PyExc_RuntimeError, "%R is in C, which knows it already: its module cannot be "
                      "reloaded", python);
         return -1;
     }
-    if (PyDict_SetItem(versions, name, python) < 0)
+    if (PyDict_SetItem(registry_versions, name, python) < 0)
         return -1;
     for (; *all != NULL; all++) {
         if (PyUnicode_CompareWithASCIIString(name, (*all)->after) != 0)
             continue;
         for (const trale_use *use = (*all)->table; use->owner != NULL; use++)
-            if (look_up(*all, use) < 0)
+            if (registry_look_up(*all, use) < 0)
                 return -1;
         if ((*all)->then != NULL && (*all)->then(module) < 0)
             return -1;

@@ -2,7 +2,7 @@
 #include "store.h"
 
 static PyTypeObject *Line_type, *Wait_type;
-static PyObject *name_append, *name_appendleft, *name_popleft, *name_release;
+static PyObject *store_name_append, *store_name_appendleft, *store_name_popleft, *store_name_release;
 static PyObject *park, *python_block;  /* the package's */
 
 /* ---- lines ------------------------------------------------------------------------------------ */
@@ -13,22 +13,22 @@ Wait *trale_first(Line *line)
     return link == &line->ring ? NULL : (Wait *)((char *)link - offsetof(Wait, link));
 }
 
-static Line *line_of(Wait *self)
+static Line *store_line_of(Wait *self)
 {
     return self->gives ? self->store->givers : self->store->takers;
 }
 
 /* At its end or, who had its turn already, at its front. */
-static void enter(Wait *self, int in_front)
+static void store_enter(Wait *self, int in_front)
 {
-    Link *ring = &line_of(self)->ring, *next = in_front ? ring->next : ring, *link = &self->link;
+    Link *ring = &store_line_of(self)->ring, *next = in_front ? ring->next : ring, *link = &self->link;
     link->next = next;
     link->prev = next->prev;
     link->prev->next = next->prev = link;
-    line_of(self)->length++;
+    store_line_of(self)->length++;
 }
 
-static void leave(Wait *self)
+static void store_leave(Wait *self)
 {
     Link *link = &self->link;
     if (link->next == NULL)
@@ -36,7 +36,7 @@ static void leave(Wait *self)
     link->next->prev = link->prev;
     link->prev->next = link->next;
     link->next = link->prev = NULL;
-    line_of(self)->length--;
+    store_line_of(self)->length--;
 }
 
 static Py_ssize_t Line_length(Line *self)
@@ -65,7 +65,7 @@ void trale_wake_wait(Wait *self)
     if (PyObject_TypeCheck(wake, trale_Waker)) {
         trale_wake(((Waker *)wake)->run_queue->engine, ((Waker *)wake)->cell);
     } else {  /* a thread's lock; if it is free already, that is as well */
-        XDECREF(PyObject_CallMethodObjArgs(wake, name_release, NULL));
+        XDECREF(PyObject_CallMethodObjArgs(wake, store_name_release, NULL));
         PyErr_Clear();
     }
     DECREF(wake);
@@ -81,7 +81,7 @@ void trale_replace(PyObject **place, PyObject *by)
 
 void trale_grant(Wait *self, PyObject *value)
 {
-    leave(self);
+    store_leave(self);
     self->state = GRANTED;
     if (!self->gives)
         self->value = value;
@@ -100,7 +100,7 @@ int trale_put(Store *self, PyObject *value, int in_front)
         return 0;
     }
     if (self->values != NULL) {
-        PyObject *name = in_front ? name_appendleft : name_append;
+        PyObject *name = in_front ? store_name_appendleft : store_name_append;
         PyObject *done = PyObject_CallMethodObjArgs(self->values, name, value, NULL);
         DECREF(value);
         if (done == NULL)
@@ -122,7 +122,7 @@ void trale_grant_slots(Store *self)
     if (self->givers == NULL)
         return;
     for (Wait *giver; (giver = trale_first(self->givers)) != NULL && trale_has_room(self);) {
-        leave(giver);
+        store_leave(giver);
         giver->state = TURN;
         self->slots++;
         trale_wake_wait(giver);
@@ -146,7 +146,7 @@ void trale_close_store(Store *self)
     self->closed = 1;
     for (Wait *one; (one = trale_first(self->givers)) != NULL
                     || (one = trale_first(self->takers)) != NULL;) {
-        leave(one);
+        store_leave(one);
         trale_wake_wait(one);
     }
 }
@@ -155,13 +155,13 @@ int trale_take_out(Store *self, PyObject **value)
 {
     *value = NULL;
     if (self->values != NULL
-        && (*value = PyObject_CallMethodObjArgs(self->values, name_popleft, NULL)) == NULL)
+        && (*value = PyObject_CallMethodObjArgs(self->values, store_name_popleft, NULL)) == NULL)
         return -1;
     self->count--;
     return 0;
 }
 
-static enum step attempt_to_take(Wait *self)
+static enum step store_attempt_to_take(Wait *self)
 {
     Store *store = self->store;
     Wait *next = trale_first(store->takers);
@@ -185,7 +185,7 @@ static enum step attempt_to_take(Wait *self)
     return WAIT;
 }
 
-static enum step attempt_to_give(Wait *self)
+static enum step store_attempt_to_give(Wait *self)
 {
     Store *store = self->store;
     Wait *next = trale_first(store->givers);
@@ -208,17 +208,17 @@ static enum step attempt_to_give(Wait *self)
     return DONE;
 }
 
-static enum step look(Wait *self, PyObject *waker)
+static enum step store_look(Wait *self, PyObject *waker)
 {
     if (self->state == GRANTED)
         return DONE;
     int had_turn = self->state == TURN;
-    enum step now = self->gives ? attempt_to_give(self) : attempt_to_take(self);
+    enum step now = self->gives ? store_attempt_to_give(self) : store_attempt_to_take(self);
     if (now != WAIT)
         return now;
     bool newcomer = self->link.next == NULL;
     if (newcomer)
-        enter(self, had_turn);
+        store_enter(self, had_turn);
     trale_replace(&self->wake, Py_NewRef(waker));
     if (newcomer && !self->gives && self->store->capacity == 0)
         trale_grant_slots(self->store);
@@ -227,7 +227,7 @@ static enum step look(Wait *self, PyObject *waker)
 
 /* ---- Wait: a leaf, or what a thread waits by -------------------------------------------------------- */
 
-static PyObject *take_result(Wait *self)
+static PyObject *store_take_result(Wait *self)
 {
     if (self->state != GRANTED)
         Py_RETURN_NONE;
@@ -244,22 +244,22 @@ static PyObject *take_result(Wait *self)
     return value;
 }
 
-static enum step advance(Leaf *leaf, Context *cx, PyObject **result)
+static enum step store_advance(Leaf *leaf, Context *cx, PyObject **result)
 {
     Wait *self = (Wait *)leaf;
     if (self->hold != NULL)
         trale_replace(&self->who, Py_NewRef((PyObject *)cx));
-    enum step now = look(self, (PyObject *)cx->waker);
+    enum step now = store_look(self, (PyObject *)cx->waker);
     if (now == DONE)
-        *result = take_result(self);
+        *result = store_take_result(self);
     return now;
 }
 
-static void drop(Leaf *leaf)
+static void store_drop(Leaf *leaf)
 {
     Wait *self = (Wait *)leaf;
     enum state was = self->state;
-    leave(self);
+    store_leave(self);
     self->state = TRYING;
     if (self->gives) {
         self->store->slots -= was == TURN;
@@ -276,22 +276,24 @@ static void drop(Leaf *leaf)
 }
 
 /* A value that was taken out of a giver's hands does not come back. All else is given back. */
-static bool delivered(Leaf *leaf)
+static bool store_delivered(Leaf *leaf)
 {
     Wait *self = (Wait *)leaf;
     if (self->gives && self->state == GRANTED)
         return true;
-    leave(self);
+    store_leave(self);
     return false;
 }
 
-static const LeafKind leaf_kind = {.advance = advance, .drop = drop, .delivered = delivered};
+static const LeafKind store_leaf = {
+    .advance = store_advance, .drop = store_drop, .delivered = store_delivered,
+};
 
 Wait *trale_new_wait(Store *store)
 {
     Wait *self = trale_new_object(Wait_type);
     if (self != NULL) {
-        self->leaf.kind = &leaf_kind;
+        self->leaf.kind = &store_leaf;
         self->store = NEWREF(Store, store);
     }
     return self;
@@ -299,7 +301,7 @@ Wait *trale_new_wait(Store *store)
 
 static PyObject *Wait_look(Wait *self, PyObject *parked)
 {
-    enum step now = look(self, parked);
+    enum step now = store_look(self, parked);
     return now == FAILED ? NULL : PyBool_FromLong(now == DONE);
 }
 
@@ -308,13 +310,13 @@ PyObject *trale_block(Wait *wait, PyObject *timeout)
     PyObject *used = wait == NULL ? NULL : trale_leaf_use(&wait->leaf, NULL);
     PyObject *parked =
         used == NULL ? NULL : PyObject_CallFunctionObjArgs(park, wait, timeout, NULL);
-    PyObject *result = parked == NULL ? NULL : take_result(wait);
+    PyObject *result = parked == NULL ? NULL : store_take_result(wait);
     XDECREF(used);
     XDECREF(parked);
     if (used != NULL && result == NULL) {
         PyObject *type, *value, *traceback;
         PyErr_Fetch(&type, &value, &traceback);
-        drop(&wait->leaf);  /* R28: it may have been granted before a Ctrl-C */
+        store_drop(&wait->leaf);  /* R28: it may have been granted before a Ctrl-C */
         PyErr_Restore(type, value, traceback);
     }
     XDECREF(wait);
@@ -331,7 +333,7 @@ PyObject *trale_block_function(PyObject *Py_UNUSED(module), PyObject *const *arg
 
 static PyObject *Wait_get_result(Wait *self, void *Py_UNUSED(closure))
 {
-    return take_result(self);
+    return store_take_result(self);
 }
 
 /* There is no clear: a cycle passes through objects that have one. */
@@ -351,7 +353,7 @@ static void Wait_dealloc(Wait *self)
     PyObject_GC_UnTrack(self);
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    drop(&self->leaf);
+    store_drop(&self->leaf);
     PyErr_Restore(type, value, traceback);
     XDECREF(self->value);
     XDECREF(self->hold);
@@ -458,14 +460,14 @@ int trale_add_store(PyObject *module)
     return (Line_type = trale_add_type(module, &Line_spec, NULL)) == NULL ? -1 : 0;
 }
 
-static const trale_use uses[] = {
-    {TRALE_USE_NAME, "collections:deque", "append", .place = &name_append},
-    {TRALE_USE_NAME, "collections:deque", "appendleft", .place = &name_appendleft},
-    {TRALE_USE_NAME, "collections:deque", "popleft", .place = &name_popleft},
-    {TRALE_USE_NAME, "_thread:LockType", "release", .place = &name_release},
+static const trale_use store_uses[] = {
+    {TRALE_USE_NAME, "collections:deque", "append", .place = &store_name_append},
+    {TRALE_USE_NAME, "collections:deque", "appendleft", .place = &store_name_appendleft},
+    {TRALE_USE_NAME, "collections:deque", "popleft", .place = &store_name_popleft},
+    {TRALE_USE_NAME, "_thread:LockType", "release", .place = &store_name_release},
     {TRALE_USE_OBJECT, "trale_py.sync.waiters", "park", .place = &park},
     {TRALE_USE_OBJECT, "block", NULL, .place = &python_block},
     {0},
 };
 
-const trale_uses trale_store_uses = {"store.c", .after = "Permits", .table = uses};
+const trale_uses trale_store_uses = {"store.c", .after = "Permits", .table = store_uses};

@@ -5,35 +5,35 @@
 
 #define FIRST_ROOM 64
 
-static bool before(const trale_timer *a, const trale_timer *b)
+static bool heap_before(const trale_timer *a, const trale_timer *b)
 {
     return a->deadline < b->deadline || (a->deadline == b->deadline && a->order < b->order);
 }
 
-static void put(trale_heap *heap, size_t i, trale_timer *timer)
+static void heap_put(trale_heap *heap, size_t i, trale_timer *timer)
 {
     heap->timers[i] = timer;
     timer->place = i + 1;
 }
 
 /* Find the place of `timer`, from the hole at `i` towards the top. */
-static size_t sift_up(trale_heap *heap, size_t i, const trale_timer *timer)
+static size_t heap_sift_up(trale_heap *heap, size_t i, const trale_timer *timer)
 {
-    while (i > 0 && before(timer, heap->timers[(i - 1) / 2])) {
-        put(heap, i, heap->timers[(i - 1) / 2]);
+    while (i > 0 && heap_before(timer, heap->timers[(i - 1) / 2])) {
+        heap_put(heap, i, heap->timers[(i - 1) / 2]);
         i = (i - 1) / 2;
     }
     return i;
 }
 
-static size_t sift_down(trale_heap *heap, size_t i, const trale_timer *timer)
+static size_t heap_sift_down(trale_heap *heap, size_t i, const trale_timer *timer)
 {
     for (size_t child; (child = 2 * i + 1) < heap->count; i = child) {
-        if (child + 1 < heap->count && before(heap->timers[child + 1], heap->timers[child]))
+        if (child + 1 < heap->count && heap_before(heap->timers[child + 1], heap->timers[child]))
             child++;
-        if (!before(heap->timers[child], timer))
+        if (!heap_before(heap->timers[child], timer))
             break;
-        put(heap, i, heap->timers[child]);
+        heap_put(heap, i, heap->timers[child]);
     }
     return i;
 }
@@ -49,7 +49,7 @@ int trale_heap_push(trale_heap *heap, trale_timer *timer)
         heap->room = room;
     }
     timer->order = heap->pushed++;
-    put(heap, sift_up(heap, heap->count, timer), timer);
+    heap_put(heap, heap_sift_up(heap, heap->count, timer), timer);
     heap->count++;
     return 0;
 }
@@ -60,7 +60,7 @@ void trale_heap_remove(trale_heap *heap, trale_timer *timer)
     trale_timer *last = heap->timers[--heap->count];
     timer->place = 0;
     if (timer != last)
-        put(heap, sift_up(heap, sift_down(heap, hole, last), last), last);
+        heap_put(heap, heap_sift_up(heap, heap_sift_down(heap, hole, last), last), last);
 }
 
 void trale_heap_free(trale_heap *heap)

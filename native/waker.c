@@ -6,7 +6,7 @@ PyTypeObject *trale_Waker, *trale_Context;
 
 /* ---- Waker ---------------------------------------------------------------------------------- */
 
-static Waker *make_waker(PyTypeObject *type, RunQueue *run_queue, PyObject *task_id)
+static Waker *waker_make(PyTypeObject *type, RunQueue *run_queue, PyObject *task_id)
 {
     Waker *self = (Waker *)PyType_GenericAlloc(type, 0);
     if (self == NULL)
@@ -29,7 +29,7 @@ static PyObject *Waker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O:Waker", names, trale_RunQueue, &run_queue,
                                      &task_id))
         return NULL;
-    return (PyObject *)make_waker(type, (RunQueue *)run_queue, task_id);
+    return (PyObject *)waker_make(type, (RunQueue *)run_queue, task_id);
 }
 
 static void Waker_dealloc(Waker *self)
@@ -195,7 +195,7 @@ Context *trale_new_context(RunQueue *run_queue, PyObject *task_id, PyObject *run
     if (self == NULL)
         return NULL;
     self->runtime = Py_NewRef(runtime);
-    self->waker = make_waker(trale_Waker, run_queue, task_id);
+    self->waker = waker_make(trale_Waker, run_queue, task_id);
     if (self->waker == NULL)
         Py_CLEAR(self);
     return self;
@@ -205,14 +205,14 @@ Context *trale_new_context(RunQueue *run_queue, PyObject *task_id, PyObject *run
 
 /* Both are set and cleared by the thread itself, so a reference stays behind only in a thread that
  * is parked for ever. */
-static _Thread_local PyObject *thread_runtime, *thread_context;
+static _Thread_local PyObject *waker_thread_runtime, *waker_thread_context;
 
 Context *trale_polling(void)
 {
-    return (Context *)thread_context;
+    return (Context *)waker_thread_context;
 }
 
-static int set(PyObject **place, PyObject *value)
+static int waker_set(PyObject **place, PyObject *value)
 {
     PyObject *old = *place;
     *place = value == NULL || value == Py_None ? NULL : Py_NewRef(value);
@@ -222,32 +222,32 @@ static int set(PyObject **place, PyObject *value)
 
 void trale_set_polling(Context *cx)
 {
-    set(&thread_context, (PyObject *)cx);
+    waker_set(&waker_thread_context, (PyObject *)cx);
 }
 
 PyObject *trale_thread_runtime(void)
 {
-    return thread_runtime;
+    return waker_thread_runtime;
 }
 
-static PyObject *get(PyObject *value)
+static PyObject *waker_get(PyObject *value)
 {
     return Py_NewRef(value == NULL ? Py_None : value);
 }
 
 static PyObject *ThreadState_get_runtime(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
 {
-    return get(thread_runtime);
+    return waker_get(waker_thread_runtime);
 }
 
 static int ThreadState_set_runtime(PyObject *Py_UNUSED(self), PyObject *value, void *Py_UNUSED(closure))
 {
-    return set(&thread_runtime, value);
+    return waker_set(&waker_thread_runtime, value);
 }
 
 static PyObject *ThreadState_get_context(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
 {
-    return get(thread_context);
+    return waker_get(waker_thread_context);
 }
 
 static int ThreadState_set_context(PyObject *Py_UNUSED(self), PyObject *value, void *Py_UNUSED(closure))
@@ -256,7 +256,7 @@ static int ThreadState_set_context(PyObject *Py_UNUSED(self), PyObject *value, v
         PyErr_Format(PyExc_TypeError, "context must be a Context, not %R", value);
         return -1;
     }
-    return set(&thread_context, value);
+    return waker_set(&waker_thread_context, value);
 }
 
 static PyGetSetDef ThreadState_getset[] = {

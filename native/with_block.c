@@ -2,10 +2,10 @@
 
 #include "registry.h"
 
-static PyObject *name_enter, *name_exit, *name_exit_again;
+static PyObject *with_block_name_enter, *with_block_name_exit, *with_block_name_exit_again;
 
 /* The exception that is set, as an object, or NULL. */
-static PyObject *fetch(void)
+static PyObject *with_block_fetch(void)
 {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
@@ -18,17 +18,17 @@ static PyObject *fetch(void)
 }
 
 /* R28: a Ctrl-C that Python finds as _enter() or _exit() begins, or anywhere in it, comes out of it. */
-static PyObject *again(PyObject *self, PyObject *exc)
+static PyObject *with_block_again(PyObject *self, PyObject *exc)
 {
-    PyObject *error = fetch();
-    PyObject *done = PyObject_CallMethodObjArgs(self, name_exit_again, error, exc, NULL);
+    PyObject *error = with_block_fetch();
+    PyObject *done = PyObject_CallMethodObjArgs(self, with_block_name_exit_again, error, exc, NULL);
     if (done != NULL) {
         DECREF(done);
         PyErr_SetObject((PyObject *)Py_TYPE(error), error);
         DECREF(error);
         return NULL;
     }
-    PyObject *second = fetch();
+    PyObject *second = with_block_fetch();
     PyException_SetContext(second, error);
     PyErr_SetObject((PyObject *)Py_TYPE(second), second);
     DECREF(second);
@@ -37,15 +37,15 @@ static PyObject *again(PyObject *self, PyObject *exc)
 
 static PyObject *WithBlock_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    PyObject *entered = PyObject_CallMethodObjArgs(self, name_enter, NULL);
-    return entered != NULL ? entered : again(self, Py_None);
+    PyObject *entered = PyObject_CallMethodObjArgs(self, with_block_name_enter, NULL);
+    return entered != NULL ? entered : with_block_again(self, Py_None);
 }
 
 static PyObject *WithBlock_exit(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     PyObject *exc = count > 1 ? args[1] : Py_None;
-    PyObject *done = PyObject_CallMethodObjArgs(self, name_exit, exc, NULL);
-    return done != NULL ? done : again(self, exc);
+    PyObject *done = PyObject_CallMethodObjArgs(self, with_block_name_exit, exc, NULL);
+    return done != NULL ? done : with_block_again(self, exc);
 }
 
 static PyMethodDef WithBlock_methods[] = {
@@ -66,14 +66,14 @@ static PyType_Spec WithBlock_spec = {
     .slots = WithBlock_slots,
 };
 
-static const trale_use uses[] = {
-    {TRALE_USE_NAME, "WithBlock", "_enter", .place = &name_enter},
-    {TRALE_USE_NAME, "WithBlock", "_exit", .place = &name_exit},
-    {TRALE_USE_NAME, "WithBlock", "_exit_again", .place = &name_exit_again},
+static const trale_use with_block_uses[] = {
+    {TRALE_USE_NAME, "WithBlock", "_enter", .place = &with_block_name_enter},
+    {TRALE_USE_NAME, "WithBlock", "_exit", .place = &with_block_name_exit},
+    {TRALE_USE_NAME, "WithBlock", "_exit_again", .place = &with_block_name_exit_again},
     {0},
 };
 
-const trale_uses trale_with_block_uses = {"with_block.c", .after = "WithBlock", .table = uses};
+const trale_uses trale_with_block_uses = {"with_block.c", .after = "WithBlock", .table = with_block_uses};
 
 int trale_add_with_block(PyObject *module)
 {
