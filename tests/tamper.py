@@ -167,8 +167,6 @@ MAKERS: dict[str, list[Callable[[Set], Any]]] = {
     "Checkpoint": [lambda s: native.Checkpoint()],
     "Forgettable": [lambda s: Forgettable(), lambda s: trale_py.RwLock().read()],
     "Releasable": [lambda s: Releasable(), lambda s: trale_py.RwLock().try_read()],
-    "Forgettable": [lambda s: trale_py.Event().wait()],
-    "Releasable": [lambda s: trale_py.RwLock().try_read()],
     "WithBlock": [lambda s: WithBlock(), lambda s: trale_py.TaskGroup()],
 }
 
