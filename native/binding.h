@@ -109,6 +109,7 @@ Context *trale_new_context(RunQueue *run_queue, PyObject *task_id, PyObject *run
 
 int trale_add_run_queue(PyObject *module);
 int trale_add_waker(PyObject *module);
+int trale_add_thread_state(PyObject *module);
 int trale_add_poller(PyObject *module);
 int trale_add_io(PyObject *module);
 int trale_add_with_block(PyObject *module);

@@ -74,6 +74,23 @@ static int module_add_parts(PyObject *module)
     return error;
 }
 
+/* They add the types, a base before what is derived from it. */
+static int (*const module_adders[])(PyObject *) = {
+    trale_add_run_queue,
+    trale_add_waker,
+    trale_add_thread_state,
+    trale_add_poller,
+    trale_add_io,
+    trale_add_outcome,
+    trale_add_task,
+    trale_add_store,
+    trale_add_permits,
+    trale_add_queue,
+    trale_add_with_block,
+    trale_add_finalizers,
+    module_add_parts,
+};
+
 /* What the engine knows of Python (types, names, classes of the package) is kept in variables: there is
  * one of each in a process. So the module is executed once, and in the main interpreter. */
 static int module_execute(PyObject *module)
@@ -88,14 +105,11 @@ static int module_execute(PyObject *module)
                         "it belongs to the first import of trale_py in this process");
         return -1;
     }
-    if (trale_prepare(module_uses) < 0 || trale_add_run_queue(module) < 0 || trale_add_waker(module) < 0
-        || trale_add_poller(module) < 0 || trale_add_io(module) < 0
-        || trale_add_outcome(module) < 0 || trale_add_task(module) < 0
-        || trale_add_store(module) < 0 || trale_add_permits(module) < 0
-        || trale_add_queue(module) < 0 || trale_add_with_block(module) < 0
-        || trale_add_finalizers(module) < 0
-        || module_add_parts(module) < 0)
+    if (trale_prepare(module_uses) < 0)
         return -1;
+    for (size_t n = 0; n < sizeof module_adders / sizeof *module_adders; n++)
+        if (module_adders[n](module) < 0)
+            return -1;
     executed = true;
     return 0;
 }

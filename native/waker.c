@@ -1,4 +1,4 @@
-/* Waker, Context, and what a thread is doing: see waker.py, thread_state.py. */
+/* Waker and Context: see waker.py. */
 
 #include "binding.h"
 
@@ -201,86 +201,10 @@ Context *trale_new_context(RunQueue *run_queue, PyObject *task_id, PyObject *run
     return self;
 }
 
-/* ---- what this thread is doing -------------------------------------------------------------------- */
-
-/* Both are set and cleared by the thread itself, so a reference stays behind only in a thread that
- * is parked for ever. */
-static _Thread_local PyObject *waker_thread_runtime, *waker_thread_context;
-
-Context *trale_polling(void)
-{
-    return (Context *)waker_thread_context;
-}
-
-static int waker_set(PyObject **place, PyObject *value)
-{
-    PyObject *old = *place;
-    *place = value == NULL || value == Py_None ? NULL : Py_NewRef(value);
-    XDECREF(old);
-    return 0;
-}
-
-void trale_set_polling(Context *cx)
-{
-    waker_set(&waker_thread_context, (PyObject *)cx);
-}
-
-PyObject *trale_thread_runtime(void)
-{
-    return waker_thread_runtime;
-}
-
-static PyObject *waker_get(PyObject *value)
-{
-    return Py_NewRef(value == NULL ? Py_None : value);
-}
-
-static PyObject *ThreadState_get_runtime(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
-{
-    return waker_get(waker_thread_runtime);
-}
-
-static int ThreadState_set_runtime(PyObject *Py_UNUSED(self), PyObject *value, void *Py_UNUSED(closure))
-{
-    return waker_set(&waker_thread_runtime, value);
-}
-
-static PyObject *ThreadState_get_context(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
-{
-    return waker_get(waker_thread_context);
-}
-
-static int ThreadState_set_context(PyObject *Py_UNUSED(self), PyObject *value, void *Py_UNUSED(closure))
-{
-    if (value != NULL && value != Py_None && !PyObject_TypeCheck(value, trale_Context)) {
-        PyErr_Format(PyExc_TypeError, "context must be a Context, not %R", value);
-        return -1;
-    }
-    return waker_set(&waker_thread_context, value);
-}
-
-static PyGetSetDef ThreadState_getset[] = {
-    {"runtime", ThreadState_get_runtime, ThreadState_set_runtime, NULL, NULL},
-    {"context", ThreadState_get_context, ThreadState_set_context, NULL, NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyType_Slot ThreadState_slots[] = {
-    {Py_tp_getset, ThreadState_getset},
-    {0, NULL},
-};
-
-static PyType_Spec ThreadState_spec = {
-    .name = "trale_py._native.ThreadState",
-    .basicsize = sizeof(PyObject),
-    .flags = Py_TPFLAGS_DEFAULT,
-    .slots = ThreadState_slots,
-};
-
 int trale_add_waker(PyObject *module)
 {
     if ((trale_Waker = trale_add_type(module, &Waker_spec, NULL)) == NULL
         || (trale_Context = trale_add_type(module, &Context_spec, NULL)) == NULL)
         return -1;
-    return trale_add_type(module, &ThreadState_spec, NULL) == NULL ? -1 : 0;
+    return 0;
 }

@@ -1,0 +1,82 @@
+/* What a thread is doing: see thread_state.py. */
+
+#include "binding.h"
+
+/* Both are set and cleared by the thread itself, so a reference stays behind only in a thread that
+ * is parked for ever. */
+static _Thread_local PyObject *thread_state_runtime, *thread_state_context;
+
+Context *trale_polling(void)
+{
+    return (Context *)thread_state_context;
+}
+
+static int thread_state_set(PyObject **place, PyObject *value)
+{
+    PyObject *old = *place;
+    *place = value == NULL || value == Py_None ? NULL : Py_NewRef(value);
+    XDECREF(old);
+    return 0;
+}
+
+void trale_set_polling(Context *cx)
+{
+    thread_state_set(&thread_state_context, (PyObject *)cx);
+}
+
+PyObject *trale_thread_runtime(void)
+{
+    return thread_state_runtime;
+}
+
+static PyObject *thread_state_get(PyObject *value)
+{
+    return Py_NewRef(value == NULL ? Py_None : value);
+}
+
+static PyObject *ThreadState_get_runtime(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
+{
+    return thread_state_get(thread_state_runtime);
+}
+
+static int ThreadState_set_runtime(PyObject *Py_UNUSED(self), PyObject *value, void *Py_UNUSED(closure))
+{
+    return thread_state_set(&thread_state_runtime, value);
+}
+
+static PyObject *ThreadState_get_context(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
+{
+    return thread_state_get(thread_state_context);
+}
+
+static int ThreadState_set_context(PyObject *Py_UNUSED(self), PyObject *value, void *Py_UNUSED(closure))
+{
+    if (value != NULL && value != Py_None && !PyObject_TypeCheck(value, trale_Context)) {
+        PyErr_Format(PyExc_TypeError, "context must be a Context, not %R", value);
+        return -1;
+    }
+    return thread_state_set(&thread_state_context, value);
+}
+
+static PyGetSetDef ThreadState_getset[] = {
+    {"runtime", ThreadState_get_runtime, ThreadState_set_runtime, NULL, NULL},
+    {"context", ThreadState_get_context, ThreadState_set_context, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot ThreadState_slots[] = {
+    {Py_tp_getset, ThreadState_getset},
+    {0, NULL},
+};
+
+static PyType_Spec ThreadState_spec = {
+    .name = "trale_py._native.ThreadState",
+    .basicsize = sizeof(PyObject),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = ThreadState_slots,
+};
+
+int trale_add_thread_state(PyObject *module)
+{
+    return trale_add_type(module, &ThreadState_spec, NULL) == NULL ? -1 : 0;
+}
