@@ -65,6 +65,13 @@ typedef struct {
 /* The one whose turn it is, borrowed, or NULL. */
 Wait *trale_first(Line *line);
 
+/* Stand in its line, at the end or, who had its turn already, at the front; and in none any more. */
+void trale_enter_line(Wait *self, int in_front);
+void trale_leave_line(Wait *self);
+
+/* Take what it waits for if it is its turn, or stand in line, to be woken by `waker`. */
+enum step trale_look(Wait *self, PyObject *waker);
+
 /* A permit or a value, for the first who waits, or to be kept, first of all or last. Takes the
  * reference to `value`. -1: an exception is set, and the value is lost. */
 int trale_put(Store *self, PyObject *value, int in_front);
@@ -107,7 +114,7 @@ void trale_store_dealloc(Store *self);
     {Py_tp_traverse, trale_store_traverse}, {Py_tp_clear, trale_store_clear},                      \
         {Py_tp_dealloc, trale_store_dealloc}
 
-int trale_add_store(PyObject *module);
+int trale_add_waiters(PyObject *module);
 int trale_add_permits(PyObject *module);
 int trale_add_queue(PyObject *module);
 
