@@ -7,15 +7,9 @@
 
 #include "sync.h"
 #include "timer_heap.h"
+#include "waits.h"
 
-/* How long a poll may take before the reactor looks after epoll itself, and how often the executor
- * looks while the queue is never empty. */
-#define STUCK_NS (TRALE_NS / 1000)
-#define LOOK_NS (TRALE_NS / 20000)
-
-/* How long the executor waits in epoll before it hands over. epoll_wait counts in ms. */
-#define GRACE_MS 1
-#define GRACE_NS (GRACE_MS * TRALE_NS / 1000)
+#define GRACE_NS (TRALE_GRACE_MS * TRALE_NS / 1000)
 
 /* How late an alarm may be before the executor looks for itself: see wait_for_work. The explorer does
  * without, or it would not find a lost alarm. */
@@ -537,7 +531,7 @@ size_t trale_begin_batch(trale_engine *e)
 {
     int64_t now = TRALE_CLOCK();
     int n = -1;
-    if (atomic_load_explicit(&e->queued, memory_order_relaxed) == 0 || now - e->looked >= LOOK_NS) {
+    if (atomic_load_explicit(&e->queued, memory_order_relaxed) == 0 || now - e->looked >= TRALE_LOOK_NS) {
         n = TRALE_EPOLL_WAIT(e->epoll, e->fetched, TRALE_BATCH, 0);
         if (n < 0 && errno != EINTR)
             lock_and_tell_robbed(e, errno);
@@ -600,7 +594,7 @@ static void wait_in_epoll(trale_engine *e, bool a_moment)
     arm(e);
     TRALE_UNLOCK(&e->lock);
     int n = a_moment ? TRALE_EPOLL_WAIT_NS(e->epoll, e->fetched, TRALE_BATCH, TRALE_MOMENT_NS)
-                     : TRALE_EPOLL_WAIT(e->epoll, e->fetched, TRALE_BATCH, GRACE_MS);
+                     : TRALE_EPOLL_WAIT(e->epoll, e->fetched, TRALE_BATCH, TRALE_GRACE_MS);
     int64_t now = TRALE_CLOCK();
     TRALE_LOCK(&e->lock);
     e->executor = AWAKE;
@@ -663,7 +657,7 @@ static void leave_it_to_the_executor(trale_engine *e)
 {
     while (e->executor != ASLEEP && !e->stopping) {
         uint64_t turn = atomic_load_explicit(&e->turn, memory_order_relaxed);
-        TRALE_WAIT_UNTIL(&e->duty, &e->lock, TRALE_CLOCK() + STUCK_NS);
+        TRALE_WAIT_UNTIL(&e->duty, &e->lock, TRALE_CLOCK() + TRALE_STUCK_NS);
         if (e->executor == AWAKE && turn == atomic_load_explicit(&e->turn, memory_order_relaxed))
             return;
     }

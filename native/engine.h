@@ -11,7 +11,7 @@
  *     A reactor that goes back to epoll_wait while the executor is busy costs a thread switch per
  *     event. So while the executor is awake the reactor parks, and the executor looks at epoll
  *     itself between batches. It hands epoll over in two cases: it runs dry and goes to sleep;
- *     or it has been in one and the same poll for TRALE_LOOK_NS, which the reactor finds out by
+ *     or it has been in one and the same poll for TRALE_STUCK_NS, which the reactor finds out by
  *     looking at `turn`. Before it goes to sleep after I/O, it waits in epoll itself for a short
  *     while: the next message of a conversation then needs no thread switch either.
  *
@@ -27,7 +27,6 @@
 
 #define TRALE_NEVER INT64_MAX   /* a deadline that no clock reaches, in ns of CLOCK_MONOTONIC */
 #define TRALE_BATCH 256         /* events taken from epoll, or timers fired, in one go */
-#define TRALE_MOMENT_NS 50000   /* about what a peer on the same machine takes to answer */
 
 typedef struct trale_engine trale_engine;
 

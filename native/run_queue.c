@@ -1,6 +1,7 @@
 /* RunQueue, and the batches it hands out: see run_queue.py. */
 
 #include "registry.h"
+#include "waits.h"
 
 #include <errno.h>
 
@@ -11,9 +12,6 @@ typedef struct {
     PyObject_HEAD
     RunQueue *run_queue;
 } Batch;
-
-/* Nobody who only passes through Python keeps the GIL for that long. */
-#define CONTENDED_NS 1000000
 
 static PyTypeObject *Batch_type;
 static PyObject *make_call;  /* run_queue.make_call: it reports what goes wrong */
@@ -293,7 +291,7 @@ static PyObject *RunQueue_next_batch(RunQueue *self, PyObject *Py_UNUSED(ignored
         trale_park(self->engine);
         woken = trale_now();
         Py_END_ALLOW_THREADS
-        self->contended = trale_now() - woken > CONTENDED_NS;
+        self->contended = trale_now() - woken > TPY_CONTENDED_NS;
     }
     Batch *batch = (Batch *)PyType_GenericAlloc(Batch_type, 0);
     if (batch != NULL)
