@@ -221,6 +221,30 @@ def test_R28_a_wait_in_the_block_of_a_lock_that_is_cut_off_leaves_the_line(kind:
     assert lost <= LOST_AT_MOST
 
 
+@pytest.mark.filterwarnings("ignore:.* was never awaited:RuntimeWarning")
+def test_R28_a_condition_that_is_waited_for_leaves_nothing_locked() -> None:
+    lost = 0
+
+    def attempt(at: Any) -> None:
+        nonlocal lost
+        mutex: Mutex[None] = Mutex()
+        condition = Condition(mutex)
+
+        def notify() -> None:
+            with condition:
+                condition.notify_all()
+
+        notifier = threading.Timer(0.002, notify)
+        notifier.start()
+        with contextlib.suppress(KeyboardInterrupt, TimeoutError):
+            at(ctrl_c).run(script(condition, lambda _: condition.wait_blocking(0.1)))
+        notifier.join(TIMEOUT)
+        lost += mutex.locked() or bool(condition._line)
+
+    assert everywhere(trale_py, attempt, Signal) > 20
+    assert lost <= LOST_AT_MOST
+
+
 async def give(value: int) -> int:
     return value
 

@@ -29,6 +29,7 @@ from trale_py import (
     yield_now,
 )
 from trale_py.core.runtime import Runtime
+from trale_py.core.scope_tree import ScopeTree
 
 from .net_helpers import TIMEOUT, executor_turn
 from .tasks import forever
@@ -216,6 +217,36 @@ def test_G5_a_wrong_argument_is_named_and_the_coroutine_closed(argument: str) ->
 
     with TaskGroup() as group:
         block_on(main())
+
+
+@pytest.mark.parametrize("where", ["in a task", "in a script"])
+def test_a_child_that_cannot_be_adopted_fails_and_is_not_waited_for(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is short as it comes under the group's scope."""
+    link, failures = ScopeTree.link, [MemoryError("short")]
+
+    def once(self: ScopeTree, parent: ScopeTree | None, task: Any) -> None:
+        if failures and task is not None and isinstance(parent, CancelScope) and parent.of_group:
+            raise failures.pop()
+        link(self, parent, task)
+
+    def spawn_two(group: TaskGroup) -> list[JoinHandle[None]]:
+        monkeypatch.setattr(ScopeTree, "link", once)
+        return [group.spawn(yield_now()), group.spawn(yield_now())]
+
+    async def main() -> list[JoinHandle[None]]:
+        async with TaskGroup() as group:
+            return spawn_two(group)
+
+    if where == "in a task":
+        handles = spawn(main()).join(TIMEOUT)
+    else:
+        with TaskGroup() as group:
+            handles = spawn_two(group)
+    with pytest.raises(MemoryError, match="short"):
+        handles[0].join(TIMEOUT)
+    assert handles[1].join(TIMEOUT) is None
 
 
 # -- leaving ------------------------------------------------------------------------------------

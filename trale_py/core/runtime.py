@@ -146,7 +146,10 @@ class Runtime:
         return handle
 
     def _push_adopted(self, task: Task, adopt: Callable[[Task], None]) -> None:
-        adopt(task)
+        try:
+            adopt(task)
+        except BaseException as error:  # memory was short: it must not be waited for in vain
+            task.throw(error)
         self.run_queue.push(task)
 
     def cancel(self, task_id: int, reason: object) -> bool:

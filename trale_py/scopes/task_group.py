@@ -248,9 +248,10 @@ class TaskGroup(WithBlock):
         self.take_over(task)
 
     def take_over(self, task: Task) -> None:
-        self._children[task] = None
-        task.group = self
+        # The first may fail, as memory is short; then there is no child to be waited for.
         task.stand_under(self.cancel_scope)
+        task.group = self
+        self._children[task] = None
 
     def hand_over(self, task: Task, group: TaskGroup) -> None:
         """Have ``group`` wait for the task from now on."""

@@ -78,13 +78,24 @@ class Condition(Generic[T]):
         """The same in a thread, inside ``with``, at most ``timeout`` seconds: then TimeoutError,
         when it has locked again."""
         guard, place = self._entered(), _Place(self)
-        place.stand_in_line()
-        self._mutex._leave()
         try:
+            place.stand_in_line()
+            self._mutex._leave()
             block(place, timeout)
+        except BaseException:
+            place.drop()
+            raise
         finally:
-            block(guard._lock(this_thread()), None)
+            self._lock_again_blocking(guard)
+
+    def _lock_again_blocking(self, guard: Guard[T]) -> None:
+        try:
+            if not guard._held:  # R28: a Ctrl-C may have come before it was unlocked
+                block(guard._lock(this_thread()), None)
             self._mutex._entered = guard
+        except BaseException:
+            guard._unlock()
+            raise
 
     async def wait_for(self, predicate: Callable[[], object]) -> None:
         """``wait()`` until ``predicate()`` is true; it is asked first, with the mutex locked."""
