@@ -249,21 +249,26 @@ async def give(value: int) -> int:
     return value
 
 
+# How many, of which so many may be lost in a __del__, and leave something locked.
+PRESSES, SWALLOWED, LOCKED = (2000, 1, 0) if engine == "native" else (500, 60, 15)
+
+
 @pytest.mark.filterwarnings("ignore:.* was never awaited:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore:.* was dropped unreleased:ResourceWarning")
-def test_R28_R29_two_thousand_ctrl_c_at_random_lose_nothing() -> None:
+def test_R28_R29_many_ctrl_c_at_random_lose_nothing() -> None:
     """By a timer, so wherever the script is: in a block, at its ends, in a ``__del__`` of ours."""
     pressed = heard = lost = 0
+    works = False
     swallowed: list[str] = []
     semaphore, mutex, lock = Semaphore(1), Mutex(0), RwLock(0)
     delays = random.Random(1)
 
     def press(*_: object) -> None:
         nonlocal pressed
-        pressed += 1
-        # If that one is swallowed, the script must not go on for ever.
-        signal.setitimer(signal.ITIMER_REAL, delays.uniform(0.0003, 0.0009))
-        raise KeyboardInterrupt
+        if works:
+            pressed += 1
+            signal.setitimer(signal.ITIMER_REAL, 0.2)  # if this one is swallowed
+            raise KeyboardInterrupt
 
     def work() -> None:
         while True:
@@ -279,18 +284,21 @@ def test_R28_R29_two_thousand_ctrl_c_at_random_lose_nothing() -> None:
     hook, handler = sys.unraisablehook, signal.signal(signal.SIGALRM, press)
     sys.unraisablehook = lambda unraisable: swallowed.append(str(unraisable.object))
     try:
-        while pressed < 2000:
-            with contextlib.suppress(KeyboardInterrupt):
+        while pressed < PRESSES:
+            try:
+                works = True
                 signal.setitimer(signal.ITIMER_REAL, delays.uniform(0.0003, 0.0009))
                 work()
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                works = False
             heard += 1
             if semaphore.value != 1 or mutex.locked() or lock._readers or lock._writing:
                 lost += 1
                 semaphore, mutex, lock = Semaphore(1), Mutex(0), RwLock(0)
     finally:
+        works = False
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
         sys.unraisablehook = hook
-    assert pressed - heard <= (1 if engine == "native" else 200), swallowed
-    assert lost <= (0 if engine == "native" else 40)
+    assert pressed - heard <= SWALLOWED, swallowed
+    assert lost <= LOCKED
