@@ -8,7 +8,7 @@
 #include <string.h>
 
 static const trale_uses *const module_uses[] = {
-    &trale_poller_uses, &trale_run_queue_uses, &trale_leaf_uses, &trale_outcome_uses, &trale_task_uses,
+    &trale_poller_uses, &trale_run_queue_uses, &trale_leaf_uses, &trale_latch_uses, &trale_join_uses, &trale_task_uses,
     &trale_store_uses, &trale_waiters_uses, &trale_permits_uses, &trale_queue_uses, &trale_io_uses,
     &trale_operation_uses, &trale_stream_uses, &trale_with_block_uses,
     &trale_forgettable_uses, &trale_releasable_uses, NULL,
@@ -81,7 +81,9 @@ static int (*const module_adders[])(PyObject *) = {
     trale_add_thread_state,
     trale_add_poller,
     trale_add_io,
+    trale_add_latch,
     trale_add_outcome,
+    trale_add_join,
     trale_add_task,
     trale_add_waiters,
     trale_add_permits,

@@ -37,6 +37,14 @@ typedef struct {
     char abandoned, cancelled;
 } Outcome;
 
+/* See join.py. */
+typedef struct JoinHandle {
+    PyObject_HEAD
+    PyObject *runtime;
+    Outcome *outcome;
+    PyObject *job;
+} JoinHandle;
+
 /* See task.py. The collector does not see through it: while it lives its cell has a reference that the
  * collector would not see, and at its end it lets go of all that might refer to it. */
 typedef struct {
@@ -72,6 +80,12 @@ extern PyTypeObject *trale_Latch, *trale_Outcome, *trale_Task, *trale_JoinHandle
 
 /* NULL with an exception set. */
 Latch *trale_new_latch(void);
+PyObject *trale_new_latch_wait(JoinHandle *handle);
+
+/* Let all through. -1: what somebody had called has failed. */
+int trale_open_latch(Latch *self);
+int trale_latch_traverse(Latch *self, visitproc visit, void *arg);
+int trale_latch_clear(Latch *self);
 
 /* An outcome, and its handle; not tracked. Take nothing; NULL with an exception set. */
 Outcome *trale_new_outcome(void);
@@ -80,7 +94,21 @@ PyObject *trale_new_handle(PyObject *runtime, Outcome *outcome);
 /* Settle with that value, whose reference it takes. -1: what somebody had called has failed. */
 int trale_succeed(Outcome *self, PyObject *value);
 
+static inline PyObject *trale_outcome_value(Outcome *outcome)
+{
+    return Py_NewRef(outcome->value == NULL ? Py_None : outcome->value);
+}
+
+/* From now on the collector sees it. NULL is nothing. */
+static inline void trale_track(void *object)
+{
+    if (object != NULL && !PyObject_GC_IsTracked((PyObject *)object))
+        PyObject_GC_Track(object);
+}
+
+int trale_add_latch(PyObject *module);
 int trale_add_outcome(PyObject *module);
+int trale_add_join(PyObject *module);
 int trale_add_task(PyObject *module);
 void trale_made(PyTypeObject *class);  /* from now on new objects are of that class */
 PyObject *trale_spawn(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords);
