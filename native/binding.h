@@ -147,6 +147,9 @@ void *trale_new_object(PyTypeObject *type);
  * attributes found without a look into the dict. */
 void *trale_new_with_dict(PyTypeObject *type);
 
+/* Call a method with one argument, or with none, for what it does. */
+int trale_call_method(void *object, PyObject *name, void *argument);
+
 /* Free an object of a type of ours, and give back its reference to the type. */
 void trale_free_object(void *self);
 

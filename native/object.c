@@ -49,6 +49,13 @@ void *trale_new_with_dict(PyTypeObject *type)
     return self;
 }
 
+int trale_call_method(void *object, PyObject *name, void *argument)
+{
+    PyObject *result = PyObject_CallMethodObjArgs((PyObject *)object, name, argument, NULL);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
 void trale_free_object(void *self)
 {
     PyTypeObject *type = Py_TYPE((PyObject *)self);

@@ -109,7 +109,17 @@ static inline void trale_track(void *object)
 int trale_add_latch(PyObject *module);
 int trale_add_outcome(PyObject *module);
 int trale_add_join(PyObject *module);
+extern PyObject *trale_CoroutineType;
+
+/* Not tracked; its parent is the task that is being polled. NULL with an exception set. */
+Task *trale_new_task(Runtime *runtime, PyObject *coro, Outcome *outcome);
+
+/* 1: it has ended, 0: it has not, -1: an exception is set, which is not the task's. */
+int trale_poll_task(Task *self);
+
 int trale_add_task(PyObject *module);
+int trale_add_executor(PyObject *module);
+int trale_add_runtime(PyObject *module);
 void trale_made(PyTypeObject *class);  /* from now on new objects are of that class */
 PyObject *trale_spawn(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords);
 
