@@ -249,6 +249,32 @@ def test_a_child_that_cannot_be_adopted_fails_and_is_not_waited_for(
     assert handles[1].join(TIMEOUT) is None
 
 
+def test_an_error_that_is_false_or_has_no_truth_fails_the_group_like_any_other() -> None:
+    class Odd(Exception):
+        def __bool__(self) -> bool:
+            raise AssertionError("nobody asks")
+
+    class Empty(Exception):
+        def __len__(self) -> int:
+            return 0
+
+    async def fails(error: Exception) -> None:
+        raise error
+
+    async def main(error: Exception) -> None:
+        async with TaskGroup() as group:
+            group.spawn(fails(error))
+            await forever()
+
+    for error in (Odd(), Empty()):
+        with pytest.raises(ExceptionGroup) as caught:
+            spawn(main(error)).join(TIMEOUT)
+        assert caught.value.exceptions[0] is error
+        with pytest.raises(ExceptionGroup) as caught, TaskGroup() as group:
+            group.spawn(fails(error))
+        assert caught.value.exceptions[0] is error
+
+
 # -- leaving ------------------------------------------------------------------------------------
 
 

@@ -114,7 +114,7 @@ class Task:
 
     @property
     def parent_id(self) -> int | None:
-        """The id of the task that spawned it; None: it was spawned outside of tasks."""
+        """The id of the task that spawned it, or that opened its group; None: a script did."""
         return self._parent_id
 
     @property

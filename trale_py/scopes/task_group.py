@@ -290,9 +290,11 @@ class TaskGroup(WithBlock):
             self._done.open()
 
     def _fail(self, error: BaseException | None = None) -> None:
-        if error is not None:
+        if error is None:
+            self.cancel_scope.deliver("the group ends")
+        else:
             self._errors.append(error)
-        self.cancel_scope.deliver("another task of the group failed" if error else "the group ends")
+            self.cancel_scope.deliver("another task of the group failed")
 
     def _raise_errors(self) -> None:
         errors, self._errors = self._errors, []
