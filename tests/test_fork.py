@@ -300,10 +300,10 @@ def test_H9_R14_a_fork_before_any_thread_has_become_the_executor(run_fork: Scrip
         from trale_py.core.executor import Executor as E
         run, beginning, forked = E._run, threading.Event(), threading.Event()
 
-        def slow(self, me):
+        def slow(self):
             beginning.set()
             forked.wait()
-            run(self, me)
+            run(self)
 
         E._run = slow
         user = threading.Thread(target=lambda: print(block_on(give("parent"))))

@@ -730,3 +730,20 @@ def test_a_spawn_that_fails_takes_its_call_back(
         gate.leave.set()
         first.result(TIMEOUT)
     assert ran == []
+
+
+@pytest.mark.parametrize(
+    "form", ["spawn_blocking(int)", "spawn(TcpStream.connect(('localhost', 1)))"]
+)
+def test_H16_a_call_on_the_last_line_of_a_script(form: str, run_script: Callable[..., Any]) -> None:
+    """From 3.12 on the thread that it needs may not start any more."""
+    result = run_script(
+        f"""
+        from trale_py import *
+        Executor.get()
+        {form}
+        """
+    )
+    assert result.returncode == 0
+    assert "exiting" not in result.stderr
+    assert "RuntimeClosed" not in result.stderr

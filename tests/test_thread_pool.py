@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import socket
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
+from types import ModuleType
 from typing import Any, TypeVar
 
 import pytest
 
-from trale_py import block_on, spawn
+from trale_py import TcpStream, block_on, move_on_after, spawn
 from trale_py.core import thread_pool
 from trale_py.core.runtime import Runtime, default_runtime
-from trale_py.core.thread_pool import BlockingPool
+from trale_py.core.thread_pool import NAMES_LIMIT, BlockingPool
+from trale_py.jobs import job as job_module
 from trale_py.jobs.job import BlockingCall
 
+from .interleave import Interleaving, everywhere
 from .net_helpers import TIMEOUT, CutOff, GaveUp, awaiting, parked
 
 T = TypeVar("T")
@@ -116,6 +123,7 @@ def test_R17_a_job_comes_as_the_last_thread_leaves(monkeypatch: pytest.MonkeyPat
 
     class Job:
         def run(self) -> None:
+            pool.forget(self)  # type: ignore[arg-type]
             ran.set()
 
     job: Any = Job()
@@ -266,3 +274,166 @@ def test_a_thread_that_has_just_taken_a_job_is_not_counted_as_idle() -> None:
     for worker in workers:
         worker.join(TIMEOUT)
     assert answered == [True]
+
+
+# -- threads that are ended by force, and jobs that nobody waits for ------------------------------
+
+
+class Late(Exception):
+    """Thrown into a thread by PyThreadState_SetAsyncExc, as stopit and debuggers do."""
+
+
+def throw_into(ident: int) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(Late))
+
+
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_H21_an_idle_thread_that_was_killed_is_replaced_and_its_job_done(runtime: Runtime) -> None:
+    async def job(function: Callable[[], T]) -> T:
+        return await BlockingCall(function, runtime.names)
+
+    for n in range(3):
+        throw_into(runtime.spawn(job(threading.get_ident)).join(10))
+        assert runtime.spawn(job(lambda n=n: n)).join(10) == n  # type: ignore[misc]
+
+
+@pytest.mark.usefixtures("quiet")
+def test_H21_several_threads_killed_with_a_full_queue(runtime: Runtime) -> None:
+    gate, idents = threading.Event(), list[int]()
+
+    def block() -> None:
+        idents.append(threading.get_ident())
+        gate.wait(20)
+
+    async def job(function: Callable[[], T]) -> T:
+        return await BlockingCall(function, runtime.names)
+
+    blocked = [runtime.spawn(job(block)) for _ in range(8)]
+    queued = [runtime.spawn(job(lambda n=n: n)) for n in range(50)]  # type: ignore[misc]
+    while len(idents) < 8:
+        time.sleep(0.001)
+    for ident in idents:
+        throw_into(ident)  # in the job, or as soon as it is over
+    gate.set()
+    for handle in blocked:
+        with contextlib.suppress(Late):
+            handle.join(10)
+    assert [handle.join(10) for handle in queued] == list(range(50))
+
+
+@pytest.mark.usefixtures("quiet")
+def test_H21_a_thread_that_is_killed_at_any_line_loses_no_job(runtime: Runtime) -> None:
+    """See interleave.py: each line of the pool's and the job's part in a worker's life."""
+
+    def attempt_in(module: ModuleType) -> int:
+        def attempt(at: Callable[[Callable[[], object]], Interleaving]) -> None:
+            pool = BlockingPool("pool", 1, runtime.call_on_executor)
+            work = pool._work
+
+            def thrown() -> None:
+                raise Late
+
+            pool._work = lambda: at(thrown).run(work)  # type: ignore[method-assign]
+
+            async def job(n: int) -> int:
+                return await BlockingCall(lambda: n, pool)
+
+            results = []
+            for n in range(3):
+                with contextlib.suppress(Late, RuntimeError):  # it may be in the midst of the job
+                    results.append(runtime.spawn(job(n)).join(10))
+                pool._work = work  # type: ignore[method-assign]
+            assert results in ([0, 1, 2], [0, 1], [0, 2], [1, 2])
+            runtime.call_on_executor(pool.close)
+
+        return everywhere(module, attempt)
+
+    monkeypatched = thread_pool._IDLE_SECONDS
+    thread_pool._IDLE_SECONDS = 0.01
+    try:
+        assert attempt_in(thread_pool) > 5
+        assert attempt_in(job_module) > 5
+    finally:
+        thread_pool._IDLE_SECONDS = monkeypatched
+
+
+def test_I9_a_thread_is_killed_and_none_can_be_started(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+
+    async def job(function: Callable[[], T]) -> T:
+        return await BlockingCall(function, runtime.names)
+
+    ident = runtime.spawn(job(threading.get_ident)).join(10)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refused)
+        throw_into(ident)
+        with pytest.raises(RuntimeError, match="can't start"):
+            runtime.spawn(job(int)).join(10)
+    assert runtime.spawn(job(int)).join(10) == 0
+
+
+def test_I11_given_up_look_ups_block_no_other_name(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, real = threading.Event(), socket.getaddrinfo
+
+    def getaddrinfo(host: str, *args: Any, **kw: Any) -> Any:
+        if host == "never.example" and threading.current_thread().name == "trale-names":
+            gate.wait(20)
+        return real("localhost", *args, **kw)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+    async def main() -> int:
+        for _ in range(3 * NAMES_LIMIT):
+            with move_on_after(0.001):
+                await TcpStream.connect(("never.example", 1))
+        with pytest.raises(OSError, match="refused"):
+            await TcpStream.connect(("localhost", port))
+        return runtime.names.threads
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    try:
+        assert runtime.spawn(main()).join(20) <= NAMES_LIMIT
+    finally:
+        gate.set()
+
+
+def test_R39_a_job_is_given_up_while_it_ends(runtime: Runtime) -> None:
+    """See interleave.py: the next job is done, whichever of the two has the thread."""
+
+    def attempt(at: Callable[[Callable[[], object]], Interleaving]) -> None:
+        pool = BlockingPool("pool", 1, runtime.call_on_executor, forgives=True)
+        work, calls = pool._work, list[BlockingCall[int]]()
+
+        def abandon() -> None:
+            pool.abandon(calls[0])
+
+        pool._work = lambda: at(abandon).run(work)  # type: ignore[method-assign]
+
+        async def job(n: int) -> int:
+            calls.append(BlockingCall(lambda: n, pool))
+            return await calls[-1]
+
+        assert runtime.spawn(job(1)).join(10) == 1
+        pool._work = work  # type: ignore[method-assign]
+        assert runtime.spawn(job(2)).join(10) == 2
+        runtime.call_on_executor(pool.close)
+
+    monkeypatched = thread_pool._IDLE_SECONDS
+    thread_pool._IDLE_SECONDS = 0.01
+    try:
+        assert everywhere(thread_pool, attempt) > 5
+    finally:
+        thread_pool._IDLE_SECONDS = monkeypatched

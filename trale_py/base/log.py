@@ -74,7 +74,9 @@ class _Reporter:
     def __init__(self) -> None:
         # What is not a record is to be called.
         self._inbox: SimpleQueue[logging.LogRecord | Callable[[], object]] = SimpleQueue()
-        self._claim: dict[None, object] = {}  # of the thread that reports, as in executor.py
+        self._claim: dict[
+            None, threading.Thread
+        ] = {}  # of the thread that reports, as in executor.py
         self._ident = 0  # of that thread
         self._may_start = [True]  # taken by the report that starts the thread
         self._count_drop = itertools.count().__next__
@@ -117,9 +119,8 @@ class _Reporter:
     # -- threads that may wait --------------------------------------------------------------------
 
     def _start(self) -> bool:
-        me = object()
         try:
-            Thread(lambda: self._run(me), "trale-report", lambda: self._ended(me)).start()
+            Thread(self._run, "trale-report", self._ended).start()
         except BaseException:  # no memory, no more threads, the interpreter exits
             self._may_start[:] = [True]
             return False
@@ -141,14 +142,15 @@ class _Reporter:
 
     # -- the thread -------------------------------------------------------------------------------
 
-    def _run(self, me: object) -> None:
+    def _run(self) -> None:
+        me = threading.current_thread()
         if self._claim.setdefault(None, me) is not me:
             return
         self._ident = threading.get_ident()
         while True:
             self._handle(self._inbox.get())
 
-    def _ended(self, me: object) -> None:
+    def _ended(self, me: Thread) -> None:
         """It was ended by force. The next report starts another."""
         if self._claim.get(None) is me:
             self._ident = 0

@@ -13,14 +13,14 @@ from collections.abc import Callable
 
 
 class Thread(threading.Thread):
-    """A daemon thread. Its last call is ``at_end``, also if ``target`` was never called.
+    """A daemon thread. Its last call is ``at_end(self)``, also if ``target`` was never called.
 
     ``_bootstrap`` is private to ``threading``, and there is no other place: it is the first call
     in a new thread, made before any tracer is installed, and the last to return.
     """
 
     def __init__(
-        self, target: Callable[[], object], name: str, at_end: Callable[[], object]
+        self, target: Callable[[], object], name: str, at_end: Callable[[Thread], object]
     ) -> None:
         super().__init__(target=target, name=name, daemon=True)
         self._at_end = at_end
@@ -30,6 +30,6 @@ class Thread(threading.Thread):
             super()._bootstrap()  # type: ignore[misc]
         finally:
             try:
-                self._at_end()
+                self._at_end(self)
             finally:
                 self._started.set()  # type: ignore[attr-defined]  # start() waits for this

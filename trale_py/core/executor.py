@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Coroutine
-from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from ..base.durations import Duration
@@ -92,7 +91,7 @@ class Executor:
         return self
 
     def __init__(self, runtime: Runtime) -> None:
-        self._claim: dict[None, object] = {}  # of the thread that is the executor (R7)
+        self._claim: dict[None, threading.Thread] = {}  # of the thread that is the executor (R7)
         self._stopping = False  # any thread
         self._fault: BaseException | None = None
         self._has_ended = False
@@ -148,20 +147,20 @@ class Executor:
         the claim is the executor, and the others end. (What is left is a lock of Python's own:
         a handler that interrupts Thread.start() itself cannot start another thread.)
         """
-        me = object()
-        Thread(partial(self._run, me), "trale-executor", partial(self._died, me)).start()
+        Thread(self._run, "trale-executor", self._died).start()
 
     def join_thread(self) -> None:
         """Wait for the thread's end, when ``runtime.end`` is over."""
         if self._thread is not None and not self.kept:
             self._thread.join()
 
-    def _run(self, me: object) -> None:
+    def _run(self) -> None:
+        me = threading.current_thread()
         if self._claim.setdefault(None, me) is not me:
             return
         try:
             current.thread.runtime = self._runtime
-            self._thread = threading.current_thread()
+            self._thread = me
             self._runtime.begin()
             self._loop()
         except BaseException as fault:  # the runtime's, not a task's: everybody must hear of it
@@ -180,7 +179,7 @@ class Executor:
             never_return()
         current.thread.runtime = None
 
-    def _died(self, me: object) -> None:
+    def _died(self, me: Thread) -> None:
         """R40: a thread may end before it has become the executor, or at any point after that: by
         a tracer, by an exception that was thrown into it. A spawn or a join that has found it
         alive would wait for ever. So its last call ends the runtime, if that has not been done.

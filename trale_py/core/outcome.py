@@ -8,10 +8,11 @@ more. Task and handle may end in either order and in different threads, so the q
 
 from __future__ import annotations
 
+import threading
 from types import CodeType, TracebackType
 from typing import Generic, TypeVar, cast
 
-from ..base.errors import TaskCancelled
+from ..base.errors import RuntimeClosed, TaskCancelled
 from ..base.log import report
 from .engine import accelerated
 from .latch import Latch
@@ -97,7 +98,10 @@ class Outcome(Latch, Generic[T]):
 
     def report_unclaimed(self) -> None:
         """Log the error if it has not been taken. Executor's thread only."""
-        if self._unclaimed.pop(self.id, None) is not None:
+        if self._unclaimed.pop(self.id, None) is None:
+            return
+        exiting = not threading.main_thread().is_alive()
+        if not exiting or not isinstance(self.error, RuntimeClosed):  # which would say just that
             report(
                 "task %d (%s), spawned at %s, failed, and nobody took its error",
                 self.id,

@@ -97,7 +97,7 @@ class Reactor:
         except BaseException as error:
             self._fault = error
 
-    def _died(self) -> None:
+    def _died(self, _: Thread) -> None:
         """The thread's last call. Nobody would wake anybody any more: the runtime has to end."""
         if not self.stopping:
             fault, self._fault = self._fault, None

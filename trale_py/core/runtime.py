@@ -74,7 +74,7 @@ class Runtime:
         self.executor = Executor(self)
         self.reactor = Reactor(self)
         # Two pools: jobs that block for hours must not keep anybody from looking up a name.
-        self.names = BlockingPool("trale-names", NAMES_LIMIT, self.call_on_executor)
+        self.names = BlockingPool("trale-names", NAMES_LIMIT, self.call_on_executor, forgives=True)
         self.jobs = BlockingPool("trale-blocking", JOBS_LIMIT, self.call_on_executor)
         self.gone = ""
         self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()

@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from ..base.errors import RuntimeClosed
+from ..base.threads import Thread
 from . import process_exit
 
 NAMES_LIMIT = 8  # name servers are what is waited for, not processors
@@ -27,10 +28,17 @@ class Job(Protocol):
 
     error: BaseException | None  # what ``run`` ended with
 
-    def run(self) -> None: ...
+    def run(self) -> None:
+        """Its turn in a thread. ``forget`` tells the pool that it has begun."""
 
     def give_up(self) -> bool:
         """Never run. False: it does, or has."""
+
+    def fail(self, error: BaseException) -> None:
+        """There is no thread to run it. Executor's thread."""
+
+    def cut_off(self) -> None:
+        """Its thread was ended by force. If it has begun it ends here, else it stays queued."""
 
 
 class BlockingPool:
@@ -39,10 +47,17 @@ class BlockingPool:
     Each is in ``_workers`` while it will look at the queue again, and in ``_idle`` while it waits
     for it. They strike themselves off, and ``_add_threads`` on the executor's thread enters them.
     What is queued is in ``_queued`` too, which knows how much of it is still wanted.
+    What runs is in ``_running``, with its thread. With ``forgives``, a thread whose job nobody
+    waits for any more does not count against the limit, and ends with that job.
     """
 
     def __init__(
-        self, name: str, limit: int, call_on_executor: Callable[[Callable[[], object]], object]
+        self,
+        name: str,
+        limit: int,
+        call_on_executor: Callable[[Callable[[], object]], object],
+        *,
+        forgives: bool = False,
     ) -> None:
         self._name = name
         self._limit = limit
@@ -51,8 +66,10 @@ class BlockingPool:
         # None: nothing to do, look at limit and _closed.
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._queued: dict[Job, None] = {}
+        self._running: dict[Job, threading.Thread] = {}
         self._workers: dict[threading.Thread, None] = {}
         self._idle: dict[threading.Thread, None] = {}
+        self._forgives = forgives
 
     @property
     def threads(self) -> int:
@@ -112,12 +129,13 @@ class BlockingPool:
     def _add_threads(self) -> None:
         """As many as are wanted and allowed. One that was just started counts as idle."""
         for _ in range(min(len(self._queued) - len(self._idle), self._limit - len(self._workers))):
-            worker = threading.Thread(target=self._work, name=self._name, daemon=True)
+            worker = Thread(self._work, self._name, self._died)
             self._workers[worker] = self._idle[worker] = None
             try:
                 worker.start()
             except BaseException:
-                del self._workers[worker], self._idle[worker]
+                if worker.ident is None:  # else it lives, or says itself that it does not
+                    del self._workers[worker], self._idle[worker]
                 raise
 
     def _limit_changed(self) -> None:
@@ -125,6 +143,26 @@ class BlockingPool:
             self._add_threads()
         for _ in range(len(self._workers) - self._limit):
             self._jobs.put(None)
+
+    def _replace_threads(self) -> None:
+        try:
+            self._add_threads()
+        except BaseException as error:
+            if not self._workers:
+                for job in list(self._queued):
+                    job.fail(error)
+
+    def abandon(self, job: Job) -> None:
+        """Nobody waits for it any more, and it runs.
+
+        R39: it may be just over. We and its thread both pop it from ``_running``. If we have it,
+        the thread is struck off, and ends when it finds its job gone; else it works on.
+        """
+        if not self._forgives or (me := self._running.pop(job, None)) is None:
+            return
+        self._workers.pop(me, None)
+        with contextlib.suppress(RuntimeError):  # no more threads to be had: then it is these
+            self._add_threads()
 
     def close(self) -> None:
         """Have the threads end when they are done with what they do; the rest is dropped."""
@@ -159,11 +197,27 @@ class BlockingPool:
             # job that comes just then would be left to this thread, which may not come back.
             del self._idle[me]
             if job is not None:
-                self.forget(job)
+                self._running[job] = me
                 job.run()
                 if os.getpid() != process:
                     process_exit.end_child(job.error)
+                if self._running.pop(job, None) is None:  # R39
+                    return
             del job  # its result is not ours to keep
+
+    def _died(self, me: Thread) -> None:
+        """The thread's last call. If it was ended by force, another has to take its place."""
+        self._idle.pop(me, None)
+        if self._workers.pop(me, self) is None:  # it was there: it has not left in order
+            for job, worker in list(self._running.items()):
+                if worker is me:
+                    del self._running[job]
+                    job.cut_off()
+            # What it had taken out of the queue is queued again. A job that is met twice runs once.
+            for job in list(self._queued):
+                self._jobs.put(job)
+        if self._queued:
+            self._call_on_executor(self._replace_threads)
 
     def _leave(self, me: threading.Thread) -> bool:
         """End this thread, unless it turns out to be needed.

@@ -92,17 +92,20 @@ def spawn_blocking(
     return handle
 
 
+_GIVEN_UP = object()
+
+
 class BlockingCall(Future[T], Generic[T]):
     """``function()`` in a thread of a pool. If the await is cancelled, its result is dropped.
 
-    ``_fate`` gets one entry, and dict.setdefault() is one C call: of a thread that would start
-    it and one that would give it up, both learn who came first.
+    ``_fate`` gets one entry, and dict.setdefault() is one C call: of threads that would start it
+    and one that would give it up, all learn which was first.
     """
 
     def __init__(self, function: Callable[[], T], pool: BlockingPool) -> None:
         self._function: Callable[[], T] | None = function
         self._pool = pool
-        self._fate: dict[None, str] = {}
+        self._fate: dict[None, object] = {}  # _GIVEN_UP, or the call of run() that has begun
         self._waker: Waker | None = None
         self._ended = False
         self._unwanted = False
@@ -129,27 +132,48 @@ class BlockingCall(Future[T], Generic[T]):
         return self._ended
 
     def drop(self) -> None:
-        self.give_up()
         self._unwanted = True
+        if not self.give_up():
+            self._pool.abandon(self)
         self._value = self.error = None
 
     def give_up(self, reason: object = None) -> bool:
         """Never start. False: it has started. Any thread, any number of times."""
-        if self._fate.setdefault(None, "given up") != "given up":
+        if self._fate.setdefault(None, _GIVEN_UP) is not _GIVEN_UP:
             return False
         self._pool.forget(self)
         self._function = None  # and what that refers to: it may be long until its turn comes
         return True
 
+    def fail(self, error: BaseException) -> None:
+        if self.give_up():
+            self.error = error
+            self._finish()
+
     def run(self) -> None:
         """A worker's part: call, leave the result, and only then wake."""
-        function, self._function = self._function, None
-        if self._fate.setdefault(None, "started") != "started" or function is None:
-            return
+        me = object()
         try:
+            if self._fate.setdefault(None, me) is not me:
+                return
+            self._pool.forget(self)
+            function, self._function = self._function, None
+            assert function is not None
             self._value = function()
         except BaseException as error:
+            if self._fate.get(None) is not me:  # it was thrown in, and we have not begun
+                raise
             self.error = error
+        self._finish()
+
+    def cut_off(self) -> None:
+        if self._fate.get(None, _GIVEN_UP) is _GIVEN_UP:
+            return
+        if not self._ended and self._value is None and self.error is None:
+            self.error = RuntimeError("the thread of this call was ended by force")
+        self._finish()  # again perhaps: it may have been cut off before the wake
+
+    def _finish(self) -> None:
         self._ended = True
         if self._unwanted:
             self._value = self.error = None
