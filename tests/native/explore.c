@@ -61,7 +61,7 @@ static inline struct timespec trale_timespec(int64_t ns)
 #define TRALE_EPOLL_WAIT_NS(fd, events, n, ns) sim_epoll_wait(events, (int)((ns) / MS) + 1)
 #define TRALE_CLOCK() sim_clock()
 #define TRALE_RING(fd) (sim_ring(), 0)
-#define LATE_NS INT64_MAX
+#define TRALE_LATE_NS INT64_MAX
 
 #define epoll_create1(flags) 100
 #define eventfd(value, flags) 101
@@ -72,10 +72,7 @@ static inline struct timespec trale_timespec(int64_t ns)
     (sim_set_alarm((when)->it_value.tv_sec * TRALE_NS + (when)->it_value.tv_nsec), 0)
 #define close(fd) ((void)(fd))
 
-#ifndef ENGINE
-#define ENGINE "../../native/engine.c"
-#endif
-#include ENGINE
+#include "engine_whole.h"
 
 /* ---- fibres ------------------------------------------------------------------------------------ */
 
@@ -219,7 +216,7 @@ static void sim_ring(void)
 
 static int sim_epoll_ctl(int operation, const struct epoll_event *event)
 {
-    if (event->data.u64 > ALARM) {
+    if (event->data.u64 > TRALE_ALARM) {
         step("epoll_ctl");
         watched = operation == EPOLL_CTL_DEL ? 0 : event->data.u64;
     }
@@ -246,9 +243,9 @@ static int sim_epoll_wait(struct epoll_event *events, int ms)
     self->in_epoll = false;
     int n = 0;
     if (bell_rings)
-        events[n++] = (struct epoll_event){.events = EPOLLIN, .data.u64 = BELL};
+        events[n++] = (struct epoll_event){.events = EPOLLIN, .data.u64 = TRALE_BELL};
     if (alarm_rings)
-        events[n++] = (struct epoll_event){.events = EPOLLIN, .data.u64 = ALARM};
+        events[n++] = (struct epoll_event){.events = EPOLLIN, .data.u64 = TRALE_ALARM};
     if (data_comes && watched != 0) {
         events[n++] = (struct epoll_event){.events = EPOLLIN, .data.u64 = watched};
         data_comes = false;

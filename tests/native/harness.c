@@ -4,7 +4,7 @@
  * The engine is included, not linked: a few tests look inside, to hold its lock or to deliver an
  * event late. */
 
-#include "../../native/engine.c"
+#include "engine_whole.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -457,7 +457,7 @@ static void test_R5_an_event_that_was_fetched_does_not_reach_the_next_source(voi
     look(e);
     block(&next->direction[TRALE_READ]);
     TRALE_LOCK(&e->lock);
-    deliver(e, &event);
+    sources_deliver(e, &event);
     TRALE_UNLOCK(&e->lock);
     trale_counts counts;
     trale_count(e, &counts);
@@ -579,7 +579,7 @@ static void test_descriptors_that_epoll_refuses(void)
 
 static void test_more_sources_than_a_piece_of_the_table_and_a_batch(void)
 {
-    enum { N = CHUNK + 50 };
+    enum { N = TRALE_CHUNK + 50 };
     static trale_source *sources[N];
     static int fds[N][2];
     trale_engine *e = opened();
@@ -825,7 +825,7 @@ static void test_a_forked_child_does_not_wait_for_a_lock_nobody_gives_back(void)
  * passed over; what it was for is not there, and all the rest has to be as it should. */
 static void scenario(void)
 {
-    enum { SOURCES = CHUNK + 1, TIMERS = 200 };
+    enum { SOURCES = TRALE_CHUNK + 1, TIMERS = 200 };
     static trale_source *sources[SOURCES];
     static trale_timer timers[TIMERS];
     static bool watched[SOURCES];
