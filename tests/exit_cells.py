@@ -283,7 +283,8 @@ def show(result: Result) -> str:
     usual = ("Traceback", "KeyboardInterrupt", "KeyError", " ")
     noise = [line for line in result.stderr.splitlines() if line and not line.startswith(usual)]
     if noise:
-        parts.append("logged" if "nobody took" in noise[0] else "stacks shown")
+        what = {"nobody took": "logged", "did not end": "named"}
+        parts.append(next((say for key, say in what.items() if key in noise[0]), "stacks shown"))
     return ", ".join(parts)
 
 

@@ -62,6 +62,10 @@ def test_H14_the_matrix(alive: str, end: str, results: dict[tuple[str, str], Res
         assert stderr.count("nobody took its error") == 1
         assert stderr.count("ValueError: nobody took me") == 1
         stderr = stderr.replace("Traceback", "", 1)
+    elif alive in ("swallows", "spins") and end not in ABRUPT:
+        (named,) = [line for line in stderr.splitlines(True) if "did not end within 2 s" in line]
+        assert "exit_cells.py" in named
+        stderr = stderr.replace(named, "")
     else:
         assert "trale_py/" not in stderr or end == "ctrl_c"
     last = {"raises": "KeyError: 'mine'", "ctrl_c": "KeyboardInterrupt"}.get(end, "")
@@ -189,7 +193,9 @@ def test_H4_a_second_ctrl_c_in_a_group_stops_the_waiting() -> None:
         process.send_signal(signal.SIGINT)
         status, out, err = ends(process)
         assert (status, out) == (-signal.SIGINT, [])
-        assert err.rstrip().endswith("KeyboardInterrupt")
+        *_, last, named = err.splitlines()
+        assert last == "KeyboardInterrupt"
+        assert "did not end within 2 s" in named
 
 
 def test_system_exit_in_a_group_in_a_script_is_raised_itself(run_script: Script) -> None:
@@ -434,7 +440,27 @@ def test_H14_what_did_not_end_is_never_freed_and_makes_no_noise(run_script: Scri
         block_on(started.wait())
         """
     )
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert (result.returncode, result.stdout) == (0, "")
+    assert result.stderr.count("\n") == 1
+    assert "did not end within 2 s" in result.stderr
+    assert "(in_a_group), spawned at" in result.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("-X", "dev")])
+def test_H14_unfinished_tasks_are_named_under_dev_only(options: tuple[str, ...]) -> None:
+    source = """
+        import math
+        from trale_py import *
+        async def forgotten(): await sleep(math.inf)
+        spawn(forgotten())
+        """
+    with running(source, *options) as process:
+        status, out, err = ends(process)
+    assert (status, out) == (0, [])
+    assert err.count("\n") == bool(options)
+    if options:
+        assert "had not ended when the program did" in err
+        assert "(forgotten), spawned at <string>:5" in err
 
 
 def test_H14_the_program_uses_the_alarm_itself(run_script: Script) -> None:

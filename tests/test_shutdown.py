@@ -29,6 +29,7 @@ from trale_py import (
     yield_now,
 )
 from trale_py.core import current
+from trale_py.core import runtime as runtime_module
 from trale_py.core import task as task_module
 from trale_py.core.runtime import Runtime
 
@@ -168,6 +169,34 @@ def test_A16_a_limit_that_comes_in_the_midst_of_a_long_batch(runtime: Runtime) -
     assert all(handle.done() for handle in handles)
     for handle in handles:
         assert isinstance(handle.exception(), (TaskCancelled, RuntimeClosed))
+
+
+def test_after_two_seconds_it_names_once_what_it_waits_for(
+    runtime: Runtime, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime_module, "_PATIENCE_SECONDS", 0.05)
+    go = Event()
+
+    async def stubborn() -> None:
+        with CancelScope(shield=True):
+            await go.wait()
+
+    for _ in range(12):
+        runtime.spawn(stubborn())
+    begun(runtime)
+    threads = [threading.Thread(target=runtime.shutdown, args=(20,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 20
+    while "a shutdown waits" not in caplog.text:
+        assert time.monotonic() < deadline
+    go.set()
+    for thread in threads:
+        thread.join(20)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "(12): task 1 (" in record.getMessage()
+    assert record.getMessage().endswith("; and 2 more")
 
 
 # -- what runs in the end -------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from types import CodeType, TracebackType
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from ..base.errors import RuntimeClosed, TaskCancelled
 from ..base.log import report
@@ -137,3 +137,18 @@ def line_of(code: CodeType | None, offset: int) -> str:
         if start <= offset < end:
             return f"{code.co_filename}:{line}"
     return f"{code.co_filename}:?"
+
+
+# How many tasks one line names.
+_SHOWN = 10
+
+
+def listed(outcomes: list[Outcome[Any]]) -> str:
+    """The tasks of ``outcomes``, for people."""
+    shown = [
+        f"task {outcome.id} ({outcome.name}), spawned at {outcome.spawned_at()}"
+        for outcome in outcomes[:_SHOWN]
+    ]
+    if len(outcomes) > _SHOWN:
+        shown.append(f"and {len(outcomes) - _SHOWN} more")
+    return "; ".join(shown)

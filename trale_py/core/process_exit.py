@@ -22,6 +22,7 @@ import atexit
 import contextlib
 import ctypes
 import faulthandler
+import logging
 import os
 import signal
 import sys
@@ -31,13 +32,16 @@ import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NoReturn
 
-from ..base.log import flush
+from ..base.log import flush, report
 from . import current
+from .outcome import listed
 
 if TYPE_CHECKING:
     from .runtime import Runtime
 
 _GRACE_SECONDS = 2.0
+# What the logging handlers have at least, when the grace is over.
+_REPORT_SECONDS = 1.0
 # When nothing has come of that by now, no Python code runs any more.
 _STUCK_SECONDS = 4.0
 
@@ -80,6 +84,10 @@ def end_process() -> None:
     current.exiting = True
     deadline = time.monotonic() + _GRACE_SECONDS
     runtime = current.default_runtime()
+    if sys.flags.dev_mode:
+        runtime.name_tasks(
+            "tasks that had not ended when the program did, and are cancelled (%d): %s"
+        )
     if runtime.tasks():
         with _watched():
             _shut_down(runtime)
@@ -87,7 +95,7 @@ def end_process() -> None:
         _shut_down(runtime)
     runtime.close_for_good("the interpreter is exiting")
     with contextlib.suppress(KeyboardInterrupt):
-        flush(deadline - time.monotonic())
+        flush(max(deadline - time.monotonic(), _REPORT_SECONDS))
 
 
 @contextlib.contextmanager
@@ -116,9 +124,19 @@ def _shut_down(runtime: Runtime) -> None:
     grace = _GRACE_SECONDS
     while True:
         try:
-            return runtime.shutdown(grace)
+            runtime.shutdown(grace)
+            break
         except KeyboardInterrupt:
             grace = 0
+    if grace and runtime.left:
+        report(
+            "tasks that did not end within %g s of their cancellation at the interpreter's exit, "
+            "and are left as they are (%d): %s",
+            grace,
+            len(runtime.left),
+            listed(runtime.left),
+            level=logging.WARNING,
+        )
 
 
 def end_child(error: BaseException | None) -> NoReturn:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import itertools
+import logging
 import math
 import sys
 import time
@@ -27,7 +28,7 @@ from .executor import Executor
 from .future import Future
 from .join import JoinHandle
 from .latch import Latch
-from .outcome import Outcome
+from .outcome import Outcome, listed
 from .reactor import Reactor
 from .run_queue import RunQueue, make_call
 from .runtime_end import RuntimeEnd
@@ -83,6 +84,7 @@ class Runtime:
         self.left: list[Outcome[Any]] = []  # of the tasks that had not ended when the runtime did
         self._fault: BaseException | None = None  # what kept it from starting, or ended it
         self._end: RuntimeEnd | None = None
+        self._told_patience = False
 
     # -- spawning: any thread --------------------------------------------------------------
 
@@ -235,11 +237,25 @@ class Runtime:
 
     def _wait_for_end(self, seconds: float) -> bool:
         """False: the executor does not end, even when told to."""
+        if not 0 <= seconds <= _PATIENCE_SECONDS:
+            if self._ended.wait_blocking(_PATIENCE_SECONDS):
+                return True
+            if not self._told_patience:
+                self._told_patience = True
+                self.name_tasks("a shutdown waits for tasks that were cancelled (%d): %s")
+            seconds = max(seconds - _PATIENCE_SECONDS, -1)
         if self._ended.wait_blocking(seconds):
             return True
         self.executor.stop()  # in the midst of a batch; and the next line, if it sleeps
         self.publish(self.executor.stop)
         return self._ended.wait_blocking(_STUCK_SECONDS)
+
+    def name_tasks(self, message: str) -> None:
+        """Log which tasks have not ended: ``message`` % (how many, which)."""
+        outcomes = [task._outcome for task in self.tasks()]
+        live = [outcome for outcome in outcomes if outcome is not None]
+        if live:
+            report(message, len(live), listed(live), level=logging.WARNING)
 
     def _begin_ending(self) -> None:
         """Cancel everything; when all tasks have ended, the rest follows. Executor's thread."""
@@ -264,6 +280,7 @@ class Runtime:
         """The executor is stuck in a task. Nobody else shall be: fail all handles. Any thread."""
         self.leave("the runtime has been shut down, while a task did not give way")
         self.given_up += self.tasks()
+        self.left = [task._outcome for task in self.given_up if task._outcome is not None]
         for task in self.given_up:
             self.abandon(task)
         self.report_unclaimed()
@@ -342,6 +359,9 @@ async def _aclose(generator: AsyncGenerator[Any, Any]) -> None:
 # How long shutdown() waits for the executor to look up, once its time is over. If a task does
 # not give way for that long, it is taken to be stuck.
 _STUCK_SECONDS = 0.25
+
+# After this time it says which tasks it waits for.
+_PATIENCE_SECONDS = 2.0
 
 # How long it waits for the logging handlers, which may never return.
 _REPORT_SECONDS = 2.0
