@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import gc
 import math
+import pickle
 import signal
 import socket
 import sys
@@ -612,6 +614,35 @@ def test_cancelled_is_not_made_by_hand() -> None:
 
     with pytest.raises(TypeError):
         block_on(main())
+
+
+def cancelled_error(reason: object) -> Cancelled:
+    async def main() -> Cancelled:
+        with CancelScope() as scope:
+            scope.cancel(reason)
+            try:
+                await sleep(0)
+            except Cancelled as error:
+                error.add_note("a note")
+                return error
+        raise AssertionError("not cancelled")
+
+    return block_on(main())
+
+
+@pytest.mark.parametrize("reason", [None, "why", ("a", 1), 0])
+def test_cancelled_can_be_copied_and_pickled(reason: object) -> None:
+    error = cancelled_error(reason)
+    copies = [copy.copy(error), copy.deepcopy(error)]
+    copies += [
+        pickle.loads(pickle.dumps(error, protocol))
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
+    ]
+    for one in copies:
+        assert type(one) is Cancelled
+        assert one is not error
+        assert (one.reason, one.args, str(one)) == (reason, error.args, str(error))
+        assert one.__notes__ == ["a note"]  # type: ignore[attr-defined]
 
 
 # -- scopes -------------------------------------------------------------------------------------

@@ -202,8 +202,8 @@ class TestRace:
 
         with caplog.at_level(logging.DEBUG, "trale_py"):
             assert block_on(main()) == "first"
-        assert [record.levelname for record in caplog.records] == ["DEBUG"]
-        assert caplog.text.count("OSError: loser") == 1
+            assert [record.levelname for record in caplog.records] == ["DEBUG"]
+            assert caplog.text.count("OSError: loser") == 1
 
     def test_of_nothing(self) -> None:
         async def main() -> None:

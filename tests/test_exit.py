@@ -231,7 +231,7 @@ def test_H14_python_i_works_between_the_lines_and_ends_quietly() -> None:
         enter("    try: say('begun'); await sleep(math.inf)")
         enter("    finally: say('cleaned up')")
         enter("")
-        enter("spawn(cleans_up()).join()")
+        enter("block_on(cleans_up())")
         says(process, "begun")
         process.send_signal(signal.SIGINT)
         says(process, "cleaned up")

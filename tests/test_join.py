@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextvars
 import gc
 import logging
 import os
 import signal
 import threading
 import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -15,13 +18,20 @@ from trale_py import (
     Event,
     InvalidStateError,
     JoinHandle,
-    TaskCancelled,
+    TaskGroup,
+    TaskStatus,
+    as_completed,
     block_on,
+    gather,
+    race,
     sleep,
     spawn,
+    spawn_blocking,
+    timeout,
     yield_now,
 )
 
+from .net_helpers import executor_turn
 from .tasks import give
 
 
@@ -222,7 +232,7 @@ def test_R8_join_races_with_the_end() -> None:
 
 
 @pytest.mark.parametrize("spins", [0, 10, 100, 1_000, 100_000])
-def test_H4_ctrl_c_ends_a_join_at_once_and_cancels_the_task(spins: int) -> None:
+def test_H4_ctrl_c_ends_a_join_at_once_and_leaves_the_task_running(spins: int) -> None:
     gate = Gate()
     outcome = gate.handle._outcome
     sent_at = 0.0
@@ -242,10 +252,9 @@ def test_H4_ctrl_c_ends_a_join_at_once_and_cancels_the_task(spins: int) -> None:
         gate.handle.join(20)
     assert time.monotonic() - sent_at < 2  # at once, and not when the join is over
     thread.join()
-    with pytest.raises(TaskCancelled, match="Ctrl-C"):
-        gate.handle.join(10)
-    assert gate.handle.cancelled()
     assert outcome.waiters == {}
+    gate.open()
+    assert gate.handle.join(10) == 1
 
 
 def test_another_exception_of_a_signal_handler_leaves_the_task_running() -> None:
@@ -351,5 +360,155 @@ def test_H4_R13_a_signal_that_came_just_before_the_wait_is_heard(
     with pytest.raises(KeyboardInterrupt):
         gate.handle.join(20)
     monkeypatch.undo()
-    with pytest.raises(TaskCancelled):
-        gate.handle.join(10)
+    gate.open()
+    assert gate.handle.join(10) == 1
+
+
+# -- done-callbacks and contextvars ---------------------------------------------------------------
+
+variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="nobody's")
+
+
+@pytest.mark.parametrize("by_thread", [True, False])
+def test_a_done_callback_runs_in_a_copy_of_the_tasks_context(by_thread: bool) -> None:
+    seen: list[str] = []
+    go_on, ended = Event(), threading.Event()
+
+    async def work() -> None:
+        await go_on.wait()
+        variable.set("the task's")
+
+    def look(_: object) -> None:
+        seen.append(variable.get())
+        variable.set("a callback's")
+
+    async def add(handle: JoinHandle[None]) -> None:
+        variable.set("another's")
+        for _ in range(2):
+            handle.add_done_callback(look)
+        handle.add_done_callback(lambda _: ended.set())
+
+    handle = spawn(work())
+    if by_thread:
+        contextvars.copy_context().run(handle.add_done_callback, look)
+        handle.add_done_callback(look)
+        handle.add_done_callback(lambda _: ended.set())
+    else:
+        block_on(add(handle))
+    go_on.set()
+    assert ended.wait(10)
+    assert seen == ["the task's", "the task's"]
+    assert variable.get() == "nobody's"
+
+
+def test_a_done_callback_of_a_task_that_has_ended_runs_in_a_copy_of_the_callers_context() -> None:
+    seen: list[str] = []
+
+    def look(_: object) -> None:
+        seen.append(variable.get())
+        variable.set("a callback's")
+
+    def add() -> None:
+        variable.set("the caller's")
+        handle.add_done_callback(look)
+        assert variable.get() == "the caller's"
+
+    handle = spawn(give(1))
+    handle.join(10)
+    contextvars.copy_context().run(add)
+    assert seen == ["the caller's"]
+
+
+# -- errors that are false ------------------------------------------------------------------------
+
+
+class FalsyByBool(Exception):
+    def __bool__(self) -> bool:
+        return False
+
+
+class FalsyByLen(Exception):
+    def __len__(self) -> int:
+        return 0
+
+
+FALSY = pytest.mark.parametrize("kind", [FalsyByBool, FalsyByLen])
+
+
+@FALSY
+@pytest.mark.parametrize(
+    "how",
+    ["join", "await", "group", "script group", "gather", "race", "timeout", "as_completed",
+     "blocking", "executor", "future", "start"],
+)  # fmt: skip
+def test_an_error_that_is_false_is_an_error(kind: type[Exception], how: str) -> None:
+    async def fail() -> None:
+        raise kind
+
+    def fail_blocking() -> None:
+        raise kind
+
+    async def fail_in_start(*, task_status: TaskStatus[None]) -> None:
+        raise kind
+
+    async def main() -> None:
+        if how == "await":
+            await spawn(fail())
+        elif how == "group":
+            async with TaskGroup() as group:
+                group.spawn(fail())
+                group.spawn(sleep(1000))
+        elif how == "gather":
+            await gather(fail(), sleep(1000))
+        elif how == "race":
+            await race(fail(), sleep(1000))
+        elif how == "timeout":
+            await timeout(1000, fail())
+        elif how == "as_completed":
+            async for handle in as_completed([fail()]):
+                handle.result()
+        elif how == "blocking":
+            await spawn_blocking(fail_blocking)
+        elif how == "executor":
+            with ThreadPoolExecutor(1) as pool:
+                await spawn_blocking(fail_blocking, executor=pool)
+        elif how == "start":
+            async with TaskGroup() as group:
+                await group.start(fail_in_start)
+        else:
+            await fail()
+
+    with pytest.raises((kind, ExceptionGroup)) as caught:
+        if how == "script group":
+            with TaskGroup() as group:
+                group.spawn(fail())
+                group.spawn(sleep(1000))
+        elif how == "future":
+            spawn(main()).future().result(10)
+        else:
+            spawn(main()).join(10)
+    error = caught.value
+    if isinstance(error, ExceptionGroup):
+        (error,) = error.exceptions
+    assert isinstance(error, kind)
+    names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+    assert any(name.startswith("fail") for name in names)
+
+
+@FALSY
+def test_an_error_that_is_false_is_logged_with_its_traceback(
+    kind: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail_unseen() -> None:
+        raise kind("unseen")
+
+    def callback(_: object) -> None:
+        raise kind("in a callback")
+
+    spawn(give(1)).add_done_callback(callback)
+    spawn(fail_unseen())
+    executor_turn()
+    executor_turn()
+    assert caplog.text.count("Traceback") == 2
+    assert "in fail_unseen" in caplog.text
+    assert "in callback" in caplog.text

@@ -43,6 +43,13 @@ class Cancelled(BaseException):
         error.reason = reason
         return error
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _copied, (type(self), self.args), self.__dict__
+
+
+def _copied(cls: type[Cancelled], args: tuple[object, ...]) -> Cancelled:
+    return cls.__new__(cls, *args)
+
 
 class TaskCancelled(CancelledError):
     """The task that was joined or awaited had been cancelled. ``reason``: why, if it was said."""

@@ -26,7 +26,9 @@ def as_coroutine(coro: object) -> Coroutine[Any, Any, Any]:
         return coro
     if isinstance(coro, Future):
         hand_over(coro)
-        return _await(coro)
+        waiting = _await(coro)
+        waiting.__qualname__ = name_of(coro)  # type: ignore[attr-defined]
+        return waiting
     if isinstance(coro, Coroutine):
         return coro
     if inspect.isasyncgen(coro):

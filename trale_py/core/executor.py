@@ -20,7 +20,7 @@ from ..base.durations import Duration
 from ..base.errors import RuntimeClosed, WouldDeadlock
 from ..base.threads import Thread
 from . import current, process_exit
-from .coroutine import close_refused
+from .coroutine import as_coroutine, close_refused
 from .engine import accelerated
 from .future import Future
 from .latch import never_return
@@ -61,14 +61,31 @@ def spawn(
 def block_on(coro: Coroutine[Any, Any, T] | Future[T]) -> T:
     """Run a coroutine as a task and wait for it: ``spawn(coro).join()``.
 
-    From any thread but an executor's (WouldDeadlock there; await the coroutine instead).
+    From any thread but an executor's (WouldDeadlock there; await the coroutine instead). An
+    exception that ends the wait, as Ctrl-C does, also cancels the task, and does not wait for
+    its end.
     """
     if current.thread.runtime is not None:
         close_refused(coro)
         raise WouldDeadlock(
             "block_on() on the executor's thread would wait for itself; in a task: await"
         )
-    return spawn(coro).join()
+    coro = as_coroutine(coro)
+    handle: JoinHandle[T] | None = None
+    try:
+        handle = spawn(coro)
+        return handle.join()
+    except BaseException as error:
+        reason = "Ctrl-C" if isinstance(error, KeyboardInterrupt) else "block_on() was interrupted"
+        if handle is not None:
+            handle.cancel(reason)  # if it has not ended
+        else:
+            # R25: a Ctrl-C may come when the task was pushed and its handle is in no variable
+            # yet. Then it is found by its coroutine.
+            current.runtime().cancel_task_of(coro, reason)
+        raise
+    finally:
+        del handle  # see Outcome.unwrap
 
 
 @accelerated

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextvars
 from collections.abc import Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -89,8 +90,8 @@ class JoinHandle(Generic[T]):
         """Wait in this thread for the task's end; return its value or raise its error.
 
         ``timeout`` in seconds (None: for ever); when it is over, TimeoutError, and the task
-        runs on. Ctrl-C ends the wait by KeyboardInterrupt. On the executor's thread this
-        could not end: WouldDeadlock at once. RuntimeClosed if the runtime is gone. ::
+        runs on. So it does when Ctrl-C ends the wait, by KeyboardInterrupt. On the executor's
+        thread this could not end: WouldDeadlock at once. RuntimeClosed if the runtime is gone. ::
 
             assert spawn(add(1, 2)).join() == 3
         """
@@ -100,12 +101,7 @@ class JoinHandle(Generic[T]):
                 "join() on the executor's thread would wait for itself; in a task: await the handle"
             )
         self._check_reachable()
-        try:
-            in_time = self._outcome.wait_blocking(seconds)
-        except KeyboardInterrupt:
-            self.cancel("Ctrl-C")
-            raise
-        if not in_time:
+        if not self._outcome.wait_blocking(seconds):
             raise TimeoutError(f"task {self.name!r} has not ended within {timeout} seconds")
         try:
             return self.result()
@@ -171,18 +167,22 @@ class JoinHandle(Generic[T]):
     def add_done_callback(self, fn: Callable[[JoinHandle[T]], object]) -> None:
         """Have ``fn(handle)`` called at the task's end, on the executor's thread.
 
-        If the task has ended, it is called here and now. It must not block; what it raises
-        is logged. Callbacks are called in the order they were added. RuntimeClosed in a child
-        that was forked before the task's end.
+        It runs in a copy of the task's context. If the task has ended, it is called here and
+        now, in a copy of the caller's. It must not block; what it raises is logged. Callbacks are
+        called in the order they were added. RuntimeClosed in a child that was forked before the
+        task's end.
         """
         self._check_reachable()
-        call = partial(self._call_back, fn)
+        call = partial(self._call_back, fn, self._runtime.context_of(self.id))
         if not self._outcome.call_when_open(call, call):
             call()
 
-    def _call_back(self, fn: Callable[[JoinHandle[T]], object]) -> None:
+    def _call_back(
+        self, fn: Callable[[JoinHandle[T]], object], context: contextvars.Context | None
+    ) -> None:
         try:
-            fn(self)
+            copy = contextvars.copy_context() if context is None else context.copy()
+            copy.run(fn, self)
         except BaseException as error:
             report("a done-callback of task %d (%s) failed", self.id, self.name, error=error)
 
@@ -212,6 +212,16 @@ class _TaskFuture(concurrent.futures.Future[T]):
 
     def cancel(self) -> bool:
         return self._handle.cancel()
+
+    def result(self, timeout: float | None = None) -> T:
+        # The base class asks whether the error is true, and a user's may be false.
+        error = self.exception(timeout)
+        try:
+            if error is not None:
+                raise error
+            return super().result()
+        finally:
+            del self, error  # see Outcome.unwrap
 
 
 def _settle(future: concurrent.futures.Future[T], handle: JoinHandle[T]) -> None:

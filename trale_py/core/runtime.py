@@ -22,7 +22,7 @@ from ..base.durations import Duration, to_timeout
 from ..base.errors import RuntimeClosed, WouldDeadlock
 from ..base.log import flush, report
 from . import current, process_exit
-from .coroutine import as_coroutine, caller, close_refused, name_of
+from .coroutine import as_coroutine, caller, close_refused, is_unstarted, name_of
 from .engine import accelerated
 from .executor import Executor
 from .future import Future
@@ -43,8 +43,7 @@ class Runtime:
     """An executor and its reactor, their tasks, their beginning and their end.
 
     Invariants:
-      - A live task is in ``_tasks`` from before its push until its end (not one whose spawn was
-        cut off by a Ctrl-C after the push: nobody has its handle).
+      - A live task is in ``_tasks`` from before its push until its end.
       - ``gone`` goes from "" to the reason, once. When ``_ended`` opens, no thread serves the
         queue any more.
     """
@@ -140,12 +139,19 @@ class Runtime:
                 self.run_queue.push(task)
             else:
                 self.call_on_executor(partial(self._push_adopted, task, adopt))
-        except BaseException:  # a Ctrl-C, before the push or just after it
-            self._tasks.pop(outcome.id, None)
+        except BaseException:
+            # R25: a Ctrl-C, before the push or just after it. That is known when all that was
+            # pushed before has had its turn, and what that pushes on behalf of a group.
+            self.publish(partial(self.publish, partial(self._forget_unpushed, task)))
             raise
         if self._ended.opened:
             self._abandon_rest()
         return handle
+
+    def _forget_unpushed(self, task: Task) -> None:
+        if not (task.started or task.ended):
+            task.coro.close()
+            self.forget(task)
 
     def _push_adopted(self, task: Task, adopt: Callable[[Task], None]) -> None:
         try:
@@ -154,6 +160,11 @@ class Runtime:
             task.throw(error)
         self.run_queue.push(task)
 
+    def context_of(self, task_id: int) -> contextvars.Context | None:
+        """What a task runs in. Any thread. None: it had ended."""
+        task = self._tasks.get(task_id)
+        return None if task is None else task._context
+
     def cancel(self, task_id: int, reason: object) -> bool:
         """Cancel a task. Any thread. False: it had ended."""
         task = self._tasks.get(task_id)
@@ -161,6 +172,15 @@ class Runtime:
             return False
         self.call_on_executor(partial(task.cancel, reason))
         return True
+
+    def cancel_task_of(self, coro: Coroutine[Any, Any, Any], reason: object) -> None:
+        """Cancel the task that runs ``coro``; if none was made of it, close it. Any thread."""
+        for task in self.tasks():
+            if task.coro is coro:
+                self.cancel(task.id, reason)
+                return
+        if is_unstarted(coro):
+            coro.close()
 
     def tasks(self) -> list[Task]:
         """See :func:`trale_py.tasks`."""

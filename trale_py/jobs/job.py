@@ -202,10 +202,13 @@ class SubmittedCall(Future[T], Generic[T]):
             assert task is not None
             task.cancel(self._reason)
             return PENDING
+        error = self._future.exception()  # result() asks whether it is true, and it may be false
         try:
+            if error is not None:
+                raise error
             return Ready(self._future.result())
         finally:
-            del self  # see BlockingCall.poll
+            del self, error  # see BlockingCall.poll
 
     def _delivered(self) -> bool:
         return self._future.done() and not self._future.cancelled()
