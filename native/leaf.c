@@ -2,7 +2,7 @@
 #include "registry.h"
 
 PyObject *trale_PENDING;
-static PyObject *Future, *Ready, *warn_forgotten;  /* the package's own */
+static PyObject *leaf_Future, *leaf_Ready, *leaf_warn_forgotten;  /* the package's own */
 
 Leaf *trale_new_leaf(PyTypeObject *type, const LeafKind *kind)
 {
@@ -14,7 +14,7 @@ Leaf *trale_new_leaf(PyTypeObject *type, const LeafKind *kind)
 
 /* ---- the one await of a leaf -------------------------------------------------------------------- */
 
-static int refuse(Leaf *self)
+static int leaf_refuse(Leaf *self)
 {
     PyErr_Format(PyExc_RuntimeError,
                  "cannot await %R again: it is for one await, which goes on or has ended", self);
@@ -22,26 +22,26 @@ static int refuse(Leaf *self)
 }
 
 /* Its await begins: -1, with an exception set, if one has before. */
-static int use(Leaf *self)
+static int leaf_use(Leaf *self)
 {
     Context *cx = trale_polling();
     const trale_cell *task = cx == NULL ? NULL : cx->waker->cell;
     if (self->use > POLLED || (self->use == POLLED && self->task != task))
-        return refuse(self);
+        return leaf_refuse(self);
     self->use = AWAITED;
     self->task = task;
     return 0;
 }
 
-static bool delivered(Leaf *self)
+static bool leaf_delivered(Leaf *self)
 {
     return self->kind->delivered != NULL && self->kind->delivered(self);
 }
 
 /* The task is cancelled: see poll_until_ready. AGAIN: what it waits for is delivered. */
-static enum step last_look(Leaf *self, Context *cx)
+static enum step leaf_last_look(Leaf *self, Context *cx)
 {
-    if (self->use == REFUSED || !delivered(self))
+    if (self->use == REFUSED || !leaf_delivered(self))
         return WAIT;
     cx->last_look = 0;
     self->use = BEGUN;
@@ -49,19 +49,19 @@ static enum step last_look(Leaf *self, Context *cx)
 }
 
 /* What comes before the first try. AGAIN: go on; WAIT: not in this turn. */
-static enum step begin(Leaf *self, Context *cx)
+static enum step leaf_begin(Leaf *self, Context *cx)
 {
-    if (self->use < AWAITED && use(self) < 0)
+    if (self->use < AWAITED && leaf_use(self) < 0)
         return FAILED;
     if (self->use == ENDED || (cx != NULL && self->task != NULL && self->task != cx->waker->cell)) {
-        refuse(self);
+        leaf_refuse(self);
         return FAILED;
     }
     /* No context: whoever drives this coroutine is not an executor of ours. */
     if (cx == NULL)
         return WAIT;
     if (cx->last_look)
-        return last_look(self, cx);
+        return leaf_last_look(self, cx);
     if (--cx->budget < 0 || cx->cancelled) {
         self->use = cx->cancelled ? REFUSED : AWAITED;
         trale_wake(cx->waker->run_queue->engine, cx->waker->cell);
@@ -71,13 +71,13 @@ static enum step begin(Leaf *self, Context *cx)
     return AGAIN;
 }
 
-static void drop(Leaf *self)
+static void leaf_drop(Leaf *self)
 {
     self->use = ENDED;
     self->kind->drop(self);
 }
 
-static enum step advance(Leaf *self, Context *cx, PyObject **result)
+static enum step leaf_advance(Leaf *self, Context *cx, PyObject **result)
 {
     *result = NULL;
     self->task = cx->waker->cell;
@@ -86,7 +86,7 @@ static enum step advance(Leaf *self, Context *cx, PyObject **result)
         return WAIT;
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    drop(self);
+    leaf_drop(self);
     PyErr_Restore(type, value, traceback);
     return now;
 }
@@ -96,8 +96,8 @@ PySendResult trale_leaf_send(Leaf *self, PyObject *Py_UNUSED(value), PyObject **
     Context *cx = trale_polling();
     enum step now = AGAIN;
     if (self->use != BEGUN || cx == NULL || cx->last_look || self->task != cx->waker->cell)
-        now = begin(self, cx);
-    switch (now == AGAIN ? advance(self, cx, result) : now) {
+        now = leaf_begin(self, cx);
+    switch (now == AGAIN ? leaf_advance(self, cx, result) : now) {
     case DONE:
         return PYGEN_RETURN;
     case WAIT:
@@ -115,12 +115,12 @@ PyObject *trale_leaf_next(Leaf *self)
 
 PyObject *trale_leaf_await(Leaf *self)
 {
-    return use(self) < 0 ? NULL : Py_NewRef((PyObject *)self);
+    return leaf_use(self) < 0 ? NULL : Py_NewRef((PyObject *)self);
 }
 
 PyObject *trale_leaf_use(Leaf *self, PyObject *Py_UNUSED(ignored))
 {
-    if (use(self) < 0)
+    if (leaf_use(self) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -160,14 +160,14 @@ PyObject *trale_leaf_poll(Leaf *self, PyObject *cx)
         return NULL;
     }
     if (self->use > POLLED) {
-        refuse(self);
+        leaf_refuse(self);
         return NULL;
     }
     self->use = POLLED;
     PyObject *value, *ready;
-    switch (advance(self, (Context *)cx, &value)) {
+    switch (leaf_advance(self, (Context *)cx, &value)) {
     case DONE:
-        ready = PyObject_CallFunctionObjArgs(Ready, value, NULL);
+        ready = PyObject_CallFunctionObjArgs(leaf_Ready, value, NULL);
         DECREF(value);
         return ready;
     case WAIT:
@@ -179,13 +179,13 @@ PyObject *trale_leaf_poll(Leaf *self, PyObject *cx)
 
 PyObject *trale_leaf_drop(Leaf *self, PyObject *Py_UNUSED(ignored))
 {
-    drop(self);
+    leaf_drop(self);
     Py_RETURN_NONE;
 }
 
 PyObject *trale_leaf_delivered(Leaf *self, PyObject *Py_UNUSED(ignored))
 {
-    return PyBool_FromLong(delivered(self));
+    return PyBool_FromLong(leaf_delivered(self));
 }
 
 /* throw(error), as the interpreter calls it; or with a class, and perhaps its argument. */
@@ -198,7 +198,7 @@ PyObject *trale_leaf_throw(Leaf *self, PyObject *args)
         PyErr_Format(PyExc_TypeError, "%R is no exception", type);
         return NULL;
     }
-    drop(self);
+    leaf_drop(self);
     if (PyType_Check(type))
         PyErr_SetObject(type, value);
     else
@@ -228,7 +228,7 @@ void trale_leaf_finalize(Leaf *self)
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     self->use = ENDED;
-    PyObject *done = PyObject_CallFunctionObjArgs(warn_forgotten, self, NULL);
+    PyObject *done = PyObject_CallFunctionObjArgs(leaf_warn_forgotten, self, NULL);
     if (done == NULL)
         PyErr_WriteUnraisable((PyObject *)self);
     XDECREF(done);
@@ -251,21 +251,21 @@ PyMethodDef trale_leaf_methods[] = {
 };
 
 /* The types of leaves are futures: made when there is a Future to derive them from. */
-static int add_leaves(PyObject *module)
+static int leaf_add_all(PyObject *module)
 {
-    if (trale_add_operations(module, Future) < 0 || trale_add_sleep(module, Future) < 0
-        || trale_add_latch_wait(module, Future) < 0 || trale_add_yield(module, Future) < 0
-        || trale_add_waits(module, Future) < 0)
+    if (trale_add_operations(module, leaf_Future) < 0 || trale_add_sleep(module, leaf_Future) < 0
+        || trale_add_latch_wait(module, leaf_Future) < 0 || trale_add_yield(module, leaf_Future) < 0
+        || trale_add_waits(module, leaf_Future) < 0)
         return -1;
     return 0;
 }
 
-static const trale_use uses[] = {
-    {TRALE_USE_OBJECT, "trale_py.core.future", "Future", .place = &Future},
-    {TRALE_USE_OBJECT, "trale_py.core.future", "Ready", .place = &Ready},
+static const trale_use leaf_uses[] = {
+    {TRALE_USE_OBJECT, "trale_py.core.future", "Future", .place = &leaf_Future},
+    {TRALE_USE_OBJECT, "trale_py.core.future", "Ready", .place = &leaf_Ready},
     {TRALE_USE_OBJECT, "trale_py.core.future", "PENDING", .place = &trale_PENDING},
-    {TRALE_USE_OBJECT, "warn_forgotten", NULL, .place = &warn_forgotten},
+    {TRALE_USE_OBJECT, "warn_forgotten", NULL, .place = &leaf_warn_forgotten},
     {0},
 };
 
-const trale_uses trale_leaf_uses = {"leaf.c", .after = "warn_forgotten", .then = add_leaves, .table = uses};
+const trale_uses trale_leaf_uses = {"leaf.c", .after = "warn_forgotten", .then = leaf_add_all, .table = leaf_uses};

@@ -10,7 +10,7 @@
 static const trale_uses *const module_uses[] = {
     &trale_poller_uses, &trale_run_queue_uses, &trale_leaf_uses, &trale_latch_uses, &trale_join_uses, &trale_task_uses,
     &trale_executor_uses, &trale_runtime_uses,
-    &trale_store_uses, &trale_waiters_uses, &trale_permits_uses, &trale_queue_uses, &trale_io_uses,
+    &trale_store_uses, &trale_waiters_uses, &trale_lock_uses, &trale_queue_uses, &trale_io_uses,
     &trale_operation_uses, &trale_stream_uses, &trale_with_block_uses,
     &trale_forgettable_uses, &trale_releasable_uses, NULL,
 };
@@ -90,6 +90,7 @@ static int (*const module_adders[])(PyObject *) = {
     trale_add_runtime,
     trale_add_waiters,
     trale_add_permits,
+    trale_add_lock,
     trale_add_queue,
     trale_add_with_block,
     trale_add_finalizers,

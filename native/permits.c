@@ -1,19 +1,11 @@
-/* Permits, Lock and Hold: see sync/plain_locks.py. */
+/* Permits, and AtOnce, which an async with awaits if it need not wait: see sync/plain_locks.py. */
 
-#include "registry.h"
 #include "store.h"
 
-static PyTypeObject *AtOnce_type, *Hold_type, *Lock_type;
-static PyObject *permits_name_dropped;
-static PyObject *permits_this_thread;  /* the package's */
-static PyObject *permits_nothing;  /* an AtOnce that gives None */
+PyTypeObject *trale_AtOnce;
+PyObject *trale_at_once_none;
 
 /* ---- AtOnce: to be awaited, when there is nothing to wait for -------------------------------------- */
-
-typedef struct {
-    PyObject_HEAD
-    PyObject *result;  /* what the next await gives; NULL: None */
-} AtOnce;
 
 static PySendResult AtOnce_send(AtOnce *self, PyObject *Py_UNUSED(value), PyObject **result)
 {
@@ -80,7 +72,7 @@ static PyObject *Permits_try_acquire(Store *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_TRUE;
 }
 
-static PyObject *permits_parse_timeout(PyObject *args, PyObject *kwargs)
+PyObject *trale_parse_timeout(PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"timeout", NULL};
     PyObject *timeout = Py_None;
@@ -89,7 +81,7 @@ static PyObject *permits_parse_timeout(PyObject *args, PyObject *kwargs)
 
 static PyObject *Permits_acquire_blocking(Store *self, PyObject *args, PyObject *kwargs)
 {
-    PyObject *timeout = permits_parse_timeout(args, kwargs);
+    PyObject *timeout = trale_parse_timeout(args, kwargs);
     return timeout == NULL ? NULL : trale_block(trale_new_wait(self), timeout);
 }
 
@@ -113,9 +105,7 @@ static PyObject *Permits_release(Store *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-/* A permit for the task that is being polled, if it need not wait: the context, or NULL. Only for an
- * async with, which awaits what it is given. */
-static Context *permits_take_at_once(Store *self)
+Context *trale_take_at_once(Store *self)
 {
     Context *cx = trale_polling();
     if (cx == NULL || cx->budget <= 0 || cx->cancelled || self->count <= 0)
@@ -127,14 +117,14 @@ static Context *permits_take_at_once(Store *self)
 
 static PyObject *Permits_aenter(Store *self, PyObject *Py_UNUSED(ignored))
 {
-    return permits_take_at_once(self) != NULL ? Py_NewRef(permits_nothing) : (PyObject *)trale_new_wait(self);
+    return trale_take_at_once(self) != NULL ? Py_NewRef(trale_at_once_none) : (PyObject *)trale_new_wait(self);
 }
 
 static PyObject *Permits_aexit(Store *self, PyObject *const *Py_UNUSED(args),
                                Py_ssize_t Py_UNUSED(count))
 {
     trale_put(self, NULL, 0);
-    return Py_NewRef(permits_nothing);
+    return Py_NewRef(trale_at_once_none);
 }
 
 static PyMethodDef Permits_methods[] = {
@@ -172,285 +162,11 @@ static PyType_Spec Permits_spec = {
     .slots = Permits_slots,
 };
 
-/* ---- Hold ------------------------------------------------------------------------------------------ */
-
-static PyObject *Hold_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"mutex", NULL};
-    PyObject *mutex;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!:Hold", names, Lock_type, &mutex))
-        return NULL;
-    Hold *self = (Hold *)PyType_GenericAlloc(type, 0);
-    if (self != NULL)
-        self->mutex = NEWREF(Store, mutex);
-    return (PyObject *)self;
-}
-
-static Wait *permits_wait_for(Hold *self)
-{
-    Wait *wait = trale_new_wait(self->mutex);
-    if (wait != NULL)
-        wait->hold = NEWREF(Hold, self);
-    return wait;
-}
-
-static PyObject *Hold_lock(Hold *self, PyObject *who)
-{
-    Wait *wait = permits_wait_for(self);
-    if (wait != NULL && who != Py_None)
-        wait->who = Py_NewRef(who);
-    return (PyObject *)wait;
-}
-
-static PyObject *Hold_try_lock(Hold *self, PyObject *who)
-{
-    if (self->mutex->count == 0)
-        Py_RETURN_FALSE;
-    self->mutex->count = 0;
-    self->mutex->owner = Py_NewRef(who);
-    self->held = 1;
-    Py_RETURN_TRUE;
-}
-
-static PyObject *Hold_unlock(Hold *self, PyObject *Py_UNUSED(ignored))
-{
-    trale_unlock(self);
-    Py_RETURN_NONE;
-}
-
-static PyObject *permits_drop_unreleased(Hold *self)
-{
-    PyObject *level = PyLong_FromLong(2);  /* no frame of __del__ is between */
-    PyObject *done = level == NULL ? NULL
-                     : PyObject_CallMethodObjArgs((PyObject *)self, permits_name_dropped, level, NULL);
-    XDECREF(level);
-    return done;
-}
-
-static void Hold_finalize(Hold *self)
-{
-    if (!self->held)
-        return;
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyObject *done = permits_drop_unreleased(self);
-    if (done == NULL)
-        PyErr_WriteUnraisable((PyObject *)self);
-    XDECREF(done);
-    trale_unlock(self);
-    PyErr_Restore(type, value, traceback);
-}
-
-static int Hold_traverse(Hold *self, visitproc visit, void *arg)
-{
-    Py_VISIT(Py_TYPE((PyObject *)self));
-    Py_VISIT(self->mutex);
-    return 0;
-}
-
-static void Hold_dealloc(Hold *self)
-{
-    PyObject_GC_UnTrack(self);
-    XDECREF(self->mutex);
-    trale_free_object(self);
-}
-
-static PyMethodDef Hold_methods[] = {
-    {"_lock", (PyCFunction)Hold_lock, METH_O, NULL},
-    {"_try_lock", (PyCFunction)Hold_try_lock, METH_O, NULL},
-    {"_unlock", (PyCFunction)Hold_unlock, METH_NOARGS, NULL},
-    {NULL, NULL, 0, NULL},
-};
-
-static PyMemberDef Hold_members[] = {
-    {"_mutex", T_OBJECT, offsetof(Hold, mutex), READONLY, NULL},
-    {"_held", T_BOOL, offsetof(Hold, held), READONLY, NULL},
-    {NULL, 0, 0, 0, NULL},
-};
-
-static PyType_Slot Hold_slots[] = {
-    {Py_tp_new, Hold_new},
-    {Py_tp_finalize, Hold_finalize},
-    {Py_tp_traverse, Hold_traverse},
-    {Py_tp_dealloc, Hold_dealloc},
-    {Py_tp_methods, Hold_methods},
-    {Py_tp_members, Hold_members},
-    {0, NULL},
-};
-
-static PyType_Spec Hold_spec = {
-    .name = "trale_py._native.Hold",
-    .basicsize = sizeof(Hold),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-    .slots = Hold_slots,
-};
-
-/* ---- Lock ------------------------------------------------------------------------------------------ */
-
-static int Lock_init(Store *self, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"make", NULL};
-    PyObject *make;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!:Lock", names, &PyType_Type, &make))
-        return -1;
-    if (self->make != NULL || !PyType_IsSubtype((PyTypeObject *)make, Hold_type)) {
-        PyErr_SetString(PyExc_TypeError, "a Lock is set up once, with a kind of Hold");
-        return -1;
-    }
-    if ((self->at_once = PyType_GenericAlloc(AtOnce_type, 0)) == NULL)
-        return -1;
-    self->make = NEWREF(PyTypeObject, make);
-    self->count = 1;
-    return 0;
-}
-
-static Hold *permits_new_hold(Store *self)
-{
-    if (self->make == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "__init__() has not been called");
-        return NULL;
-    }
-    Hold *hold = (Hold *)PyType_GenericAlloc(self->make, 0);
-    if (hold != NULL)
-        hold->mutex = NEWREF(Store, self);
-    return hold;
-}
-
-static PyObject *Lock_lock(Store *self, PyObject *Py_UNUSED(ignored))
-{
-    Hold *hold = permits_new_hold(self);
-    Wait *wait = hold == NULL ? NULL : permits_wait_for(hold);
-    XDECREF(hold);
-    return (PyObject *)wait;
-}
-
-static PyObject *Lock_aenter(Store *self, PyObject *Py_UNUSED(ignored))
-{
-    Hold *hold = permits_new_hold(self);
-    if (hold == NULL)
-        return NULL;
-    Context *cx = permits_take_at_once(self);
-    if (cx != NULL) {
-        hold->held = 1;
-        self->owner = Py_NewRef((PyObject *)cx);
-        trale_replace(&self->entered, Py_NewRef((PyObject *)hold));
-        trale_replace(&((AtOnce *)self->at_once)->result, (PyObject *)hold);
-        return Py_NewRef(self->at_once);
-    }
-    Wait *wait = permits_wait_for(hold);
-    DECREF(hold);
-    if (wait != NULL)
-        wait->enters = 1;
-    return (PyObject *)wait;
-}
-
-static void permits_leave(Store *self)
-{
-    PyObject *hold = self->entered;
-    self->entered = NULL;
-    if (hold != NULL && PyObject_TypeCheck(hold, Hold_type))  /* None: see plain_locks.py */
-        trale_unlock((Hold *)hold);
-    XDECREF(hold);
-}
-
-static Wait *permits_wait_in_thread(Store *self)
-{
-    PyObject *me = PyObject_CallNoArgs(permits_this_thread);
-    Hold *hold = me == NULL ? NULL : permits_new_hold(self);
-    Wait *wait = hold == NULL ? NULL : permits_wait_for(hold);
-    XDECREF(hold);
-    if (wait == NULL)
-        XDECREF(me);
-    else
-        wait->who = me;
-    return wait;
-}
-
-static PyObject *Lock_lock_blocking(Store *self, PyObject *args, PyObject *kwargs)
-{
-    PyObject *timeout = permits_parse_timeout(args, kwargs);
-    return timeout == NULL ? NULL : trale_block(permits_wait_in_thread(self), timeout);
-}
-
-static PyObject *Lock_enter(Store *self, PyObject *Py_UNUSED(ignored))
-{
-    Wait *wait = permits_wait_in_thread(self);
-    if (wait != NULL)
-        wait->enters = 1;
-    return trale_block(wait, Py_None);
-}
-
-static PyObject *Lock_exit(Store *self, PyObject *const *Py_UNUSED(args),
-                           Py_ssize_t Py_UNUSED(count))
-{
-    permits_leave(self);
-    Py_RETURN_NONE;
-}
-
-static PyObject *Lock_leave(Store *self, PyObject *Py_UNUSED(ignored))
-{
-    permits_leave(self);
-    Py_RETURN_NONE;
-}
-
-static PyObject *Lock_aexit(Store *self, PyObject *const *Py_UNUSED(args),
-                            Py_ssize_t Py_UNUSED(count))
-{
-    permits_leave(self);
-    return Py_NewRef(permits_nothing);
-}
-
-static PyMethodDef Lock_methods[] = {
-    {"lock", (PyCFunction)Lock_lock, METH_NOARGS, NULL},
-    {"lock_blocking", (PyCFunction)(void (*)(void))Lock_lock_blocking, METH_VARARGS | METH_KEYWORDS,
-     NULL},
-    {"_leave", (PyCFunction)Lock_leave, METH_NOARGS, NULL},
-    {"__enter__", (PyCFunction)Lock_enter, METH_NOARGS, NULL},
-    {"__exit__", (PyCFunction)(void (*)(void))Lock_exit, METH_FASTCALL, NULL},
-    {"__aenter__", (PyCFunction)Lock_aenter, METH_NOARGS, NULL},
-    {"__aexit__", (PyCFunction)(void (*)(void))Lock_aexit, METH_FASTCALL, NULL},
-    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, NULL},
-    {NULL, NULL, 0, NULL},
-};
-
-static PyMemberDef Lock_members[] = {
-    {"_line", T_OBJECT, offsetof(Store, takers), READONLY, NULL},
-    {"_owner", T_OBJECT, offsetof(Store, owner), READONLY, NULL},
-    {"_entered", T_OBJECT, offsetof(Store, entered), 0, NULL},
-    {NULL, 0, 0, 0, NULL},
-};
-
-static PyType_Slot Lock_slots[] = {
-    {Py_tp_new, Permits_new},
-    {Py_tp_init, Lock_init},
-    TRALE_STORE_SLOTS,
-    {Py_tp_methods, Lock_methods},
-    {Py_tp_members, Lock_members},
-    {0, NULL},
-};
-
-static PyType_Spec Lock_spec = {
-    .name = "trale_py._native.Lock",
-    .basicsize = sizeof(Store),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-    .slots = Lock_slots,
-};
-
-static const trale_use permits_uses[] = {
-    {TRALE_USE_NAME, "Hold", "_dropped", .place = &permits_name_dropped},
-    {TRALE_USE_OBJECT, "trale_py.sync.waiters", "this_thread", .place = &permits_this_thread},
-    {0},
-};
-
-const trale_uses trale_permits_uses = {"permits.c", .after = "Hold", .table = permits_uses};
-
 int trale_add_permits(PyObject *module)
 {
-    if ((AtOnce_type = trale_add_type(module, &AtOnce_spec, NULL)) == NULL
-        || (permits_nothing = PyType_GenericAlloc(AtOnce_type, 0)) == NULL
-        || trale_add_type(module, &Permits_spec, NULL) == NULL
-        || (Hold_type = trale_add_type(module, &Hold_spec, NULL)) == NULL
-        || (Lock_type = trale_add_type(module, &Lock_spec, NULL)) == NULL)
+    if ((trale_AtOnce = trale_add_type(module, &AtOnce_spec, NULL)) == NULL
+        || (trale_at_once_none = PyType_GenericAlloc(trale_AtOnce, 0)) == NULL
+        || trale_add_type(module, &Permits_spec, NULL) == NULL)
         return -1;
     return 0;
 }

@@ -29,7 +29,7 @@ typedef struct {
 /* In the order in which they are looked up. */
 extern const trale_uses trale_poller_uses, trale_run_queue_uses, trale_leaf_uses, trale_latch_uses, trale_join_uses,
     trale_task_uses, trale_executor_uses,
-    trale_runtime_uses, trale_store_uses, trale_waiters_uses, trale_permits_uses, trale_queue_uses, trale_io_uses,
+    trale_runtime_uses, trale_store_uses, trale_waiters_uses, trale_lock_uses, trale_queue_uses, trale_io_uses,
     trale_operation_uses, trale_stream_uses, trale_with_block_uses, trale_forgettable_uses,
     trale_releasable_uses;
 

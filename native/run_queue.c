@@ -14,8 +14,8 @@ typedef struct {
 } Batch;
 
 static PyTypeObject *Batch_type;
-static PyObject *make_call;  /* run_queue.make_call: it reports what goes wrong */
-static PyObject *name_cx, *name_wake;
+static PyObject *run_queue_make_call;  /* run_queue.make_call: it reports what goes wrong */
+static PyObject *run_queue_name_cx, *run_queue_name_wake;
 
 /* ---- RunQueue ----------------------------------------------------------------------------------- */
 
@@ -36,7 +36,7 @@ static PyObject *RunQueue_new(PyTypeObject *type, PyObject *args, PyObject *kwar
 }
 
 /* The owner of a cell taken from the queue, with a reference; NULL: it has ended. */
-static PyObject *take_owner(trale_cell *cell)
+static PyObject *run_queue_take_owner(trale_cell *cell)
 {
     PyObject *owner = cell->owner;
     if (cell->kind == KIND_TASK)
@@ -51,7 +51,7 @@ static void RunQueue_dealloc(RunQueue *self)
 {
     if (self->engine != NULL) {
         for (trale_cell *cell; (cell = trale_drain(self->engine)) != NULL;)
-            XDECREF(take_owner(cell));
+            XDECREF(run_queue_take_owner(cell));
         trale_close(self->engine);
         trale_free(self->engine);
     }
@@ -60,7 +60,7 @@ static void RunQueue_dealloc(RunQueue *self)
 }
 
 /* Have the waker's task live, and referred to, or no more. */
-static void link_task(Waker *self, PyObject *task)
+static void run_queue_link_task(Waker *self, PyObject *task)
 {
     Waker *first = self->run_queue->live;
     self->cell->owner = Py_NewRef(task);
@@ -74,7 +74,7 @@ static void link_task(Waker *self, PyObject *task)
     INCREF(self);
 }
 
-static void unlink_task(Waker *self)
+static void run_queue_unlink_task(Waker *self)
 {
     if (self->next == NULL)
         return;
@@ -94,9 +94,9 @@ static void unlink_task(Waker *self)
 }
 
 /* The waker of a Task of this queue, borrowed: it lives as long as the task's context does. */
-static Waker *waker_of(RunQueue *self, PyObject *task)
+static Waker *run_queue_waker_of(RunQueue *self, PyObject *task)
 {
-    PyObject *cx = PyObject_GetAttr(task, name_cx);
+    PyObject *cx = PyObject_GetAttr(task, run_queue_name_cx);
     if (cx == NULL)
         return NULL;
     if (!PyObject_TypeCheck(cx, trale_Context)) {
@@ -125,19 +125,19 @@ bool trale_push_task(RunQueue *self, Waker *waker, PyObject *task)
 {
     if (!trale_push(self->engine, waker->cell))
         return false;
-    link_task(waker, task);  /* in time: nobody takes it out without the GIL */
+    run_queue_link_task(waker, task);  /* in time: nobody takes it out without the GIL */
     return true;
 }
 
 void trale_remove_task(RunQueue *self, Waker *waker)
 {
     trale_end(self->engine, waker->cell);
-    unlink_task(waker);
+    run_queue_unlink_task(waker);
 }
 
 static PyObject *RunQueue_push(RunQueue *self, PyObject *task)
 {
-    Waker *waker = waker_of(self, task);
+    Waker *waker = run_queue_waker_of(self, task);
     if (waker == NULL)
         return NULL;
     if (!trale_push_task(self, waker, task))
@@ -158,7 +158,7 @@ static PyObject *RunQueue_call(RunQueue *self, PyObject *function)
 
 static PyObject *RunQueue_put_to_wait(RunQueue *self, PyObject *task)
 {
-    Waker *waker = waker_of(self, task);
+    Waker *waker = run_queue_waker_of(self, task);
     if (waker == NULL)
         return NULL;
     if (!trale_wait_on(self->engine, waker->cell))
@@ -168,7 +168,7 @@ static PyObject *RunQueue_put_to_wait(RunQueue *self, PyObject *task)
 
 static PyObject *RunQueue_remove(RunQueue *self, PyObject *task)
 {
-    Waker *waker = waker_of(self, task);
+    Waker *waker = run_queue_waker_of(self, task);
     if (waker == NULL)
         return NULL;
     trale_remove_task(self, waker);
@@ -177,7 +177,7 @@ static PyObject *RunQueue_remove(RunQueue *self, PyObject *task)
 
 static PyObject *RunQueue_is_waiting(RunQueue *self, PyObject *task)
 {
-    Waker *waker = waker_of(self, task);
+    Waker *waker = run_queue_waker_of(self, task);
     return waker == NULL ? NULL : PyBool_FromLong(trale_is_waiting(self->engine, waker->cell));
 }
 
@@ -197,22 +197,22 @@ static PyObject *RunQueue_live(RunQueue *self, PyObject *Py_UNUSED(ignored))
     return tasks;
 }
 
-static void make(PyObject *call)
+static void run_queue_make(PyObject *call)
 {
-    PyObject *result = PyObject_CallFunctionObjArgs(make_call, call, NULL);
+    PyObject *result = PyObject_CallFunctionObjArgs(run_queue_make_call, call, NULL);
     if (result == NULL)
         PyErr_WriteUnraisable(call);
     XDECREF(result);
 }
 
 /* Do what a cell that is no task asks for. Takes the reference. */
-static void make_owner(PyObject *owner, uint8_t kind)
+static void run_queue_make_owner(PyObject *owner, uint8_t kind)
 {
-    PyObject *call = kind == KIND_CALL ? Py_NewRef(owner) : PyObject_GetAttr(owner, name_wake);
+    PyObject *call = kind == KIND_CALL ? Py_NewRef(owner) : PyObject_GetAttr(owner, run_queue_name_wake);
     if (call == NULL)
         PyErr_WriteUnraisable(owner);
     else
-        make(call);
+        run_queue_make(call);
     XDECREF(call);
     DECREF(owner);
 }
@@ -230,14 +230,14 @@ static PyObject *RunQueue_drain(RunQueue *self, PyObject *Py_UNUSED(ignored))
         return NULL;
     for (trale_cell *cell; (cell = trale_drain(self->engine)) != NULL;) {
         uint8_t kind = cell->kind;
-        PyObject *owner = take_owner(cell);
+        PyObject *owner = run_queue_take_owner(cell);
         if (owner == NULL)
             continue;
         if (kind != KIND_TASK) {
-            make_owner(owner, kind);
+            run_queue_make_owner(owner, kind);
             continue;
         }
-        Waker *waker = waker_of(self, owner);
+        Waker *waker = run_queue_waker_of(self, owner);
         if (waker != NULL)
             trale_remove_task(self, waker);
         int error = waker == NULL ? -1 : PyList_Append(tasks, owner);
@@ -263,7 +263,7 @@ static PyObject *RunQueue_fail(RunQueue *self, PyObject *fault)
     Py_RETURN_NONE;
 }
 
-static PyObject *raise_fault(RunQueue *self)
+static PyObject *run_queue_raise_fault(RunQueue *self)
 {
     PyObject *fault = self->fault;
     if (fault == NULL)
@@ -279,7 +279,7 @@ static PyObject *RunQueue_next_batch(RunQueue *self, PyObject *Py_UNUSED(ignored
     for (;;) {
         size_t ready = trale_begin_batch(self->engine);
         if (trale_broken(self->engine) != 0)
-            return raise_fault(self);
+            return run_queue_raise_fault(self);
         if (ready > 0)
             break;
         /* While another thread computes, giving up the GIL is to lose it for 5 ms. So if an answer
@@ -346,12 +346,12 @@ static PyObject *Batch_next(Batch *self)
 {
     for (trale_cell *cell; (cell = trale_take(self->run_queue->engine)) != NULL;) {
         uint8_t kind = cell->kind;
-        PyObject *owner = take_owner(cell);
+        PyObject *owner = run_queue_take_owner(cell);
         if (owner == NULL)
             continue;
         if (kind == KIND_TASK)
             return owner;
-        make_owner(owner, kind);
+        run_queue_make_owner(owner, kind);
     }
     return NULL;
 }
@@ -370,14 +370,14 @@ static PyType_Spec Batch_spec = {
     .slots = Batch_slots,
 };
 
-static const trale_use uses[] = {
-    {TRALE_USE_OBJECT, "trale_py.core.run_queue", "make_call", .place = &make_call},
-    {TRALE_USE_NAME, "trale_py.core.timer_heap:Wakeable", "wake", .place = &name_wake},
-    {TRALE_USE_NAME, "Task", "cx", .place = &name_cx},
+static const trale_use run_queue_uses[] = {
+    {TRALE_USE_OBJECT, "trale_py.core.run_queue", "make_call", .place = &run_queue_make_call},
+    {TRALE_USE_NAME, "trale_py.core.timer_heap:Wakeable", "wake", .place = &run_queue_name_wake},
+    {TRALE_USE_NAME, "Task", "cx", .place = &run_queue_name_cx},
     {0},
 };
 
-const trale_uses trale_run_queue_uses = {"run_queue.c", .after = "Task", .table = uses};
+const trale_uses trale_run_queue_uses = {"run_queue.c", .after = "Task", .table = run_queue_uses};
 
 int trale_add_run_queue(PyObject *module)
 {

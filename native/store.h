@@ -115,7 +115,23 @@ void trale_store_dealloc(Store *self);
         {Py_tp_dealloc, trale_store_dealloc}
 
 int trale_add_waiters(PyObject *module);
+extern PyTypeObject *trale_AtOnce;
+extern PyObject *trale_at_once_none;  /* an AtOnce that gives None */
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *result;  /* what the next await gives; NULL: None */
+} AtOnce;
+
+/* A permit for the task that is being polled, if it need not wait: the context, or NULL. Only for an
+ * async with, which awaits what it is given. */
+Context *trale_take_at_once(Store *self);
+
+/* The arguments (timeout=None); a borrowed reference, or NULL with an exception set. */
+PyObject *trale_parse_timeout(PyObject *args, PyObject *kwargs);
+
 int trale_add_permits(PyObject *module);
+int trale_add_lock(PyObject *module);
 int trale_add_queue(PyObject *module);
 
 #endif
