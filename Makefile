@@ -87,8 +87,8 @@ check-asan: $(VENV)/ready
 		$(ASAN_PYTEST) $(addprefix tests/test_,$(addsuffix .py,$(ASAN_TESTS)))
 
 # Those that do something with the native engine, but for the ones that mostly wait.
-ASAN_TESTS = async_fd cancel_handover channel fork groups join reactor runtime stateful tampering \
-	task tcp timer two_faces udp_many
+ASAN_TESTS = async_fd cancel_handover channel fork groups join leaf reactor runtime stateful \
+	tampering task tcp timer two_faces udp_many
 
 # A source distribution, and a wheel made from it.
 DIST = dist

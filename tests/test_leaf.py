@@ -7,6 +7,7 @@ import contextlib
 import gc
 import inspect
 import socket
+import sys
 import tracemalloc
 import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -464,6 +465,30 @@ def test_the_warning_shows_what_it_was_and_where(name: str, world: World) -> Non
         assert said == []
     finally:
         tracemalloc.stop()
+
+
+def test_what_was_forgotten_is_freed(world: World) -> None:
+    stream, permits = world.stream(), Semaphore(0)
+    buffer = bytearray(5)
+    read, acquire = stream.read(), permits.acquire()
+    watched = (stream, permits, buffer, type(read), type(acquire))
+    read.close(), acquire.close()
+
+    def forget() -> None:
+        with heard() as said:
+            stream.readinto(buffer)
+            permits.acquire()
+        assert len(said) == 2
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        forget()
+        before = [sys.getrefcount(one) for one in watched]
+        for _ in range(20):
+            forget()
+    gc.collect()
+    assert [sys.getrefcount(one) for one in watched] == before
+    buffer.append(1)  # nobody has a view of it
 
 
 @each_leaf
