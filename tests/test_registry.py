@@ -140,7 +140,7 @@ def test_the_native_engine_must_hold(copy: Path, there: bool) -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new", "missing"),
     [
-        ("core/task.py", r"settle\(", "finish(", "native/task.c uses Task.settle,"),
+        ("core/task.py", r"settle\(", "finish(", "native/executor.c uses Task.settle,"),
         ("core/task.py", r"def _poll\(self", "def _step(self", "native/task.c uses Task._poll,"),
         ("core/task.py", "BUDGET = 128", "BUDGET = 64", "has 128 for trale_py.core.task.BUDGET"),
         ("core/task.py", r"_throw\b", "_raise", "Task._raise is in Python only"),
@@ -150,9 +150,9 @@ def test_the_native_engine_must_hold(copy: Path, there: bool) -> None:
             '"_begun", "_started"',
             "Task._begun is in Python only",
         ),
-        ("core/runtime.py", "forget", "drop", "native/task.c uses Runtime.forget,"),
+        ("core/runtime.py", "forget", "drop", "native/executor.c uses Runtime.forget,"),
         ("core/runtime.py", r"self\._tasks", "self._all", "Runtime._tasks is in C only"),
-        ("core/executor.py", "_end_child", "_leave", "native/task.c uses Executor._end_child,"),
+        ("core/executor.py", "_end_child", "_leave", "native/executor.c uses Executor._end_child,"),
         ("core/current.py", "default: ", "first: ", "uses trale_py.core.current.default,"),
         ("core/run_queue.py", "make_call", "do", "uses trale_py.core.run_queue.make_call,"),
         ("core/poller.py", "BATCH = 256", "BATCH = 64", "has 256 for trale_py.core.poller.BATCH"),
@@ -163,7 +163,7 @@ def test_the_native_engine_must_hold(copy: Path, there: bool) -> None:
         ("core/waker.py", "will_wake", "wakes", "Waker.will_wake is in C only"),
         ("sync/plain_locks.py", "_count", "_free", "Permits._count is in C only"),
         ("sync/plain_locks.py", "_try_lock", "_try", "Hold._try_lock is in C only"),
-        ("sync/plain_locks.py", "_dropped", "_lost", "native/permits.c uses Hold._dropped,"),
+        ("sync/plain_locks.py", "_dropped", "_lost", "native/lock.c uses Hold._dropped,"),
     ],
 )
 def test_a_name_that_is_missing_fails_the_import(
