@@ -340,3 +340,81 @@ def test_A19_an_exception_thrown_into_a_thread_ends_the_runtime(
     with pytest.raises(RuntimeClosed) as caught:
         waits.join(10)
     assert isinstance(caught.value.__cause__, SystemError)
+
+
+# -- what cannot be -------------------------------------------------------------------------------
+
+
+def test_L1_what_is_loaded_at_its_first_use_at_the_limit_of_descriptors(run_script: Script) -> None:
+    result = run_script(
+        """
+        import errno, importlib, os, resource
+        import trale_py
+        from trale_py import UdpSocket, block_on
+        from trale_py._linux import library
+
+        async def main():
+            with UdpSocket.bind("127.0.0.1:0") as sock:
+                await sock.send_to(b"x", sock.local_addr[:2])
+                used = len(os.listdir("/proc/self/fd")) - 1
+                resource.setrlimit(resource.RLIMIT_NOFILE, (used, 4096))
+                for use in (library, lambda: trale_py.channel):
+                    try:
+                        use()
+                    except OSError as error:
+                        assert error.errno == errno.EMFILE, error
+                    else:
+                        raise AssertionError(use)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+                assert trale_py.channel.channel(1)
+                return await sock.recv_many(1)
+
+        print(block_on(main())[0][0])
+        """
+    )
+    assert result.stdout == "b'x'\n", result.stderr
+
+
+PATCHES = {
+    "threads": "import _thread; _thread.start_new_thread = lambda *args: None",
+    "epoll": "import select; del select.epoll",
+    "gevent": "from gevent import monkey; monkey.patch_all()",
+}
+
+
+@pytest.mark.parametrize("which", PATCHES)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_patched_process_is_refused_in_a_sentence(
+    which: str, when: str, run_script: Script
+) -> None:
+    if which == "gevent":
+        pytest.importorskip("gevent")
+    patch, load = PATCHES[which], "from trale_py import block_on, sleep"
+    first, second = (patch, load) if when == "before" else (load, patch)
+    result = run_script(
+        f"""
+        import faulthandler; faulthandler.cancel_dump_traceback_later()
+        {first}
+        try:
+            {second}
+            block_on(sleep(0))
+        except (ImportError, RuntimeError) as error:
+            print(type(error).__name__, error)
+        """
+    )
+    kind = "ImportError" if when == "before" else "RuntimeError"
+    assert result.stdout.startswith(f"{kind} trale_py needs real threads and epoll, and"), result
+    assert result.stderr == ""
+
+
+def test_an_import_that_failed_says_its_cause_last(run_script: Script) -> None:
+    result = run_script(
+        """
+        import sys
+        sys.modules["linuxfd"] = None
+        import trale_py
+        """
+    )
+    assert result.returncode == 1
+    assert result.stderr.count("Traceback") == 1
+    assert "linuxfd" in result.stderr.splitlines()[-1]

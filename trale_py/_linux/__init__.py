@@ -107,6 +107,8 @@ def library() -> tuple[_FFI, _Lib]:
     try:
         from ._ffi import ffi, lib
     except ImportError as error:
+        # At the limit of descriptors that is the cause, and no import says so: OSError, EMFILE.
+        os.close(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
         raise ImportError(f"trale_py._linux is not built: pip install -e . ({error})") from error
     assert (lib.TRALE_DATAGRAMS, lib.TRALE_SLOT, lib.TRALE_NAME) == (BATCH, SLOT, SIZE)
     _loaded = ffi, lib

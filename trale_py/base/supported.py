@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
 import os
+import select
 import sys
+from types import BuiltinFunctionType
+
+PATCHED = (
+    "trale_py needs real threads and epoll, and something like gevent's or eventlet's monkey patch "
+    "has replaced those of this process: do without it, or use trale_py in another process"
+)
 
 
 def has_glibc() -> bool:
@@ -27,4 +35,13 @@ def check() -> None:
         raise ImportError("trale_py needs glibc; this Python uses another C library, such as musl")
 
 
+def is_patched() -> bool:
+    """Whether somebody has put threads of another kind in the place of Python's."""
+    return not isinstance(_thread.start_new_thread, BuiltinFunctionType) or not hasattr(
+        select, "epoll"
+    )
+
+
 check()
+if is_patched():
+    raise ImportError(PATCHED)

@@ -18,6 +18,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from functools import partial
 from typing import Any, Self, TypeVar
 
+from ..base import supported
 from ..base.durations import Duration, to_timeout
 from ..base.errors import RuntimeClosed, WouldDeadlock
 from ..base.log import flush, report
@@ -219,6 +220,8 @@ class Runtime:
             why = self.gone or "the runtime is being shut down"
             raise RuntimeClosed(why) from self._fault
         if not self._started.opened and current.thread.runtime is not self:
+            if supported.is_patched():  # since the import
+                raise RuntimeError(supported.PATCHED)
             process_exit.runtime_begins(self)
             try:
                 self.executor.start_thread()
