@@ -26,6 +26,7 @@ from trale_py import (
     Ready,
     TaskCancelled,
     TaskGroup,
+    TaskStatus,
     block_on,
     sleep,
     spawn,
@@ -323,6 +324,28 @@ def test_F3_the_permit_of_notify_one_goes_to_the_next(
         victim.join(TIMEOUT)
     assert other.join(TIMEOUT) is None
     assert notify._count == 0
+
+
+def test_R23_the_value_of_started_is_delivered() -> None:
+    scopes: list[CancelScope] = []
+    got: list[str] = []
+
+    async def service(*, task_status: TaskStatus[str]) -> None:
+        await yield_now()
+        task_status.started("value")
+        scopes[0].cancel()  # in the turn in which it is told
+
+    async def main() -> None:
+        async with TaskGroup() as group:
+            with CancelScope() as scope:
+                scopes.append(scope)
+                got.append(await group.start(service))
+                await checkpoint()
+                got.append("the next checkpoint has not raised")
+            assert scope.cancelled_caught
+
+    block_on(main())
+    assert got == ["value"]
 
 
 # -- where the rule ends --------------------------------------------------------------------------
