@@ -3,62 +3,29 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 import trale_py
 
 PACKAGE = Path(trale_py.__file__).parent
 
-# From the bottom up. A module imports only what stands above its own line in this list.
-LAYERS = [
-    ["base", "base.supported", "base.errors", "base.threads", "base.closeable", "base.durations"],
-    ["base.log"],
-    ["_linux._ffi", "_linux.build", "_linux.sockaddr"],
-    ["_linux"],
-    ["_linux.signals"],
-    ["core"],
-    ["_native"],
-    ["core.engine"],
-    [
-        "core.timer_heap",
-        "core.scope_tree",
-        "core.thread_state",
-        "core.wakeup_fds",
-        "core.with_block",
-    ],
-    ["core.waker", "core.source", "core.current"],
-    ["core.run_queue", "core.poller"],
-    ["core.future", "core.registration"],
-    ["core.leaf"],
-    ["core.latch", "core.coroutine"],
-    ["core.outcome"],
-    ["core.task"],
-    ["core.reactor", "core.join", "core.process_exit"],
-    ["core.thread_pool"],
-    ["core.executor", "core.runtime_end"],
-    ["core.runtime"],
-    ["scopes", "timers", "jobs", "streams"],
-    ["scopes.cancel_scope", "timers.timer", "jobs.job", "streams.async_fd"],
-    ["streams.signals"],
-    ["scopes.task_group", "scopes.combine"],
-    ["sync.waiters"],
-    ["sync.plain_locks"],
-    ["sync.event", "sync.notify", "sync.mutex", "sync.semaphore", "sync.rwlock"],
-    ["sync.condition", "sync.barrier", "sync.once_cell", "sync.event_fd"],
-    ["sync"],
-    ["channel.closed"],
-    ["channel.announce", "channel.iteration"],
-    ["channel.plain_queue"],
-    ["channel.queue", "channel.broadcast", "channel.watch"],
-    ["channel.oneshot"],
-    ["channel"],
-    ["net.address", "net.plain_io"],
-    ["net.socket_base"],
-    ["net.stream", "net.udp", "net.happy_eyeballs"],
-    ["net.tcp"],
-    ["net"],
-    [""],
+# From the bottom up. A module imports from its own folder, and from those that stand before it.
+FOLDERS = [
+    "base",
+    "_linux",
+    "core",
+    "scopes",
+    "timers",
+    "jobs",
+    "streams",
+    "sync",
+    "channel",
+    "net",
+    "",
 ]
 
 COMPILED = {"_native", "_linux._ffi"}
@@ -70,25 +37,18 @@ def module_name(path: Path) -> str:
 
 
 def imports(path: Path) -> set[str]:
-    """Modules of the package that this one needs at run time."""
+    """Modules of the package that this one names, also those it needs for types only."""
     found = set()
-    tree = ast.parse(path.read_text())
-    for_types = {
-        id(node)
-        for block in ast.walk(tree)
-        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
-        for node in ast.walk(block)
-    }
     package = path.relative_to(PACKAGE).parts[:-1]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level and id(node) not in for_types:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
             base = package[: len(package) - node.level + 1]
             if node.module:
                 found.add(".".join([*base, node.module]))
             else:
                 names = [".".join([*base, alias.name]) for alias in node.names]
                 found.update(name if _is_module(name) else ".".join(base) for name in names)
-    return found
+    return found - COMPILED
 
 
 def _is_module(name: str) -> bool:
@@ -96,17 +56,35 @@ def _is_module(name: str) -> bool:
     return name in COMPILED or path.is_dir() or path.with_suffix(".py").exists()
 
 
-def test_imports_go_down_only() -> None:
-    height = {name: n for n, layer in enumerate(LAYERS) for name in layer}
-    modules = {module_name(path): path for path in PACKAGE.rglob("*.py")}
-    assert set(modules) | COMPILED == set(height)
+MODULES = {module_name(path): path for path in PACKAGE.rglob("*.py")}
+
+
+def folder(module: str) -> str:
+    return (
+        module.partition(".")[0] if module in MODULES and MODULES[module].parent != PACKAGE else ""
+    )
+
+
+def test_folders_import_from_those_below() -> None:
     wrong = [
         f"{name} imports {other}"
-        for name, path in modules.items()
+        for name, path in MODULES.items()
         for other in imports(path)
-        if height[other] >= height[name]
+        if FOLDERS.index(folder(other)) > FOLDERS.index(folder(name))
     ]
     assert wrong == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graphlib.TopologicalSorter(
+        {name: imports(path) - {folder(name)} for name, path in MODULES.items()}
+    ).prepare()
+
+
+@pytest.mark.parametrize("name", [name for name in FOLDERS if name])
+def test_a_folder_is_imported_alone(name: str, run_script: Any) -> None:
+    result = run_script(f"import trale_py.{name}")
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_the_public_names() -> None:

@@ -24,10 +24,9 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from .sockaddr import SIZE, decode
+from .sockaddr import SIZE, SocketAddress, decode
 
 if TYPE_CHECKING:
-    from ..net.address import SocketAddress
     from ._ffi import _FFI, CData, _Lib
 
 BATCH: Final = 64  # TRALE_DATAGRAMS: datagrams in one system call

@@ -9,10 +9,9 @@ from __future__ import annotations
 import socket
 import struct
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final, TypeAlias
 
-if TYPE_CHECKING:
-    from ..net.address import SocketAddress
+SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]  # as getsockname() has it
 
 SIZE: Final = 28  # TRALE_NAME
 NONE: Final = bytes(SIZE)  # for a socket that is connected

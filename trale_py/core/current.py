@@ -12,23 +12,20 @@ reach it without knowing how one is built.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from .contract import RuntimeLike
 from .thread_state import thread as thread
-
-if TYPE_CHECKING:
-    from .runtime import Runtime
 
 # The interpreter's exit has begun to close the runtime.
 exiting = False
 
 # The default runtime, under the one key None. dict.setdefault() is one C call: of threads
 # that come at once, all get the one that was first.
-default: dict[None, Runtime] = {}
+default: dict[None, RuntimeLike] = {}
 
-default_runtime: Callable[[], Runtime]
+default_runtime: Callable[[], RuntimeLike]
 
 
-def runtime() -> Runtime:
+def runtime() -> RuntimeLike:
     """The runtime whose executor this thread is; on any other thread the default one."""
     return thread.runtime or default_runtime()  # noqa: F821  # see above

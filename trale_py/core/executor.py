@@ -14,22 +14,20 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
 from ..base.durations import Duration
 from ..base.errors import RuntimeClosed, WouldDeadlock
 from ..base.threads import Thread
 from . import current, process_exit
+from .contract import RuntimeLike
 from .coroutine import as_coroutine, close_refused
 from .engine import accelerated
 from .future import Future
+from .join import JoinHandle
 from .latch import never_return
 from .task import Task
-
-if TYPE_CHECKING:
-    from .join import JoinHandle
-    from .runtime import Runtime
-    from .thread_pool import BlockingPool
+from .thread_pool import BlockingPool
 
 T = TypeVar("T")
 
@@ -55,7 +53,8 @@ def spawn(
         ...
         result = handle.join()  # in a task: await handle
     """
-    return current.runtime().spawn(coro, name=name, context=context)
+    handle: JoinHandle[T] = current.runtime().spawn(coro, name=name, context=context)
+    return handle
 
 
 def block_on(coro: Coroutine[Any, Any, T] | Future[T]) -> T:
@@ -98,16 +97,16 @@ class Executor:
     spawn = staticmethod(spawn)
     block_on = staticmethod(block_on)
 
-    _runtime: Runtime
+    _runtime: RuntimeLike
     polling: Task | None
 
-    def __new__(cls, runtime: Runtime) -> Self:
+    def __new__(cls, runtime: RuntimeLike) -> Self:
         self = object.__new__(cls)
         self._runtime = runtime
         self.polling = None  # written by the executor's thread
         return self
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: RuntimeLike) -> None:
         self._claim: dict[None, threading.Thread] = {}  # of the thread that is the executor (R7)
         self._stopping = False  # any thread
         self._fault: BaseException | None = None
@@ -120,7 +119,8 @@ class Executor:
         """The executor of the default runtime, which is started. In a task: of that task's."""
         runtime = current.runtime()
         runtime.ensure_running()
-        return runtime.executor
+        executor: Executor = runtime.executor
+        return executor
 
     @staticmethod
     def shutdown(timeout: Duration | None = None) -> None:
@@ -139,7 +139,8 @@ class Executor:
     @property
     def blocking_pool(self) -> BlockingPool:
         """The threads of ``spawn_blocking``: how many there are and may be, how much is queued."""
-        return self._runtime.jobs
+        pool: BlockingPool = self._runtime.jobs
+        return pool
 
     def __repr__(self) -> str:
         return f"<Executor polling={self.polling!r} tasks={len(self._runtime.tasks())}>"

@@ -6,19 +6,17 @@ import concurrent.futures
 import contextvars
 from collections.abc import Callable, Generator
 from functools import partial
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from ..base.durations import Duration, to_timeout
 from ..base.errors import InvalidStateError, RuntimeClosed, WouldDeadlock
 from ..base.log import report
 from . import current
+from .contract import RuntimeLike
 from .engine import accelerated
 from .future import Pending
 from .latch import LatchWait
 from .outcome import Outcome
-
-if TYPE_CHECKING:
-    from .runtime import Runtime
 
 T = TypeVar("T")
 
@@ -41,7 +39,7 @@ class JoinHandle(Generic[T]):
 
     __slots__ = ("__weakref__", "_outcome", "_runtime", "job")
 
-    def __init__(self, runtime: Runtime, outcome: Outcome[T]) -> None:
+    def __init__(self, runtime: RuntimeLike, outcome: Outcome[T]) -> None:
         self._runtime = runtime
         self._outcome = outcome
         self.job: Job | None = None  # of spawn_blocking: what the task waits for

@@ -37,16 +37,14 @@ import contextlib
 import select
 import time
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ..base.durations import NEVER
 from .engine import accelerated
+from .run_queue import RunQueue
 from .source import Source
 from .timer_heap import TimerEntry, TimerHeap, Wakeable
 from .wakeup_fds import LONGEST_WAIT_NS, Alarm, Bell
-
-if TYPE_CHECKING:
-    from .run_queue import RunQueue
 
 _READABLE = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _WRITABLE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
@@ -79,7 +77,7 @@ class Poller:
     All the rest is for the executor's thread, if nothing else is said.
     """
 
-    def __init__(self, run_queue: RunQueue) -> None:
+    def __init__(self, run_queue: RunQueue[Any]) -> None:
         self._run_queue = run_queue  # hears of faults only: tasks are woken by their wakers
         self.sources: dict[int, Source] = {}
         self._recycled: set[int] = set()

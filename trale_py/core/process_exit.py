@@ -30,14 +30,12 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from ..base.log import flush, report
 from . import current
+from .contract import RuntimeLike
 from .outcome import listed
-
-if TYPE_CHECKING:
-    from .runtime import Runtime
 
 _GRACE_SECONDS = 2.0
 # What the logging handlers have at least, when the grace is over.
@@ -49,10 +47,10 @@ _STUCK_SECONDS = 4.0
 _worker = 0
 
 # Every runtime that was started, or is about to be.
-_started: weakref.WeakSet[Runtime] = weakref.WeakSet()
+_started: weakref.WeakSet[RuntimeLike] = weakref.WeakSet()
 
 
-def runtime_begins(runtime: Runtime) -> None:
+def runtime_begins(runtime: RuntimeLike) -> None:
     """Any thread, before it starts the executor's.
 
     R14: another thread may fork while the runtime begins. In the child it would never have
@@ -120,7 +118,7 @@ def _watched() -> Iterator[None]:
         faulthandler.unregister(signal.SIGALRM)
 
 
-def _shut_down(runtime: Runtime) -> None:
+def _shut_down(runtime: RuntimeLike) -> None:
     grace = _GRACE_SECONDS
     while True:
         try:

@@ -9,19 +9,16 @@ from __future__ import annotations
 import os
 import signal
 from functools import partial
-from typing import TYPE_CHECKING
 
 from ..base.errors import RuntimeClosed
 from ..base.threads import Thread
 from . import current
+from .contract import RuntimeLike
 from .poller import Poller
 from .registration import Interest, Registration
 from .run_queue import make_call
 from .source import Source
 from .timer_heap import TimerEntry, Wakeable
-
-if TYPE_CHECKING:
-    from .runtime import Runtime
 
 # What the kernel raises in a thread because of what that thread has done.
 _CRASHES = {
@@ -43,7 +40,7 @@ _DEAF_SECONDS = 0.25
 class Reactor:
     """The reactor of a runtime. ``Reactor.get()`` is the default runtime's."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: RuntimeLike) -> None:
         self.runtime = runtime
         self.poller = Poller(runtime.run_queue)
         self.stopping = False
@@ -55,7 +52,8 @@ class Reactor:
         """The reactor of the default runtime, which is started. In a task: of that task's."""
         runtime = current.runtime()
         runtime.ensure_running()
-        return runtime.reactor
+        reactor: Reactor = runtime.reactor
+        return reactor
 
     def __repr__(self) -> str:
         return f"<Reactor sources={len(self.poller.sources)} timers={self.poller.timers}>"

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import enum
 import select
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ..base.log import report
+from .contract import RuntimeLike
 from .source import Source
 from .timer_heap import Wakeable
-
-if TYPE_CHECKING:
-    from .reactor import Reactor
 
 
 class Interest(enum.Flag):
@@ -21,12 +19,25 @@ class Interest(enum.Flag):
     WRITABLE = enum.auto()
 
 
+class Sources(Protocol):
+    """A Reactor, for a registration."""
+
+    runtime: RuntimeLike
+    stopping: bool
+
+    def attach(self, fd: int) -> Source:
+        """Start to watch ``fd``, or share its source."""
+
+    def release(self, source: Source) -> None:
+        """Give up one use of ``source``."""
+
+
 class Registration:
     """A waker that waits for a descriptor: what ``register_waker`` returns."""
 
     __slots__ = ("_fd", "_interest", "_reactor", "_source", "_waker", "error")
 
-    def __init__(self, reactor: Reactor, fd: int, waker: Wakeable, interest: Interest) -> None:
+    def __init__(self, reactor: Sources, fd: int, waker: Wakeable, interest: Interest) -> None:
         self._reactor = reactor
         self._fd = fd
         self._interest = interest

@@ -27,15 +27,14 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, NoReturn
+from typing import Generic, NoReturn, TypeVar
 
 from ..base.log import report
+from .contract import RuntimeLike, TaskLike
 from .engine import accelerated
 from .waker import Context, Waker
 
-if TYPE_CHECKING:
-    from .runtime import Runtime
-    from .task import Task
+T = TypeVar("T", bound=TaskLike)
 
 
 class Fault:
@@ -49,7 +48,7 @@ class Fault:
 
 
 @accelerated
-class RunQueue:
+class RunQueue(Generic[T]):
     """A FIFO of things for the executor to look at, and the table of sleeping tasks.
 
     Invariants:
@@ -62,15 +61,15 @@ class RunQueue:
 
     def __init__(self) -> None:
         # An int is a wake for the task of that id, a Task is new, all else is to be called.
-        self._inbox: SimpleQueue[int | Task | Callable[[], object]] = SimpleQueue()
-        self.waiting: dict[int, Task] = {}
+        self._inbox: SimpleQueue[int | T | Callable[[], object]] = SimpleQueue()
+        self.waiting: dict[int, T] = {}
         self._left_behind = False
 
-    def context(self, task_id: int, runtime: Runtime) -> Context:
+    def context(self, task_id: int, runtime: RuntimeLike) -> Context:
         """A context to poll the task of that id with, and in it its waker."""
         return Context(Waker(self, task_id), runtime)
 
-    def push(self, task: Task) -> None:
+    def push(self, task: T) -> None:
         """Hand over a new task. Any thread, any time."""
         self._inbox.put(task)
 
@@ -93,14 +92,14 @@ class RunQueue:
         """Have ``next_batch`` raise ``fault``: the engine is broken. Any thread, any time."""
         self._inbox.put(Fault(fault))
 
-    def next_batch(self) -> Iterator[Task]:
+    def next_batch(self) -> Iterator[T]:
         """Wait until something is in the queue; then the tasks that are ready, in order.
 
         Executor's thread only. The batch is what was in the queue when it began: a task that
         wakes itself comes into the next one, behind everybody who was waiting meanwhile.
         It is empty if all there was to do were calls, or wakes that came too late.
         """
-        batch: deque[Task | Callable[[], object]] = deque()
+        batch: deque[T | Callable[[], object]] = deque()
         # Nobody else takes from the queue, so what qsize() counts will be there.
         for _ in range(self._inbox.qsize() or 1):
             item = self._inbox.get()
@@ -125,22 +124,22 @@ class RunQueue:
                 else:
                     self.waiting[item._id] = item
 
-    def put_to_wait(self, task: Task) -> None:
+    def put_to_wait(self, task: T) -> None:
         """From now on a wake queues the task. Executor's thread only."""
         self.waiting[task._id] = task
 
-    def remove(self, task: Task) -> None:
+    def remove(self, task: T) -> None:
         """The task has ended: from now on a wake does nothing. Executor's thread only.
 
         It may still be in the queue.
         """
         self.waiting.pop(task._id, None)
 
-    def is_waiting(self, task: Task) -> bool:
+    def is_waiting(self, task: T) -> bool:
         """Whether a wake would queue the task. Any thread."""
         return task._id in self.waiting
 
-    def live(self) -> list[Task]:
+    def live(self) -> list[T]:
         """The tasks that wait, and perhaps others that were pushed and have not ended."""
         return list(self.waiting.values())
 
@@ -148,12 +147,12 @@ class RunQueue:
         """This process is a fork, and what is in here is the parent's."""
         self._left_behind = True
 
-    def drain(self) -> list[Task]:
+    def drain(self) -> list[T]:
         """When no executor is left: make the calls that are still due, return the new tasks.
 
         Any thread; of several at once, each gets some.
         """
-        tasks: list[Task] = []
+        tasks: list[T] = []
         with contextlib.suppress(Empty):
             while True:
                 item = self._inbox.get_nowait()

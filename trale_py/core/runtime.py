@@ -16,7 +16,7 @@ import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from ..base import supported
 from ..base.durations import Duration, to_timeout
@@ -49,7 +49,7 @@ class Runtime:
         queue any more.
     """
 
-    run_queue: RunQueue
+    run_queue: RunQueue[Task]
     unclaimed: dict[int, Outcome[object]]
     _tasks: dict[int, Task]
     _next_id: Callable[[], int]
@@ -391,7 +391,7 @@ _REPORT_SECONDS = 2.0
 
 
 def default_runtime() -> Runtime:
-    return current.default.get(None) or current.default.setdefault(None, Runtime())
+    return cast(Runtime, current.default.get(None) or current.default.setdefault(None, Runtime()))
 
 
 current.default_runtime = default_runtime

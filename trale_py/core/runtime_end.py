@@ -16,23 +16,20 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ..base.errors import RuntimeClosed
 from ..base.log import report
+from .outcome import Outcome
 from .run_queue import make_call
-
-if TYPE_CHECKING:
-    from .outcome import Outcome
-    from .runtime import Runtime
-    from .task import Task
+from .task import Task
 
 
 class RuntimeEnd:
     """Executor's thread, last of all. ``fault`` is what has ended it, if nobody asked for it."""
 
-    def __init__(self, runtime: Runtime, fault: BaseException | None) -> None:
-        self._runtime = runtime
+    def __init__(self, runtime: Any, fault: BaseException | None) -> None:
+        self._runtime = runtime  # the Runtime, whose part this is
         self._fault = fault
         self._left: dict[Task, Outcome[object] | None] = {}  # tasks that have not ended
         self._steps: deque[Callable[[], object]] = deque(

@@ -9,12 +9,8 @@ Executor's thread only, but for ``mark``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..base.errors import Cancelled
-
-if TYPE_CHECKING:
-    from .task import Task
+from .contract import TaskLike
 
 
 class ScopeTree:
@@ -44,9 +40,9 @@ class ScopeTree:
         self._children: dict[ScopeTree, None] = {}
         self.effective = False
         self.throws = 0  # how often its task was thrown the cancellation
-        self.task: Task | None = None  # whose code this is; None for a group in a script
+        self.task: TaskLike | None = None  # whose code this is; None for a group in a script
 
-    def link(self, parent: ScopeTree | None, task: Task | None) -> None:
+    def link(self, parent: ScopeTree | None, task: TaskLike | None) -> None:
         """Stand under ``parent``, as the innermost of ``task``."""
         self._parent = parent
         self.task = task

@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from ..base.errors import Cancelled, TaskCancelled
 from ..base.log import report
 from . import current
+from .contract import RuntimeLike
 from .coroutine import foreign, is_unstarted
 from .engine import accelerated
 from .future import PENDING
 from .outcome import Outcome, line_of
 from .scope_tree import ScopeTree, without_cancelled
-
-if TYPE_CHECKING:
-    from .runtime import Runtime
+from .waker import Context
 
 # How many operations a task may do in one turn without waiting. A task whose sockets are
 # always ready would otherwise never give way. The figure is Tokio's, and not critical:
@@ -77,7 +76,7 @@ class Task:
 
     def __init__(
         self,
-        runtime: Runtime,
+        runtime: RuntimeLike,
         coro: Coroutine[Any, Any, Any],
         context: contextvars.Context,
         outcome: Outcome[Any],
@@ -89,7 +88,7 @@ class Task:
         self._coro = coro
         self._outcome: Outcome[Any] | None = outcome  # None once it is settled
         self._parent_id = parent_id
-        self.cx = runtime.run_queue.context(outcome.id, runtime)
+        self.cx: Context = runtime.run_queue.context(outcome.id, runtime)
         self.scope: ScopeTree | None = None  # the innermost, where the task is now
         self.root: ScopeTree | None = None  # the outermost of its own
         self.group: Group | None = None  # which waits for its end
@@ -137,7 +136,7 @@ class Task:
         return self._cancel_called
 
     @property
-    def runtime(self) -> Runtime:
+    def runtime(self) -> RuntimeLike:
         return self.cx.runtime
 
     @property

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
 
+from .contract import RuntimeLike
 from .engine import accelerated
-
-if TYPE_CHECKING:
-    from .runtime import Runtime
-    from .waker import Context
+from .waker import Context
 
 
 @accelerated
 class ThreadState(threading.local):
     """One for all threads, each of which sees its own. Only the thread itself writes it."""
 
-    runtime: Runtime | None = None  # set on an executor's thread, for as long as it runs
+    runtime: RuntimeLike | None = None  # set on an executor's thread, for as long as it runs
     context: Context | None = None  # set while that thread is polling a task
 
 

@@ -11,13 +11,17 @@ for itself.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from .contract import RuntimeLike
 from .engine import accelerated
 
-if TYPE_CHECKING:
-    from .run_queue import RunQueue
-    from .runtime import Runtime
+
+class Wakes(Protocol):
+    """A RunQueue, for its wakers."""
+
+    def wake(self, task_id: int) -> None:
+        """Have a task polled again. Any thread, any time, any number of times."""
 
 
 @accelerated
@@ -32,7 +36,7 @@ class Waker:
 
     __slots__ = ("_run_queue", "_task_id")
 
-    def __init__(self, run_queue: RunQueue, task_id: int) -> None:
+    def __init__(self, run_queue: Wakes, task_id: int) -> None:
         self._run_queue = run_queue
         self._task_id = task_id
 
@@ -72,7 +76,7 @@ class Context:
 
     __slots__ = ("_end", "budget", "cancelled", "last_look", "runtime", "waker")
 
-    def __init__(self, waker: Waker, runtime: Runtime) -> None:
+    def __init__(self, waker: Waker, runtime: RuntimeLike) -> None:
         self.waker = waker
         self.runtime = runtime
         self.budget = 0  # operations left to the task in this turn; see Task.poll

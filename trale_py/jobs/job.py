@@ -81,7 +81,7 @@ def spawn_blocking(
     else:
         job = SubmittedCall(executor.submit(fn, *args, **kw))
     try:
-        handle = runtime.spawn(job, name=name_of(fn))
+        handle: JoinHandle[T] = runtime.spawn(job, name=name_of(fn))
     except BaseException:
         job.give_up()
         raise

@@ -18,13 +18,13 @@ import socket
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
+from .._linux.sockaddr import SocketAddress
 from ..core import current
 from ..jobs.job import BlockingCall
 
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 Address: TypeAlias = str | tuple[str, int] | tuple[str, int, int, int]
-SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]  # as getsockname() has it
 
 _FORMS = '("127.0.0.1", 5000), "127.0.0.1:5000", "[::1]:5000" or ("::1", 5000, flowinfo, scope_id)'
 

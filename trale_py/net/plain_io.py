@@ -18,10 +18,12 @@ import os
 import socket
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from .._linux.sockaddr import SocketAddress
 from ..base.errors import BusyResourceError
 from ..core import leaf
+from ..core.contract import RuntimeLike
 from ..core.engine import accelerated
 from ..core.future import PENDING, Pending, Ready
 from ..core.source import Direction, Source
@@ -30,12 +32,23 @@ from ..core.waker import Context
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-    from .address import SocketAddress
-    from .socket_base import BaseSocket
-
 T = TypeVar("T")
 
 LARGEST_DATAGRAM = 65535  # no UDP datagram is longer
+
+
+class Owner(Protocol):
+    """The socket object, for its operations."""
+
+    @property
+    def socket(self) -> socket.socket:
+        """The socket itself; ClosedResourceError once it is closed."""
+
+    def _attach(self, runtime: RuntimeLike) -> Source:
+        """Have the runtime watch it, from the first operation on."""
+
+    def _check_open(self) -> None:
+        """ClosedResourceError once it is closed."""
 
 
 @accelerated
@@ -56,30 +69,30 @@ class Io:
         self.cut_off = ""
         self.busy = {False: False, True: False}  # is somebody reading, is somebody writing?
 
-    def recv(self, owner: BaseSocket, n: int) -> Coroutine[Any, Any, bytes]:
+    def recv(self, owner: Owner, n: int) -> Coroutine[Any, Any, bytes]:
         """1 to ``n`` bytes of the buffer, or else of the socket; ``b""`` at the end."""
         return _Recv(self, owner, partial(owner.socket.recv, n), n)
 
-    def recv_into(self, owner: BaseSocket, view: WriteableBuffer) -> Coroutine[Any, Any, int]:
+    def recv_into(self, owner: Owner, view: WriteableBuffer) -> Coroutine[Any, Any, int]:
         return _RecvInto(self, owner, view)
 
-    def fill(self, owner: BaseSocket, n: int) -> Coroutine[Any, Any, bytes]:
+    def fill(self, owner: Owner, n: int) -> Coroutine[Any, Any, bytes]:
         """As ``recv``, but past the buffer, and for who has claimed the reading already."""
         return Operation(self, owner, partial(owner.socket.recv, n), n, writing=False)
 
-    def send(self, owner: BaseSocket, data: ReadableBuffer) -> Coroutine[Any, Any, int]:
+    def send(self, owner: Owner, data: ReadableBuffer) -> Coroutine[Any, Any, int]:
         return _Send(self, owner, data)
 
-    def send_all(self, owner: BaseSocket, data: ReadableBuffer) -> Coroutine[Any, Any, None]:
+    def send_all(self, owner: Owner, data: ReadableBuffer) -> Coroutine[Any, Any, None]:
         return _SendAll(self, owner, data)
 
-    def recv_from(self, owner: BaseSocket) -> Coroutine[Any, Any, tuple[bytes, SocketAddress]]:
+    def recv_from(self, owner: Owner) -> Coroutine[Any, Any, tuple[bytes, SocketAddress]]:
         """The next datagram, whole, and its sender."""
         call = partial(owner.socket.recvfrom, LARGEST_DATAGRAM)
         return _RecvFrom(self, owner, call, 0, writing=False)
 
     def send_to(
-        self, owner: BaseSocket, data: ReadableBuffer, addr: object
+        self, owner: Owner, data: ReadableBuffer, addr: object
     ) -> Coroutine[Any, Any, int] | None:
         """A datagram to an address that needs no looking up. None: go the long way.
 
@@ -88,7 +101,7 @@ class Io:
         return None
 
     def call(
-        self, owner: BaseSocket, function: Callable[[], T], want: int, writing: bool
+        self, owner: Owner, function: Callable[[], T], want: int, writing: bool
     ) -> Coroutine[Any, Any, T]:
         """Whatever else the socket can do. ``want`` bytes, 0 if it is not about bytes."""
         return Operation(self, owner, function, want, writing=writing)
@@ -132,7 +145,7 @@ class Operation(leaf.Operation[T]):
     )
 
     def __init__(
-        self, io: Io, owner: BaseSocket, call: Callable[[], T] | None, want: int, *, writing: bool
+        self, io: Io, owner: Owner, call: Callable[[], T] | None, want: int, *, writing: bool
     ) -> None:
         self._io = io
         self._owner = owner
@@ -218,7 +231,7 @@ class _Recv(Operation[bytes]):
     __slots__ = ()
     NAME = "read"
 
-    def __init__(self, io: Io, owner: BaseSocket, call: Callable[[], bytes], want: int) -> None:
+    def __init__(self, io: Io, owner: Owner, call: Callable[[], bytes], want: int) -> None:
         super().__init__(io, owner, call, want, writing=False)
 
     def _begin(self) -> Ready[bytes] | None:
@@ -235,7 +248,7 @@ class _RecvInto(Operation[int]):
     __slots__ = ("_view",)
     NAME = "readinto"
 
-    def __init__(self, io: Io, owner: BaseSocket, view: WriteableBuffer) -> None:
+    def __init__(self, io: Io, owner: Owner, view: WriteableBuffer) -> None:
         self._view = memoryview(view)
         call = partial(owner.socket.recv_into, self._view)
         super().__init__(io, owner, call, len(self._view), writing=False)
@@ -253,7 +266,7 @@ class _Send(Operation[Any]):
     __slots__ = ("_sent", "_view")
     NAME = "write"
 
-    def __init__(self, io: Io, owner: BaseSocket, data: ReadableBuffer) -> None:
+    def __init__(self, io: Io, owner: Owner, data: ReadableBuffer) -> None:
         self._view = memoryview(data)
         self._sent = 0
         super().__init__(io, owner, None, len(self._view), writing=True)

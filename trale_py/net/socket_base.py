@@ -13,18 +13,19 @@ import warnings
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
+from .._linux.sockaddr import SocketAddress
 from ..base.closeable import Closing
 from ..base.errors import ClosedResourceError, RuntimeClosed
 from ..base.log import report
 from ..core import current
+from ..core.contract import RuntimeLike
 from ..core.source import Source
-from .address import SocketAddress, show
+from .address import show
 from .plain_io import Io
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-    from ..core.runtime import Runtime
 
 T = TypeVar("T")
 
@@ -37,7 +38,7 @@ class BaseSocket(Closing):
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._io = Io(sock.fileno())
-        self._runtime: Runtime | None = None
+        self._runtime: RuntimeLike | None = None
 
     @classmethod
     def from_socket(cls, sock: socket.socket) -> Self:
@@ -114,7 +115,7 @@ class BaseSocket(Closing):
                 f" ({self._runtime.gone or 'which is running'})"
             )
 
-    def _attach(self, runtime: Runtime) -> Source:
+    def _attach(self, runtime: RuntimeLike) -> Source:
         """The socket's source, registered if it is not yet."""
         self._check_runtime()
         self._runtime = runtime

@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator, Coroutine
 from functools import partial
 from typing import Any, Self
 
+from .._linux.sockaddr import SocketAddress
 from ..base.durations import Duration, to_ns
 from ..base.log import report
 from ..core.leaf import checkpoint
 from ..scopes.combine import timeout
 from ..timers.timer import sleep
-from .address import Address, Endpoint, HostPort, SocketAddress, resolve, show, to_bind, to_connect
+from .address import Address, Endpoint, HostPort, resolve, show, to_bind, to_connect
 from .happy_eyeballs import connect_first
 from .socket_base import BaseSocket
 from .stream import BaseStream

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .. import _linux
 from .._linux import sockaddr
+from .._linux.sockaddr import SocketAddress
 from ..core.leaf import checkpoint
-from .address import Address, Endpoint, HostPort, SocketAddress, resolve, show, to_bind, to_connect
+from .address import Address, Endpoint, HostPort, resolve, show, to_bind, to_connect
 from .socket_base import BaseSocket, byte_view, contiguous
 
 if TYPE_CHECKING:

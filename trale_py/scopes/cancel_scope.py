@@ -15,17 +15,14 @@ import math
 import time
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from ..base.durations import NEVER, Duration, to_deadline, to_ns
 from ..base.errors import raise_as_it_was
-from ..core import current
+from ..core.contract import RuntimeLike
 from ..core.scope_tree import ScopeTree, without_cancelled
+from ..core.task import Task, current_task
 from ..core.timer_heap import TimerEntry
-
-if TYPE_CHECKING:
-    from ..core.runtime import Runtime
-    from ..core.task import Task
 
 
 class CancelScope(ScopeTree):
@@ -64,7 +61,7 @@ class CancelScope(ScopeTree):
         self._deadline = _deadline_ns(deadline)
         self._state: Literal["new", "entered", "left"] = "new"
         self._caught = False
-        self._runtime: Runtime | None = None  # set on entry: who has to hear of changes
+        self._runtime: RuntimeLike | None = None  # set on entry: who has to hear of changes
         self._timer: TimerEntry | None = None
 
     # -- what users see -----------------------------------------------------------------------
@@ -125,7 +122,7 @@ class CancelScope(ScopeTree):
             self._runtime.call_on_executor(self.update)
 
     def __enter__(self) -> CancelScope:
-        task = _running_task()
+        task = current_task()
         if task is None:
             raise RuntimeError(
                 f"{self!r} can be entered in a task only; in a script: handle.join(timeout=...) "
@@ -140,8 +137,8 @@ class CancelScope(ScopeTree):
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> bool:
-        task = _running_task()
-        if task is None or self.task is not task or task.scope is not self:
+        task = current_task()
+        if task is None or task.scope is not self or self.task is not task:
             self._leave_elsewhere(task)
             return False
         ended_by_this = exc is not None and self._called and not self._inherits()
@@ -162,7 +159,7 @@ class CancelScope(ScopeTree):
 
     # -- entry and exit, also for groups ---------------------------------------------------------
 
-    def enter(self, runtime: Runtime, parent: ScopeTree | None, task: Task | None) -> None:
+    def enter(self, runtime: RuntimeLike, parent: ScopeTree | None, task: Task | None) -> None:
         if self._state != "new":
             raise RuntimeError(f"this CancelScope was entered before: {self!r}")
         self._state = "entered"
@@ -181,7 +178,7 @@ class CancelScope(ScopeTree):
 
     def left_behind(self) -> None:
         if self.task is not None:
-            self._entered_in = f"<Task {self.task.id} {self.task.name!r} finished>"
+            self._entered_in = f"<Task {self.task._id} {self.task._name!r} finished>"
         if not self.of_group:
             self.leave()
             return
@@ -276,7 +273,7 @@ def current_effective_deadline() -> float:
 
     inf: by no deadline; -inf: it is cancelled already. RuntimeError outside of tasks.
     """
-    task = _running_task()
+    task = current_task()
     if task is None:
         raise RuntimeError("outside of tasks there is no cancellation and no deadline")
     earliest = NEVER
@@ -288,11 +285,6 @@ def current_effective_deadline() -> float:
             earliest = min(earliest, node._deadline)
         node = None if node._shield else node._parent
     return math.inf if earliest == NEVER else earliest / 1e9
-
-
-def _running_task() -> Task | None:
-    cx = current.thread.context
-    return None if cx is None else cx.runtime.executor.polling
 
 
 def _deadline_ns(deadline: float) -> int:

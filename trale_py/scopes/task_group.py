@@ -11,11 +11,12 @@ import contextvars
 from collections.abc import Callable, Coroutine
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..base.errors import Cancelled, RuntimeClosed, WouldDeadlock, raise_as_it_was
 from ..base.log import report
 from ..core import current
+from ..core.contract import RuntimeLike
 from ..core.coroutine import close_refused, was_raised
 from ..core.future import Future
 from ..core.join import JoinHandle
@@ -25,9 +26,6 @@ from ..core.scope_tree import without_cancelled
 from ..core.task import Task, current_task
 from ..core.with_block import WithBlock
 from .cancel_scope import CancelScope
-
-if TYPE_CHECKING:
-    from ..core.runtime import Runtime
 
 T = TypeVar("T")
 
@@ -65,7 +63,7 @@ class TaskGroup(WithBlock):
     def __init__(self) -> None:
         self.cancel_scope = CancelScope()
         self.cancel_scope.of_group = True
-        self._runtime: Runtime | None = None
+        self._runtime: RuntimeLike | None = None
         self._host_id: int | None = None  # the task that opened it; None: a script
         # The executor's thread writes these. Children are spawned by publishing them to it.
         self._children: dict[Task, None] = {}
@@ -93,9 +91,10 @@ class TaskGroup(WithBlock):
         if self._runtime is None or self._closed:
             close_refused(coro)
             raise RuntimeError("this TaskGroup is not open")
-        return self._runtime.spawn(
+        handle: JoinHandle[T] = self._runtime.spawn(
             coro, name=name, context=context, adopt=self._adopt, host_id=self._host_id
         )
+        return handle
 
     async def start(
         self, fn: Callable[..., Coroutine[Any, Any, Any]], *args: Any, name: str | None = None

@@ -1,0 +1,93 @@
+"""What a runtime and a task look like from below.
+
+The machine is a circle: a waker leads to a queue, the queue to tasks, a task to its runtime, and
+that to the queue. The code must not be one. Modules that stand low know these two Protocols only;
+the classes that fit them stand high.
+
+Attributes that are themselves classes from above are ``Any`` here. Code that uses them says in an
+annotation what they are, if it stands high enough to know.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..base.durations import Duration
+
+
+class TaskLike(Protocol):
+    """A :class:`Task`, for the run-queue and the scopes."""
+
+    _id: int  # never used for another task of its runtime
+    _name: str
+    cx: Any  # the Context that it is polled with
+    scope: Any  # the innermost ScopeTree, where the task is now
+
+
+class RuntimeLike(Protocol):
+    """A :class:`Runtime`, for all that lives in one."""
+
+    run_queue: Any
+    executor: Any
+    reactor: Any
+    jobs: Any  # the pools: of spawn_blocking, and of look-ups of names
+    names: Any
+    gone: str  # why it is no more; "" while it is there
+    closing: bool
+    forked: bool  # it is the parent's, and this process a child
+    left: list[Any]  # Outcomes of the tasks that had not ended when it did
+
+    def spawn(
+        self,
+        coro: Any,
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+        adopt: Callable[[Any], None] | None = None,
+        host_id: int | None = None,
+    ) -> Any:
+        """A new Task, given to ``adopt`` before its first poll; its JoinHandle."""
+
+    def tasks(self) -> list[Any]:
+        """Every live Task."""
+
+    def cancel(self, task_id: int, reason: object) -> bool:
+        """Cancel a task. Any thread. False: it had ended."""
+
+    def cancel_task_of(self, coro: Any, reason: object) -> None:
+        """Cancel the task that runs ``coro``; if none was made of it, close it. Any thread."""
+
+    def context_of(self, task_id: int) -> contextvars.Context | None:
+        """What a task runs in. Any thread. None: it had ended."""
+
+    def name_tasks(self, message: str) -> None:
+        """Log which tasks have not ended: ``message`` % (how many, which)."""
+
+    def publish(self, function: Callable[[], object]) -> None:
+        """Have ``function`` called on the executor's thread, at its next turn. Any thread."""
+
+    def call_on_executor(self, function: Callable[[], object]) -> None:
+        """Call it now if this is the executor's thread, else publish it."""
+
+    def ensure_running(self) -> None:
+        """Start it if it does not run. RuntimeClosed if it is about to end."""
+
+    def shutdown(self, timeout: Duration | None = None) -> None:
+        """End it."""
+
+    def forget(self, task: Any) -> None:
+        """The Task has ended. Executor's thread only."""
+
+    def begin(self) -> None:
+        """Executor's thread, first of all."""
+
+    def end(self, fault: BaseException | None) -> None:
+        """Executor's thread, last of all."""
+
+    def close_for_good(self, why: str) -> None:
+        """Be the default runtime from now on, and refuse."""
+
+    def stay_behind(self) -> None:
+        """This process is a fork, and the threads are in the parent."""
