@@ -113,15 +113,12 @@ def run(measurement: Measurement, rounds: int) -> Rounds:
 
 
 def start(command: Sequence[str], where: Cpus = None) -> subprocess.Popen[str]:
-    """A process that imports trale_py from beside this directory, installed or not."""
-    path = os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")]))
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": path},
     )
     if where:
         os.sched_setaffinity(process.pid, where)  # before it has a second thread

@@ -91,7 +91,7 @@ def version(package: str) -> str | None:
 
 def circumstances() -> dict[str, Any]:
     engine = "import trale_py as t; print(t.__version__, getattr(t, 'engine', 'python'))"
-    ours, _, engine = finish(start(python("-c", engine))).strip().partition(" ")
+    ours, _, engine = finish(start(python("-P", "-c", engine))).strip().partition(" ")
     cpus = [
         line.partition(": ")[2]
         for line in Path("/proc/cpuinfo").read_text().splitlines()

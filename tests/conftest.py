@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import socket
 import subprocess
 import sys
@@ -17,9 +18,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-# What is tested is what is installed, not what lies beside the tests: "python -m" puts the folder
-# that it runs in first.
+# What is tested is what is installed, not what lies beside the tests: "python -m" and "python -c"
+# put the folder that they run in first, here and in processes that tests start.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+os.environ["PYTHONSAFEPATH"] = "1"
 
 from trale_py import Waker, block_on, tasks
 from trale_py.base import log

@@ -1,6 +1,6 @@
 """Does to the objects of the native engine whatever Python code can do. A crash ends the process.
 
-python -m tests.tamper TYPE    prints "survived"; test_tampering.py runs it for each type
+python tests/tamper.py TYPE    prints "survived"; test_tampering.py runs it for each type
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -23,6 +24,7 @@ def bench(*args: str) -> str:
         capture_output=True,
         text=True,
         timeout=50,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONSAFEPATH"},
         check=False,
     )
     assert result.returncode == 0, result.stderr

@@ -22,12 +22,13 @@ Package = Callable[..., subprocess.CompletedProcess[str]]
 
 built = pytest.mark.skipif(native is None, reason="there is no native engine")
 PACKAGE = Path(trale_py.__file__).parent
+UNSET = ("TRALE_ENGINE", "TRALE_PURE", "PYTHONSAFEPATH")
 SHOW = "import trale_py; print(trale_py.engine)"
 
 
 def run(path: Path, source: str = SHOW, **environ: str) -> subprocess.CompletedProcess[str]:
     """In the folder ``path``; without site, as an editable install finds the package elsewhere."""
-    clean = {k: v for k, v in os.environ.items() if k not in ("TRALE_ENGINE", "TRALE_PURE")}
+    clean = {k: v for k, v in os.environ.items() if k not in UNSET}
     clean["PYTHONPATH"] = sysconfig.get_path("purelib")
     return subprocess.run(
         [sys.executable, "-S", "-B", "-W", "always", "-c", source],

@@ -10,8 +10,6 @@ import pytest
 
 from trale_py.core.engine import native
 
-from .conftest import ROOT
-
 if native is None:
     pytest.skip("there is no native engine", allow_module_level=True)
 
@@ -28,10 +26,9 @@ def test_each_type_has_its_turn() -> None:
 @pytest.mark.parametrize("what", [*TYPES, "running"])
 def test_G4_G16_nothing_that_is_set_deleted_or_called_is_a_crash(what: str) -> None:
     result = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-W", "ignore", "-m", "tests.tamper", what],
+        [sys.executable, "-X", "faulthandler", "-W", "ignore", tamper.__file__, what],
         capture_output=True,
         text=True,
-        cwd=ROOT,
         timeout=55,
         check=False,
     )
@@ -55,7 +52,6 @@ def test_what_is_in_c_is_refused_while_the_python_engine_is_in_use(code: str) ->
         [sys.executable, "-c", f"from trale_py import _native as native; {code}"],
         capture_output=True,
         text=True,
-        cwd=ROOT,
         env={**os.environ, "TRALE_PURE": "1"},
         timeout=55,
         check=False,
