@@ -121,7 +121,7 @@ static Py_ssize_t send_to(Operation *self, PyObject **result)
     return *result == NULL ? -ENOMEM : n;
 }
 
-Py_ssize_t trale_attempt(Operation *self, Py_ssize_t *asked, PyObject **result)
+Py_ssize_t tpy_attempt(Operation *self, Py_ssize_t *asked, PyObject **result)
 {
     int fd = self->io->fd;
     char *place = (char *)self->view.buf;

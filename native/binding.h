@@ -7,6 +7,11 @@
  * and for TRALE_MOMENT_NS, 50 us, at most (trale_wait_a_moment). The order is: GIL, then the engine's
  * lock; nobody takes the GIL while it holds the lock.
  *
+ * Names
+ *     trale_ begins what the engine shows, tpy_ what the binding does. A static name begins with its
+ *     file's, so that gdb and perf tell one drop() from another; what is in a type's slots begins
+ *     with the type's (Waker_new in waker.c).
+ *
  * Cells and who owns what they stand for
  *     KIND_TASK  the cell belongs to a Waker and its copies; its owner is the task, with a reference
  *                from the push to the end.
@@ -15,8 +20,8 @@
  * In the latter two, whoever takes the cell out of the queue, the heap or a list of waiters has the
  * reference. All owners are written with the GIL held.
  */
-#ifndef TRALE_BINDING_H
-#define TRALE_BINDING_H
+#ifndef TPY_BINDING_H
+#define TPY_BINDING_H
 
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
@@ -78,45 +83,45 @@ typedef struct {
     char pollable;
 } Source;
 
-extern PyTypeObject *trale_RunQueue, *trale_Waker, *trale_Context, *trale_Source;
+extern PyTypeObject *tpy_RunQueue, *tpy_Waker, *tpy_Context, *tpy_Source;
 
 /* The context that this thread is polling with, or NULL. Borrowed. */
-Context *trale_polling(void);
+Context *tpy_polling(void);
 
-void trale_set_polling(Context *cx);
+void tpy_set_polling(Context *cx);
 
 /* The runtime whose executor this thread is, or NULL. Borrowed. */
-PyObject *trale_thread_runtime(void);
+PyObject *tpy_thread_runtime(void);
 
 /* Hand over a new task, whose waker it is (false: it is not new); and have it known no more. */
-bool trale_push_task(RunQueue *self, Waker *waker, PyObject *task);
-void trale_remove_task(RunQueue *self, Waker *waker);
+bool tpy_push_task(RunQueue *self, Waker *waker, PyObject *task);
+void tpy_remove_task(RunQueue *self, Waker *waker);
 
 /* A cell that wakes `wakeable`: a Waker's own, or one of KIND_WAKE, waiting, with a reference to it.
  * A new reference; NULL with an exception set. */
-trale_cell *trale_cell_for(PyObject *wakeable);
+trale_cell *tpy_cell_for(PyObject *wakeable);
 
-/* Give up a cell of trale_cell_for that was taken back before it was woken. */
-void trale_release_cell(trale_cell *cell);
+/* Give up a cell of tpy_cell_for that was taken back before it was woken. */
+void tpy_release_cell(trale_cell *cell);
 
-extern PyObject *trale_PENDING;  /* the package's own */
+extern PyObject *tpy_PENDING;  /* the package's own */
 
 /* A new type, added to `module`; a borrowed reference, the module keeps it. */
-PyTypeObject *trale_add_type(PyObject *module, PyType_Spec *spec, PyObject *base);
+PyTypeObject *tpy_add_type(PyObject *module, PyType_Spec *spec, PyObject *base);
 
 /* A context to poll the task of that id with, and in it its waker. A new reference. */
-Context *trale_new_context(RunQueue *run_queue, PyObject *task_id, PyObject *runtime);
+Context *tpy_new_context(RunQueue *run_queue, PyObject *task_id, PyObject *runtime);
 
-int trale_add_run_queue(PyObject *module);
-int trale_add_waker(PyObject *module);
-int trale_add_thread_state(PyObject *module);
-int trale_add_poller(PyObject *module);
-int trale_add_io(PyObject *module);
-int trale_add_with_block(PyObject *module);
-int trale_add_finalizers(PyObject *module);
+int tpy_add_run_queue(PyObject *module);
+int tpy_add_waker(PyObject *module);
+int tpy_add_thread_state(PyObject *module);
+int tpy_add_poller(PyObject *module);
+int tpy_add_io(PyObject *module);
+int tpy_add_with_block(PyObject *module);
+int tpy_add_finalizers(PyObject *module);
 
 /* For a field that Python code may have set to None. */
-static inline int trale_is_none(PyObject *field)
+static inline int tpy_is_none(PyObject *field)
 {
     return field == NULL || field == Py_None;
 }
@@ -128,31 +133,31 @@ typedef struct {
     size_t offset;
     PyTypeObject **type;
     bool may_be_empty;
-} trale_field;
+} tpy_field;
 
-PyObject *trale_get_field(void *self, void *field);
-int trale_set_field(void *self, PyObject *value, void *field);
+PyObject *tpy_get_field(void *self, void *field);
+int tpy_set_field(void *self, PyObject *value, void *field);
 
 /* Of a type whose objects are whole when they are made: calling it again changes nothing. */
-int trale_init_nothing(PyObject *self, PyObject *args, PyObject *kwargs);
+int tpy_init_nothing(PyObject *self, PyObject *args, PyObject *kwargs);
 
 /* Of a PyMethodDef: a function that takes its arguments so. */
-#define TRALE_FAST(function)                                                                       \
+#define TPY_FAST(function)                                                                         \
     (PyCFunction)(void (*)(void))function, METH_FASTCALL | METH_KEYWORDS
 
 /* A new object. NULL with an exception set; also if `type` is NULL, as it has not been made yet. */
-void *trale_new_object(PyTypeObject *type);
+void *tpy_new_object(PyTypeObject *type);
 
 /* The same, of a class of Python's with a __dict__, as object.__new__ makes it: only then are its
  * attributes found without a look into the dict. */
-void *trale_new_with_dict(PyTypeObject *type);
+void *tpy_new_with_dict(PyTypeObject *type);
 
 /* Call a method with one argument, or with none, for what it does. */
-int trale_call_method(void *object, PyObject *name, void *argument);
+int tpy_call_method(void *object, PyObject *name, void *argument);
 
 /* Free an object of a type of ours, and give back its reference to the type. */
-void trale_free_object(void *self);
+void tpy_free_object(void *self);
 
-PyObject *trale_raise(int error);  /* OSError for an errno or its negative; NULL */
+PyObject *tpy_raise(int error);  /* OSError for an errno or its negative; NULL */
 
 #endif

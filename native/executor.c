@@ -14,23 +14,23 @@ typedef struct {
 static int executor_settle(Task *self)
 {
     Outcome *outcome = self->outcome;
-    if (outcome == NULL || self->cx->ended || !trale_is_none(self->error)
-        || !trale_is_none(self->root) || !trale_is_none(self->group))
-        return trale_call_method(self, executor_name_settle, NULL);
+    if (outcome == NULL || self->cx->ended || !tpy_is_none(self->error)
+        || !tpy_is_none(self->root) || !tpy_is_none(self->group))
+        return tpy_call_method(self, executor_name_settle, NULL);
     PyObject *value = self->value;
     self->cx->ended = 1;
     self->outcome = NULL;
     self->value = NULL;
-    int error = trale_succeed(outcome, value);
+    int error = tpy_succeed(outcome, value);
     DECREF(outcome);
     return error;
 }
 
 static int executor_end(Task *task, Runtime *runtime, RunQueue *run_queue)
 {
-    trale_remove_task(run_queue, task->cx->waker);
+    tpy_remove_task(run_queue, task->cx->waker);
     if (runtime->closing) {
-        if (trale_call_method(runtime, executor_name_forget, task) < 0)
+        if (tpy_call_method(runtime, executor_name_forget, task) < 0)
             return -1;
     } else if (PyDict_GetItem(runtime->tasks, task->id) != NULL
                && PyDict_DelItem(runtime->tasks, task->id) < 0) {
@@ -40,7 +40,7 @@ static int executor_end(Task *task, Runtime *runtime, RunQueue *run_queue)
     /* The collector does not see through a task, so what may refer to it has to go, should somebody
      * keep it. A coroutine of Python's has no frame any more; another's may have anything. */
     Py_CLEAR(task->context);
-    if (task->coro != NULL && (PyObject *)Py_TYPE(task->coro) != trale_CoroutineType)
+    if (task->coro != NULL && (PyObject *)Py_TYPE(task->coro) != tpy_CoroutineType)
         Py_CLEAR(task->coro);
     return error;
 }
@@ -49,21 +49,21 @@ static PyObject *Executor_poll(Executor *self, PyObject *argument)
 {
     Task *task = (Task *)argument;
     Runtime *runtime = (Runtime *)self->runtime;
-    if (!PyObject_TypeCheck(argument, trale_Task)) {
+    if (!PyObject_TypeCheck(argument, tpy_Task)) {
         PyErr_Format(PyExc_TypeError, "task must be a Task, not %R", argument);
         return NULL;
     }
-    if (self->polling != NULL || trale_thread_runtime() != self->runtime)
+    if (self->polling != NULL || tpy_thread_runtime() != self->runtime)
         return PyErr_Format(PyExc_RuntimeError,
                             "%R is polled by its executor, which polls one task at a time", task);
     RunQueue *run_queue = task->cx->waker->run_queue;
     /* Before the poll, not after: R2. Not if it is in the queue: R43. */
     if (!trale_wait_on(run_queue->engine, task->cx->waker->cell))
         return PyErr_Format(PyExc_RuntimeError, "it is not the turn of %R", task);
-    trale_set_polling(task->cx);
+    tpy_set_polling(task->cx);
     self->polling = Py_NewRef(argument);
-    int ended = trale_poll_task(task);
-    trale_set_polling(NULL);
+    int ended = tpy_poll_task(task);
+    tpy_set_polling(NULL);
     Py_CLEAR(self->polling);
     if (ended < 0
         || (runtime->forked
@@ -78,9 +78,9 @@ static PyObject *Executor_new(PyTypeObject *type, PyObject *args, PyObject *kwar
 {
     static char *names[] = {"runtime", NULL};
     PyObject *runtime;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!:Executor", names, trale_Runtime, &runtime))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!:Executor", names, tpy_Runtime, &runtime))
         return NULL;
-    Executor *self = trale_new_with_dict(type);
+    Executor *self = tpy_new_with_dict(type);
     if (self != NULL)
         self->runtime = Py_NewRef(runtime);
     return (PyObject *)self;
@@ -100,7 +100,7 @@ static void Executor_dealloc(Executor *self)
     PyObject_GC_UnTrack(self);
     XDECREF(self->runtime);
     XDECREF(self->polling);
-    trale_free_object(self);
+    tpy_free_object(self);
 }
 
 static PyMethodDef Executor_methods[] = {
@@ -130,16 +130,16 @@ static PyType_Spec Executor_spec = {
     .slots = Executor_slots,
 };
 
-static const trale_use executor_uses[] = {
-    {TRALE_USE_NAME, "Task", "settle", .place = &executor_name_settle},
-    {TRALE_USE_NAME, "Executor", "_end_child", .place = &executor_name_end_child},
-    {TRALE_USE_NAME, "Runtime", "forget", .place = &executor_name_forget},
+static const tpy_use executor_uses[] = {
+    {TPY_USE_NAME, "Task", "settle", .place = &executor_name_settle},
+    {TPY_USE_NAME, "Executor", "_end_child", .place = &executor_name_end_child},
+    {TPY_USE_NAME, "Runtime", "forget", .place = &executor_name_forget},
     {0},
 };
 
-const trale_uses trale_executor_uses = {"executor.c", .after = "Runtime", .table = executor_uses};
+const tpy_uses tpy_executor_uses = {"executor.c", .after = "Runtime", .table = executor_uses};
 
-int trale_add_executor(PyObject *module)
+int tpy_add_executor(PyObject *module)
 {
-    return trale_add_type(module, &Executor_spec, NULL) == NULL ? -1 : 0;
+    return tpy_add_type(module, &Executor_spec, NULL) == NULL ? -1 : 0;
 }

@@ -62,27 +62,27 @@ static PyType_Spec Releasable_spec = {
     .slots = Releasable_slots,
 };
 
-static const trale_use finalizers_forgettable_uses[] = {
-    {TRALE_USE_NUMBER, "trale_py.core.leaf", "NEW", .number = NEW},
-    {TRALE_USE_NAME, "trale_py.core.leaf:Leaf", "_state", .place = &finalizers_name_state},
-    {TRALE_USE_OBJECT, "Forgettable", "__del__", .place = &finalizers_forgettable_del},
+static const tpy_use finalizers_forgettable_uses[] = {
+    {TPY_USE_NUMBER, "trale_py.core.leaf", "NEW", .number = NEW},
+    {TPY_USE_NAME, "trale_py.core.leaf:Leaf", "_state", .place = &finalizers_name_state},
+    {TPY_USE_OBJECT, "Forgettable", "__del__", .place = &finalizers_forgettable_del},
     {0},
 };
 
-static const trale_use finalizers_releasable_uses[] = {
-    {TRALE_USE_NAME, "Releasable", "_held", .place = &finalizers_name_held},
-    {TRALE_USE_OBJECT, "Releasable", "__del__", .place = &finalizers_releasable_del},
+static const tpy_use finalizers_releasable_uses[] = {
+    {TPY_USE_NAME, "Releasable", "_held", .place = &finalizers_name_held},
+    {TPY_USE_OBJECT, "Releasable", "__del__", .place = &finalizers_releasable_del},
     {0},
 };
 
-const trale_uses trale_forgettable_uses = {
+const tpy_uses tpy_forgettable_uses = {
     "finalizers.c", .after = "Forgettable", .table = finalizers_forgettable_uses};
-const trale_uses trale_releasable_uses = {"finalizers.c", .after = "Releasable", .table = finalizers_releasable_uses};
+const tpy_uses tpy_releasable_uses = {"finalizers.c", .after = "Releasable", .table = finalizers_releasable_uses};
 
-int trale_add_finalizers(PyObject *module)
+int tpy_add_finalizers(PyObject *module)
 {
-    if (trale_add_type(module, &Forgettable_spec, NULL) == NULL
-        || trale_add_type(module, &Releasable_spec, NULL) == NULL)
+    if (tpy_add_type(module, &Forgettable_spec, NULL) == NULL
+        || tpy_add_type(module, &Releasable_spec, NULL) == NULL)
         return -1;
     return 0;
 }

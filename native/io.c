@@ -8,10 +8,10 @@
 #include <string.h>
 #include <sys/socket.h>
 
-PyTypeObject *trale_Io;
+PyTypeObject *tpy_Io;
 static PyObject *BusyResourceError;
 
-int trale_claim(Io *io, int writing)
+int tpy_claim(Io *io, int writing)
 {
     char *held = writing ? &io->writing : &io->reading;
     if (*held) {
@@ -33,7 +33,7 @@ static Py_ssize_t size_of(PyObject *number)
     return -1;
 }
 
-PyObject *trale_take_buffered(Io *io, Py_ssize_t n)
+PyObject *tpy_take_buffered(Io *io, Py_ssize_t n)
 {
     if (io->buffer == NULL)
         return PyBytes_FromStringAndSize(NULL, 0);
@@ -47,7 +47,7 @@ PyObject *trale_take_buffered(Io *io, Py_ssize_t n)
     return data;
 }
 
-int trale_check_whole(Io *io)
+int tpy_check_whole(Io *io)
 {
     if (io->cut_total == 0)
         return 0;
@@ -77,7 +77,7 @@ static void Io_dealloc(Io *self)
 {
     XDECREF(self->source);
     XDECREF(self->buffer);
-    trale_free_object(self);
+    tpy_free_object(self);
 }
 
 static int expect(Py_ssize_t given, Py_ssize_t wanted)
@@ -88,9 +88,9 @@ static int expect(Py_ssize_t given, Py_ssize_t wanted)
     return -1;
 }
 
-Operation *trale_new_receiving(Io *self, PyObject *owner, enum kind kind, Py_ssize_t n)
+Operation *tpy_new_receiving(Io *self, PyObject *owner, enum kind kind, Py_ssize_t n)
 {
-    Operation *made = trale_new_operation(self, owner, kind);
+    Operation *made = tpy_new_operation(self, owner, kind);
     if (made != NULL)
         made->want = n;
     return made;
@@ -102,7 +102,7 @@ static PyObject *receiving(Io *self, PyObject *const *args, Py_ssize_t count, en
     if (expect(count, 2) < 0)
         return NULL;
     Py_ssize_t n = size_of(args[1]);
-    return n < 0 ? NULL : (PyObject *)trale_new_receiving(self, args[0], kind, n);
+    return n < 0 ? NULL : (PyObject *)tpy_new_receiving(self, args[0], kind, n);
 }
 
 static PyObject *Io_recv(Io *self, PyObject *const *args, Py_ssize_t count)
@@ -115,9 +115,9 @@ static PyObject *Io_fill(Io *self, PyObject *const *args, Py_ssize_t count)
     return receiving(self, args, count, FILL);
 }
 
-Operation *trale_new_viewing(Io *self, PyObject *owner, enum kind kind, PyObject *data)
+Operation *tpy_new_viewing(Io *self, PyObject *owner, enum kind kind, PyObject *data)
 {
-    Operation *made = trale_new_operation(self, owner, kind);
+    Operation *made = tpy_new_operation(self, owner, kind);
     if (made == NULL)
         return NULL;
     int flags = kind == RECV_INTO ? PyBUF_WRITABLE : PyBUF_SIMPLE;
@@ -135,7 +135,7 @@ static PyObject *with_view(Io *self, PyObject *const *args, Py_ssize_t count, en
 {
     if (expect(count, 2) < 0)
         return NULL;
-    return (PyObject *)trale_new_viewing(self, args[0], kind, args[1]);
+    return (PyObject *)tpy_new_viewing(self, args[0], kind, args[1]);
 }
 
 /* Is it ("127.0.0.1", 5000), and the socket an IPv4 one? */
@@ -178,7 +178,7 @@ static PyObject *Io_send_all(Io *self, PyObject *const *args, Py_ssize_t count)
 /* (owner) */
 static PyObject *Io_recv_from(Io *self, PyObject *owner)
 {
-    return (PyObject *)trale_new_operation(self, owner, RECV_FROM);
+    return (PyObject *)tpy_new_operation(self, owner, RECV_FROM);
 }
 
 /* (owner, a contiguous buffer, address). None: the address needs a longer way, see plain_io.py. */
@@ -208,7 +208,7 @@ static PyObject *Io_call(Io *self, PyObject *const *args, Py_ssize_t count)
     int writing = PyObject_IsTrue(args[3]);
     if (writing < 0)
         return NULL;
-    Operation *made = trale_new_operation(self, args[0], CALL);
+    Operation *made = tpy_new_operation(self, args[0], CALL);
     if (made == NULL)
         return NULL;
     made->function = Py_NewRef(args[1]);
@@ -220,13 +220,13 @@ static PyObject *Io_call(Io *self, PyObject *const *args, Py_ssize_t count)
 static PyObject *Io_take(Io *self, PyObject *size)
 {
     Py_ssize_t n = size_of(size);
-    return n < 0 ? NULL : trale_take_buffered(self, n);
+    return n < 0 ? NULL : tpy_take_buffered(self, n);
 }
 
 static PyObject *Io_claim(Io *self, PyObject *writing)
 {
     int which = PyObject_IsTrue(writing);
-    if (which < 0 || trale_claim(self, which) < 0)
+    if (which < 0 || tpy_claim(self, which) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -247,7 +247,7 @@ static PyObject *Io_get_source(Io *self, void *Py_UNUSED(closure))
 
 static int Io_set_source(Io *self, PyObject *value, void *Py_UNUSED(closure))
 {
-    if (value != Py_None && (value == NULL || !PyObject_TypeCheck(value, trale_Source))) {
+    if (value != Py_None && (value == NULL || !PyObject_TypeCheck(value, tpy_Source))) {
         PyErr_Format(PyExc_TypeError, "source must be a Source or None, not %R", value);
         return -1;
     }
@@ -306,15 +306,15 @@ static PyType_Spec Io_spec = {
     .slots = Io_slots,
 };
 
-static const trale_use uses[] = {
-    {TRALE_USE_OBJECT, "trale_py.base.errors", "BusyResourceError", .place = &BusyResourceError},
+static const tpy_use uses[] = {
+    {TPY_USE_OBJECT, "trale_py.base.errors", "BusyResourceError", .place = &BusyResourceError},
     {0},
 };
 
-const trale_uses trale_io_uses = {"io.c", .after = "Io", .table = uses};
+const tpy_uses tpy_io_uses = {"io.c", .after = "Io", .table = uses};
 
-int trale_add_io(PyObject *module)
+int tpy_add_io(PyObject *module)
 {
-    trale_Io = trale_add_type(module, &Io_spec, NULL);
-    return trale_Io == NULL || trale_add_stream(module) < 0 ? -1 : 0;
+    tpy_Io = tpy_add_type(module, &Io_spec, NULL);
+    return tpy_Io == NULL || tpy_add_stream(module) < 0 ? -1 : 0;
 }

@@ -4,8 +4,8 @@
  *     operation.c  an operation from its first poll to its last: begin, then try until it is done
  *     attempt.c    one system call, for each kind of operation
  */
-#ifndef TRALE_IO_H
-#define TRALE_IO_H
+#ifndef TPY_IO_H
+#define TPY_IO_H
 
 #include "leaf.h"
 
@@ -23,7 +23,7 @@ typedef struct {
     char big;               /* the last read was */
 } Io;
 
-extern PyTypeObject *trale_Io;
+extern PyTypeObject *tpy_Io;
 
 enum kind { RECV, FILL, RECV_INTO, SEND, SEND_ALL, RECV_FROM, SEND_TO, CALL, KINDS };
 
@@ -44,19 +44,19 @@ typedef struct {
     char claimed;  /* io->reading or io->writing is ours */
 } Operation;
 
-int trale_claim(Io *io, int writing);    /* -1: BusyResourceError is set */
-PyObject *trale_take_buffered(Io *io, Py_ssize_t n);  /* at most `n` bytes out of the buffer */
-int trale_check_whole(Io *io);  /* -1: a part of something was sent; an error is set */
+int tpy_claim(Io *io, int writing);    /* -1: BusyResourceError is set */
+PyObject *tpy_take_buffered(Io *io, Py_ssize_t n);  /* at most `n` bytes out of the buffer */
+int tpy_check_whole(Io *io);  /* -1: a part of something was sent; an error is set */
 
 /* One system call, with the GIL, as none of them waits. -errno, or how many bytes it was about, of
  * so many asked for; with a CALL's -errno there may be an exception, which says more. */
-Py_ssize_t trale_attempt(Operation *self, Py_ssize_t *asked, PyObject **result);
+Py_ssize_t tpy_attempt(Operation *self, Py_ssize_t *asked, PyObject **result);
 
 /* NULL with an exception set. Of `n` bytes at most; of a contiguous buffer. */
-Operation *trale_new_operation(Io *io, PyObject *owner, enum kind kind);
-Operation *trale_new_receiving(Io *io, PyObject *owner, enum kind kind, Py_ssize_t n);
-Operation *trale_new_viewing(Io *io, PyObject *owner, enum kind kind, PyObject *data);
+Operation *tpy_new_operation(Io *io, PyObject *owner, enum kind kind);
+Operation *tpy_new_receiving(Io *io, PyObject *owner, enum kind kind, Py_ssize_t n);
+Operation *tpy_new_viewing(Io *io, PyObject *owner, enum kind kind, PyObject *data);
 
-int trale_add_stream(PyObject *module);
+int tpy_add_stream(PyObject *module);
 
 #endif

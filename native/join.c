@@ -3,13 +3,13 @@
 #include "registry.h"
 #include "task.h"
 
-PyTypeObject *trale_JoinHandle;
+PyTypeObject *tpy_JoinHandle;
 static PyObject *join_name_check_awaitable;
 static PyObject *join_python_join, *join_python_del;  /* the Python versions */
 
-PyObject *trale_new_handle(PyObject *runtime, Outcome *outcome)
+PyObject *tpy_new_handle(PyObject *runtime, Outcome *outcome)
 {
-    JoinHandle *self = (JoinHandle *)PyType_GenericAlloc(trale_classes.handle, 0);
+    JoinHandle *self = (JoinHandle *)PyType_GenericAlloc(tpy_classes.handle, 0);
     if (self != NULL) {
         PyObject_GC_UnTrack(self);
         self->runtime = Py_NewRef(runtime);
@@ -23,8 +23,8 @@ static PyObject *JoinHandle_new(PyTypeObject *type, PyObject *args, PyObject *kw
 {
     static char *names[] = {"runtime", "outcome", NULL};
     PyObject *runtime, *outcome;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!:JoinHandle", names, trale_Runtime, &runtime,
-                                     trale_Outcome, &outcome))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!:JoinHandle", names, tpy_Runtime, &runtime,
+                                     tpy_Outcome, &outcome))
         return NULL;
     JoinHandle *self = (JoinHandle *)PyType_GenericAlloc(type, 0);
     if (self != NULL) {
@@ -37,16 +37,16 @@ static PyObject *JoinHandle_new(PyTypeObject *type, PyObject *args, PyObject *kw
 static PyObject *JoinHandle_await(JoinHandle *self)
 {
     /* Whoever is polled by the runtime is in its process and before its end. */
-    Context *cx = trale_polling();
+    Context *cx = tpy_polling();
     PyObject *task = cx == NULL ? NULL : cx->waker->cell->owner;
-    if (task == NULL || cx->runtime != self->runtime || !PyObject_TypeCheck(task, trale_Task)
+    if (task == NULL || cx->runtime != self->runtime || !PyObject_TypeCheck(task, tpy_Task)
         || ((Task *)task)->outcome == self->outcome) {
         PyObject *checked = PyObject_CallMethodObjArgs((PyObject *)self, join_name_check_awaitable, NULL);
         if (checked == NULL)
             return NULL;
         Py_DECREF(checked);
     }
-    return trale_new_latch_wait(self);
+    return tpy_new_latch_wait(self);
 }
 
 /* The usual join of a script's comes when the task has ended, or before. */
@@ -54,10 +54,10 @@ static PyObject *JoinHandle_join(JoinHandle *self, PyObject *const *args, Py_ssi
                                  PyObject *keywords)
 {
     Outcome *outcome = self->outcome;
-    if (outcome->latch.opened && trale_is_none(outcome->error)
-        && trale_thread_runtime() == NULL && count == 0 && keywords == NULL)
-        return trale_outcome_value(outcome);
-    return trale_call_python(join_python_join, self, args, count, keywords);
+    if (outcome->latch.opened && tpy_is_none(outcome->error)
+        && tpy_thread_runtime() == NULL && count == 0 && keywords == NULL)
+        return tpy_outcome_value(outcome);
+    return tpy_call_python(join_python_join, self, args, count, keywords);
 }
 
 /* Most handles are dropped when there is no error, and none will be looked for. */
@@ -65,7 +65,7 @@ static void JoinHandle_finalize(JoinHandle *self)
 {
     Outcome *outcome = self->outcome;
     outcome->abandoned = 1;
-    if (trale_is_none(outcome->error))
+    if (tpy_is_none(outcome->error))
         return;
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
@@ -93,11 +93,11 @@ static void JoinHandle_dealloc(JoinHandle *self)
     DECREF(self->runtime);
     DECREF(self->outcome);
     XDECREF(self->job);
-    trale_free_object(self);
+    tpy_free_object(self);
 }
 
 static PyMethodDef JoinHandle_methods[] = {
-    {"join", TRALE_FAST(JoinHandle_join), NULL},
+    {"join", TPY_FAST(JoinHandle_join), NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -117,7 +117,7 @@ static int JoinHandle_set_job(JoinHandle *self, PyObject *job, void *Py_UNUSED(c
     PyObject *old = self->job;
     self->job = Py_XNewRef(job);
     Py_XDECREF(old);
-    trale_track(self);
+    tpy_track(self);
     return 0;
 }
 
@@ -128,7 +128,7 @@ static PyGetSetDef JoinHandle_getset[] = {
 
 static PyType_Slot JoinHandle_slots[] = {
     {Py_tp_new, JoinHandle_new},
-    {Py_tp_init, trale_init_nothing},
+    {Py_tp_init, tpy_init_nothing},
     {Py_tp_finalize, JoinHandle_finalize},
     {Py_tp_traverse, JoinHandle_traverse},
     {Py_tp_dealloc, JoinHandle_dealloc},
@@ -146,16 +146,16 @@ static PyType_Spec JoinHandle_spec = {
     .slots = JoinHandle_slots,
 };
 
-static const trale_use join_uses[] = {
-    {TRALE_USE_OBJECT, "JoinHandle", "join", .place = &join_python_join},
-    {TRALE_USE_OBJECT, "JoinHandle", "__del__", .place = &join_python_del},
-    {TRALE_USE_NAME, "JoinHandle", "check_awaitable", .place = &join_name_check_awaitable},
+static const tpy_use join_uses[] = {
+    {TPY_USE_OBJECT, "JoinHandle", "join", .place = &join_python_join},
+    {TPY_USE_OBJECT, "JoinHandle", "__del__", .place = &join_python_del},
+    {TPY_USE_NAME, "JoinHandle", "check_awaitable", .place = &join_name_check_awaitable},
     {0},
 };
 
-const trale_uses trale_join_uses = {"join.c", .after = "JoinHandle", .table = join_uses};
+const tpy_uses tpy_join_uses = {"join.c", .after = "JoinHandle", .table = join_uses};
 
-int trale_add_join(PyObject *module)
+int tpy_add_join(PyObject *module)
 {
-    return (trale_JoinHandle = trale_add_type(module, &JoinHandle_spec, NULL)) == NULL ? -1 : 0;
+    return (tpy_JoinHandle = tpy_add_type(module, &JoinHandle_spec, NULL)) == NULL ? -1 : 0;
 }

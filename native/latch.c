@@ -4,7 +4,7 @@
 #include "registry.h"
 #include "task.h"
 
-PyTypeObject *trale_Latch;
+PyTypeObject *tpy_Latch;
 static PyTypeObject *LatchWait_type;
 static PyObject *latch_name_result;
 
@@ -82,7 +82,7 @@ static int latch_let_through(Latch *self, PyObject *key)
     return result == NULL ? -1 : 0;
 }
 
-int trale_open_latch(Latch *self)
+int tpy_open_latch(Latch *self)
 {
     int error = 0;
     self->opened = 1;
@@ -102,7 +102,7 @@ int trale_open_latch(Latch *self)
 
 static PyObject *Latch_open(Latch *self, PyObject *Py_UNUSED(ignored))
 {
-    if (trale_open_latch(self) < 0)
+    if (tpy_open_latch(self) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -137,9 +137,9 @@ static PyObject *Latch_waiters(Latch *self, void *Py_UNUSED(closure))
     return waiters;
 }
 
-Latch *trale_new_latch(void)
+Latch *tpy_new_latch(void)
 {
-    return trale_new_object(trale_classes.latch);
+    return tpy_new_object(tpy_classes.latch);
 }
 
 static int Latch_init(PyObject *self, PyObject *args, PyObject *kwargs)
@@ -149,7 +149,7 @@ static int Latch_init(PyObject *self, PyObject *args, PyObject *kwargs)
     return PyArg_ParseTupleAndKeywords(args, kwargs, ":Latch", names) ? 0 : -1;
 }
 
-int trale_latch_traverse(Latch *self, visitproc visit, void *arg)
+int tpy_latch_traverse(Latch *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE((PyObject *)self));
     Py_VISIT(self->key);
@@ -158,7 +158,7 @@ int trale_latch_traverse(Latch *self, visitproc visit, void *arg)
     return 0;
 }
 
-int trale_latch_clear(Latch *self)
+int tpy_latch_clear(Latch *self)
 {
     Py_CLEAR(self->key);
     Py_CLEAR(self->call);
@@ -169,8 +169,8 @@ int trale_latch_clear(Latch *self)
 static void Latch_dealloc(Latch *self)
 {
     PyObject_GC_UnTrack(self);
-    trale_latch_clear(self);
-    trale_free_object(self);
+    tpy_latch_clear(self);
+    tpy_free_object(self);
 }
 
 static PyMethodDef Latch_methods[] = {
@@ -192,8 +192,8 @@ static PyGetSetDef Latch_getset[] = {
 
 static PyType_Slot Latch_slots[] = {
     {Py_tp_init, Latch_init},
-    {Py_tp_traverse, trale_latch_traverse},
-    {Py_tp_clear, trale_latch_clear},
+    {Py_tp_traverse, tpy_latch_traverse},
+    {Py_tp_clear, tpy_latch_clear},
     {Py_tp_dealloc, Latch_dealloc},
     {Py_tp_methods, Latch_methods},
     {Py_tp_members, Latch_members},
@@ -228,8 +228,8 @@ static enum step latch_finish(LatchWait *self, PyObject **result)
 {
     if (self->handle == NULL)
         *result = Py_NewRef(Py_None);
-    else if (trale_is_none(self->handle->outcome->error))
-        *result = trale_outcome_value(self->handle->outcome);
+    else if (tpy_is_none(self->handle->outcome->error))
+        *result = tpy_outcome_value(self->handle->outcome);
     else  /* raises the error, and counts it as taken */
         *result = PyObject_CallMethodObjArgs((PyObject *)self->handle, latch_name_result, NULL);
     return *result == NULL ? FAILED : DONE;
@@ -257,14 +257,14 @@ static bool latch_delivered(Leaf *leaf)
 {
     Latch *latch = ((LatchWait *)leaf)->latch;
     return latch->opened
-           && !(PyObject_TypeCheck((PyObject *)latch, trale_Outcome) && ((Outcome *)latch)->cancelled);
+           && !(PyObject_TypeCheck((PyObject *)latch, tpy_Outcome) && ((Outcome *)latch)->cancelled);
 }
 
 static const LeafKind latch_leaf = {.advance = latch_advance, .drop = latch_drop, .delivered = latch_delivered};
 
 static LatchWait *latch_new_wait(PyTypeObject *type, Latch *latch, JoinHandle *handle)
 {
-    LatchWait *self = (LatchWait *)trale_new_leaf(type, &latch_leaf);
+    LatchWait *self = (LatchWait *)tpy_new_leaf(type, &latch_leaf);
     if (self == NULL)
         return NULL;
     self->latch = NEWREF(Latch, latch);
@@ -278,7 +278,7 @@ static PyObject *LatchWait_new(PyTypeObject *type, PyObject *args, PyObject *kwa
 {
     static char *names[] = {"latch", NULL};
     PyObject *latch;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!:LatchWait", names, trale_Latch, &latch))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!:LatchWait", names, tpy_Latch, &latch))
         return NULL;
     return (PyObject *)latch_new_wait(type, (Latch *)latch, NULL);
 }
@@ -294,13 +294,13 @@ static int LatchWait_traverse(LatchWait *self, visitproc visit, void *arg)
 
 static void LatchWait_dealloc(LatchWait *self)
 {
-    if (trale_leaf_stays(self))
+    if (tpy_leaf_stays(self))
         return;
     PyObject_GC_UnTrack(self);
     latch_drop(&self->leaf);
     XDECREF(self->latch);
     XDECREF(self->handle);
-    trale_free_object(self);
+    tpy_free_object(self);
 }
 
 static PyObject *LatchWait_repr(LatchWait *self)
@@ -313,7 +313,7 @@ static PyType_Slot LatchWait_slots[] = {
     {Py_tp_traverse, LatchWait_traverse},
     {Py_tp_dealloc, LatchWait_dealloc},
     {Py_tp_repr, LatchWait_repr},
-    TRALE_LEAF_SLOTS,
+    TPY_LEAF_SLOTS,
     {0, NULL},
 };
 
@@ -324,25 +324,25 @@ static PyType_Spec LatchWait_spec = {
     .slots = LatchWait_slots,
 };
 
-PyObject *trale_new_latch_wait(JoinHandle *handle)
+PyObject *tpy_new_latch_wait(JoinHandle *handle)
 {
     return (PyObject *)latch_new_wait(LatchWait_type, &handle->outcome->latch, handle);
 }
 
-int trale_add_latch_wait(PyObject *module, PyObject *base)
+int tpy_add_latch_wait(PyObject *module, PyObject *base)
 {
-    LatchWait_type = trale_add_type(module, &LatchWait_spec, base);
+    LatchWait_type = tpy_add_type(module, &LatchWait_spec, base);
     return LatchWait_type == NULL ? -1 : 0;
 }
 
-int trale_add_latch(PyObject *module)
+int tpy_add_latch(PyObject *module)
 {
-    return (trale_Latch = trale_add_type(module, &Latch_spec, NULL)) == NULL ? -1 : 0;
+    return (tpy_Latch = tpy_add_type(module, &Latch_spec, NULL)) == NULL ? -1 : 0;
 }
 
-static const trale_use latch_uses[] = {
-    {TRALE_USE_NAME, "JoinHandle", "result", .place = &latch_name_result},
+static const tpy_use latch_uses[] = {
+    {TPY_USE_NAME, "JoinHandle", "result", .place = &latch_name_result},
     {0},
 };
 
-const trale_uses trale_latch_uses = {"latch.c", .after = "JoinHandle", .table = latch_uses};
+const tpy_uses tpy_latch_uses = {"latch.c", .after = "JoinHandle", .table = latch_uses};

@@ -1,12 +1,12 @@
 #include "leaf.h"
 #include "registry.h"
 
-PyObject *trale_PENDING;
+PyObject *tpy_PENDING;
 static PyObject *leaf_Future, *leaf_Ready, *leaf_warn_forgotten;  /* the package's own */
 
-Leaf *trale_new_leaf(PyTypeObject *type, const LeafKind *kind)
+Leaf *tpy_new_leaf(PyTypeObject *type, const LeafKind *kind)
 {
-    Leaf *self = trale_new_object(type);
+    Leaf *self = tpy_new_object(type);
     if (self != NULL)
         self->kind = kind;
     return self;
@@ -24,7 +24,7 @@ static int leaf_refuse(Leaf *self)
 /* Its await begins: -1, with an exception set, if one has before. */
 static int leaf_use(Leaf *self)
 {
-    Context *cx = trale_polling();
+    Context *cx = tpy_polling();
     const trale_cell *task = cx == NULL ? NULL : cx->waker->cell;
     if (self->use > POLLED || (self->use == POLLED && self->task != task))
         return leaf_refuse(self);
@@ -91,9 +91,9 @@ static enum step leaf_advance(Leaf *self, Context *cx, PyObject **result)
     return now;
 }
 
-PySendResult trale_leaf_send(Leaf *self, PyObject *Py_UNUSED(value), PyObject **result)
+PySendResult tpy_leaf_send(Leaf *self, PyObject *Py_UNUSED(value), PyObject **result)
 {
-    Context *cx = trale_polling();
+    Context *cx = tpy_polling();
     enum step now = AGAIN;
     if (self->use != BEGUN || cx == NULL || cx->last_look || self->task != cx->waker->cell)
         now = leaf_begin(self, cx);
@@ -101,31 +101,31 @@ PySendResult trale_leaf_send(Leaf *self, PyObject *Py_UNUSED(value), PyObject **
     case DONE:
         return PYGEN_RETURN;
     case WAIT:
-        *result = Py_NewRef(trale_PENDING);
+        *result = Py_NewRef(tpy_PENDING);
         return PYGEN_NEXT;
     default:
         return PYGEN_ERROR;
     }
 }
 
-PyObject *trale_leaf_next(Leaf *self)
+PyObject *tpy_leaf_next(Leaf *self)
 {
-    return trale_leaf_send_by_hand(self, Py_None);
+    return tpy_leaf_send_by_hand(self, Py_None);
 }
 
-PyObject *trale_leaf_await(Leaf *self)
+PyObject *tpy_leaf_await(Leaf *self)
 {
     return leaf_use(self) < 0 ? NULL : Py_NewRef((PyObject *)self);
 }
 
-PyObject *trale_leaf_use(Leaf *self, PyObject *Py_UNUSED(ignored))
+PyObject *tpy_leaf_use(Leaf *self, PyObject *Py_UNUSED(ignored))
 {
     if (leaf_use(self) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
 
-PyObject *trale_leaf_hand_over(Leaf *self, PyObject *Py_UNUSED(ignored))
+PyObject *tpy_leaf_hand_over(Leaf *self, PyObject *Py_UNUSED(ignored))
 {
     if (self->use == NEW)
         self->use = HANDED;
@@ -134,10 +134,10 @@ PyObject *trale_leaf_hand_over(Leaf *self, PyObject *Py_UNUSED(ignored))
 
 /* ---- by hand -------------------------------------------------------------------------------------- */
 
-PyObject *trale_leaf_send_by_hand(Leaf *self, PyObject *value)
+PyObject *tpy_leaf_send_by_hand(Leaf *self, PyObject *value)
 {
     PyObject *result;
-    switch (trale_leaf_send(self, value, &result)) {
+    switch (tpy_leaf_send(self, value, &result)) {
     case PYGEN_NEXT:
         return result;
     case PYGEN_RETURN: {
@@ -153,9 +153,9 @@ PyObject *trale_leaf_send_by_hand(Leaf *self, PyObject *value)
     }
 }
 
-PyObject *trale_leaf_poll(Leaf *self, PyObject *cx)
+PyObject *tpy_leaf_poll(Leaf *self, PyObject *cx)
 {
-    if (!PyObject_TypeCheck(cx, trale_Context)) {
+    if (!PyObject_TypeCheck(cx, tpy_Context)) {
         PyErr_Format(PyExc_TypeError, "cx must be a Context, not %R", cx);
         return NULL;
     }
@@ -171,25 +171,25 @@ PyObject *trale_leaf_poll(Leaf *self, PyObject *cx)
         DECREF(value);
         return ready;
     case WAIT:
-        return Py_NewRef(trale_PENDING);
+        return Py_NewRef(tpy_PENDING);
     default:
         return NULL;
     }
 }
 
-PyObject *trale_leaf_drop(Leaf *self, PyObject *Py_UNUSED(ignored))
+PyObject *tpy_leaf_drop(Leaf *self, PyObject *Py_UNUSED(ignored))
 {
     leaf_drop(self);
     Py_RETURN_NONE;
 }
 
-PyObject *trale_leaf_delivered(Leaf *self, PyObject *Py_UNUSED(ignored))
+PyObject *tpy_leaf_delivered(Leaf *self, PyObject *Py_UNUSED(ignored))
 {
     return PyBool_FromLong(leaf_delivered(self));
 }
 
 /* throw(error), as the interpreter calls it; or with a class, and perhaps its argument. */
-PyObject *trale_leaf_throw(Leaf *self, PyObject *args)
+PyObject *tpy_leaf_throw(Leaf *self, PyObject *args)
 {
     PyObject *type, *value = NULL, *traceback = NULL;
     if (!PyArg_ParseTuple(args, "O|OO:throw", &type, &value, &traceback))
@@ -206,7 +206,7 @@ PyObject *trale_leaf_throw(Leaf *self, PyObject *args)
     return NULL;
 }
 
-PyObject *trale_leaf_getattr(PyObject *self, PyObject *name)
+PyObject *tpy_leaf_getattr(PyObject *self, PyObject *name)
 {
     PyObject *found = PyObject_GenericGetAttr(self, name);
     if (found == NULL && PyErr_ExceptionMatches(PyExc_AttributeError) && PyUnicode_Check(name)
@@ -221,7 +221,7 @@ PyObject *trale_leaf_getattr(PyObject *self, PyObject *name)
 /* ---- forgotten ------------------------------------------------------------------------------------ */
 
 /* The collector calls it for what is in a cycle, before it takes that apart. */
-void trale_leaf_finalize(Leaf *self)
+void tpy_leaf_finalize(Leaf *self)
 {
     if (self->use != NEW)
         return;
@@ -236,36 +236,36 @@ void trale_leaf_finalize(Leaf *self)
 }
 
 /* In a dealloc. A warning refers to what it is about, so for that time there is a reference. */
-int trale_leaf_warn(Leaf *self)
+int tpy_leaf_warn(Leaf *self)
 {
     PyObject *object = (PyObject *)self;
     Py_SET_REFCNT(object, 1);
-    trale_leaf_finalize(self);
+    tpy_leaf_finalize(self);
     Py_SET_REFCNT(object, Py_REFCNT(object) - 1);
     return Py_REFCNT(object) > 0;
 }
 
-PyMethodDef trale_leaf_methods[] = {
-    TRALE_LEAF_METHODS,
+PyMethodDef tpy_leaf_methods[] = {
+    TPY_LEAF_METHODS,
     {NULL, NULL, 0, NULL},
 };
 
 /* The types of leaves are futures: made when there is a Future to derive them from. */
 static int leaf_add_all(PyObject *module)
 {
-    if (trale_add_operations(module, leaf_Future) < 0 || trale_add_sleep(module, leaf_Future) < 0
-        || trale_add_latch_wait(module, leaf_Future) < 0 || trale_add_yield(module, leaf_Future) < 0
-        || trale_add_waits(module, leaf_Future) < 0)
+    if (tpy_add_operations(module, leaf_Future) < 0 || tpy_add_sleep(module, leaf_Future) < 0
+        || tpy_add_latch_wait(module, leaf_Future) < 0 || tpy_add_yield(module, leaf_Future) < 0
+        || tpy_add_waits(module, leaf_Future) < 0)
         return -1;
     return 0;
 }
 
-static const trale_use leaf_uses[] = {
-    {TRALE_USE_OBJECT, "trale_py.core.future", "Future", .place = &leaf_Future},
-    {TRALE_USE_OBJECT, "trale_py.core.future", "Ready", .place = &leaf_Ready},
-    {TRALE_USE_OBJECT, "trale_py.core.future", "PENDING", .place = &trale_PENDING},
-    {TRALE_USE_OBJECT, "warn_forgotten", NULL, .place = &leaf_warn_forgotten},
+static const tpy_use leaf_uses[] = {
+    {TPY_USE_OBJECT, "trale_py.core.future", "Future", .place = &leaf_Future},
+    {TPY_USE_OBJECT, "trale_py.core.future", "Ready", .place = &leaf_Ready},
+    {TPY_USE_OBJECT, "trale_py.core.future", "PENDING", .place = &tpy_PENDING},
+    {TPY_USE_OBJECT, "warn_forgotten", NULL, .place = &leaf_warn_forgotten},
     {0},
 };
 
-const trale_uses trale_leaf_uses = {"leaf.c", .after = "warn_forgotten", .then = leaf_add_all, .table = leaf_uses};
+const tpy_uses tpy_leaf_uses = {"leaf.c", .after = "warn_forgotten", .then = leaf_add_all, .table = leaf_uses};

@@ -1,8 +1,8 @@
 /* A leaf is a future, written as an iterator: the coroutine that awaits it resumes it directly, with
  * no Python frame between. Here is what all leaves have in common: see leaf.py, and poll_until_ready
  * in future.py. */
-#ifndef TRALE_LEAF_H
-#define TRALE_LEAF_H
+#ifndef TPY_LEAF_H
+#define TPY_LEAF_H
 
 #include "binding.h"
 
@@ -41,52 +41,52 @@ struct Leaf {
 };
 
 /* A new leaf, which the collector tracks, as Future is a class of Python's. */
-Leaf *trale_new_leaf(PyTypeObject *type, const LeafKind *kind);
+Leaf *tpy_new_leaf(PyTypeObject *type, const LeafKind *kind);
 
-PySendResult trale_leaf_send(Leaf *self, PyObject *value, PyObject **result);
-PyObject *trale_leaf_next(Leaf *self);
-PyObject *trale_leaf_await(Leaf *self);
-PyObject *trale_leaf_poll(Leaf *self, PyObject *cx);
-PyObject *trale_leaf_drop(Leaf *self, PyObject *ignored);
-PyObject *trale_leaf_send_by_hand(Leaf *self, PyObject *value);
-PyObject *trale_leaf_use(Leaf *self, PyObject *ignored);
-PyObject *trale_leaf_hand_over(Leaf *self, PyObject *ignored);
-PyObject *trale_leaf_getattr(PyObject *self, PyObject *name);
-void trale_leaf_finalize(Leaf *self);
-int trale_leaf_warn(Leaf *self);
-PyObject *trale_leaf_delivered(Leaf *self, PyObject *ignored);
-PyObject *trale_leaf_throw(Leaf *self, PyObject *args);
-extern PyMethodDef trale_leaf_methods[];
+PySendResult tpy_leaf_send(Leaf *self, PyObject *value, PyObject **result);
+PyObject *tpy_leaf_next(Leaf *self);
+PyObject *tpy_leaf_await(Leaf *self);
+PyObject *tpy_leaf_poll(Leaf *self, PyObject *cx);
+PyObject *tpy_leaf_drop(Leaf *self, PyObject *ignored);
+PyObject *tpy_leaf_send_by_hand(Leaf *self, PyObject *value);
+PyObject *tpy_leaf_use(Leaf *self, PyObject *ignored);
+PyObject *tpy_leaf_hand_over(Leaf *self, PyObject *ignored);
+PyObject *tpy_leaf_getattr(PyObject *self, PyObject *name);
+void tpy_leaf_finalize(Leaf *self);
+int tpy_leaf_warn(Leaf *self);
+PyObject *tpy_leaf_delivered(Leaf *self, PyObject *ignored);
+PyObject *tpy_leaf_throw(Leaf *self, PyObject *args);
+extern PyMethodDef tpy_leaf_methods[];
 
 /* What a leaf's dealloc asks first. True: it was forgotten, and who was told so has kept it. */
-static inline int trale_leaf_stays(void *self)
+static inline int tpy_leaf_stays(void *self)
 {
-    return ((Leaf *)self)->use == NEW && trale_leaf_warn(self);
+    return ((Leaf *)self)->use == NEW && tpy_leaf_warn(self);
 }
 
-#define TRALE_LEAF_METHODS                                                                         \
-    {"poll", (PyCFunction)trale_leaf_poll, METH_O, NULL},                                          \
-        {"drop", (PyCFunction)trale_leaf_drop, METH_NOARGS, NULL},                                 \
-        {"close", (PyCFunction)trale_leaf_drop, METH_NOARGS, NULL},                                \
-        {"throw", (PyCFunction)trale_leaf_throw, METH_VARARGS, NULL},                              \
-        {"send", (PyCFunction)trale_leaf_send_by_hand, METH_O, NULL},                              \
-        {"_use", (PyCFunction)trale_leaf_use, METH_NOARGS, NULL},                                  \
-        {"_hand_over", (PyCFunction)trale_leaf_hand_over, METH_NOARGS, NULL},                \
-        {"_delivered", (PyCFunction)trale_leaf_delivered, METH_NOARGS, NULL}
+#define TPY_LEAF_METHODS                                                                           \
+    {"poll", (PyCFunction)tpy_leaf_poll, METH_O, NULL},                                            \
+        {"drop", (PyCFunction)tpy_leaf_drop, METH_NOARGS, NULL},                                   \
+        {"close", (PyCFunction)tpy_leaf_drop, METH_NOARGS, NULL},                                  \
+        {"throw", (PyCFunction)tpy_leaf_throw, METH_VARARGS, NULL},                                \
+        {"send", (PyCFunction)tpy_leaf_send_by_hand, METH_O, NULL},                                \
+        {"_use", (PyCFunction)tpy_leaf_use, METH_NOARGS, NULL},                                    \
+        {"_hand_over", (PyCFunction)tpy_leaf_hand_over, METH_NOARGS, NULL},                        \
+        {"_delivered", (PyCFunction)tpy_leaf_delivered, METH_NOARGS, NULL}
 
 /* Of a leaf that has no methods but these. */
-#define TRALE_LEAF_SLOTS                                                                           \
-    {Py_tp_methods, trale_leaf_methods}, TRALE_LEAF_PROTOCOL
-#define TRALE_LEAF_PROTOCOL                                                                        \
-    {Py_tp_iter, PyObject_SelfIter}, {Py_tp_iternext, trale_leaf_next},                            \
-        {Py_am_await, trale_leaf_await}, {Py_am_send, trale_leaf_send},                            \
-        {Py_tp_getattro, trale_leaf_getattr}, {Py_tp_finalize, trale_leaf_finalize}
+#define TPY_LEAF_SLOTS                                                                             \
+    {Py_tp_methods, tpy_leaf_methods}, TPY_LEAF_PROTOCOL
+#define TPY_LEAF_PROTOCOL                                                                          \
+    {Py_tp_iter, PyObject_SelfIter}, {Py_tp_iternext, tpy_leaf_next},                              \
+        {Py_am_await, tpy_leaf_await}, {Py_am_send, tpy_leaf_send},                                \
+        {Py_tp_getattro, tpy_leaf_getattr}, {Py_tp_finalize, tpy_leaf_finalize}
 
 /* The types of leaves, made when there is a Future to derive them from. */
-int trale_add_operations(PyObject *module, PyObject *base);
-int trale_add_yield(PyObject *module, PyObject *base);
-int trale_add_latch_wait(PyObject *module, PyObject *base);
-int trale_add_sleep(PyObject *module, PyObject *base);
-int trale_add_waits(PyObject *module, PyObject *base);
+int tpy_add_operations(PyObject *module, PyObject *base);
+int tpy_add_yield(PyObject *module, PyObject *base);
+int tpy_add_latch_wait(PyObject *module, PyObject *base);
+int tpy_add_sleep(PyObject *module, PyObject *base);
+int tpy_add_waits(PyObject *module, PyObject *base);
 
 #endif

@@ -23,7 +23,7 @@ static PyObject *Hold_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 
 static Wait *lock_wait_for(Hold *self)
 {
-    Wait *wait = trale_new_wait(self->mutex);
+    Wait *wait = tpy_new_wait(self->mutex);
     if (wait != NULL)
         wait->hold = NEWREF(Hold, self);
     return wait;
@@ -49,7 +49,7 @@ static PyObject *Hold_try_lock(Hold *self, PyObject *who)
 
 static PyObject *Hold_unlock(Hold *self, PyObject *Py_UNUSED(ignored))
 {
-    trale_unlock(self);
+    tpy_unlock(self);
     Py_RETURN_NONE;
 }
 
@@ -72,7 +72,7 @@ static void Hold_finalize(Hold *self)
     if (done == NULL)
         PyErr_WriteUnraisable((PyObject *)self);
     XDECREF(done);
-    trale_unlock(self);
+    tpy_unlock(self);
     PyErr_Restore(type, value, traceback);
 }
 
@@ -87,7 +87,7 @@ static void Hold_dealloc(Hold *self)
 {
     PyObject_GC_UnTrack(self);
     XDECREF(self->mutex);
-    trale_free_object(self);
+    tpy_free_object(self);
 }
 
 static PyMethodDef Hold_methods[] = {
@@ -124,7 +124,7 @@ static PyType_Spec Hold_spec = {
 
 static PyObject *Lock_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
-    return (PyObject *)trale_new_store(type);
+    return (PyObject *)tpy_new_store(type);
 }
 
 static int Lock_init(Store *self, PyObject *args, PyObject *kwargs)
@@ -137,7 +137,7 @@ static int Lock_init(Store *self, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_TypeError, "a Lock is set up once, with a kind of Hold");
         return -1;
     }
-    if ((self->at_once = PyType_GenericAlloc(trale_AtOnce, 0)) == NULL)
+    if ((self->at_once = PyType_GenericAlloc(tpy_AtOnce, 0)) == NULL)
         return -1;
     self->make = NEWREF(PyTypeObject, make);
     self->count = 1;
@@ -169,12 +169,12 @@ static PyObject *Lock_aenter(Store *self, PyObject *Py_UNUSED(ignored))
     Hold *hold = lock_new_hold(self);
     if (hold == NULL)
         return NULL;
-    Context *cx = trale_take_at_once(self);
+    Context *cx = tpy_take_at_once(self);
     if (cx != NULL) {
         hold->held = 1;
         self->owner = Py_NewRef((PyObject *)cx);
-        trale_replace(&self->entered, Py_NewRef((PyObject *)hold));
-        trale_replace(&((AtOnce *)self->at_once)->result, (PyObject *)hold);
+        tpy_replace(&self->entered, Py_NewRef((PyObject *)hold));
+        tpy_replace(&((AtOnce *)self->at_once)->result, (PyObject *)hold);
         return Py_NewRef(self->at_once);
     }
     Wait *wait = lock_wait_for(hold);
@@ -189,7 +189,7 @@ static void lock_leave(Store *self)
     PyObject *hold = self->entered;
     self->entered = NULL;
     if (hold != NULL && PyObject_TypeCheck(hold, Hold_type))  /* None: see plain_locks.py */
-        trale_unlock((Hold *)hold);
+        tpy_unlock((Hold *)hold);
     XDECREF(hold);
 }
 
@@ -208,8 +208,8 @@ static Wait *lock_wait_in_thread(Store *self)
 
 static PyObject *Lock_lock_blocking(Store *self, PyObject *args, PyObject *kwargs)
 {
-    PyObject *timeout = trale_parse_timeout(args, kwargs);
-    return timeout == NULL ? NULL : trale_block(lock_wait_in_thread(self), timeout);
+    PyObject *timeout = tpy_parse_timeout(args, kwargs);
+    return timeout == NULL ? NULL : tpy_block(lock_wait_in_thread(self), timeout);
 }
 
 static PyObject *Lock_enter(Store *self, PyObject *Py_UNUSED(ignored))
@@ -217,7 +217,7 @@ static PyObject *Lock_enter(Store *self, PyObject *Py_UNUSED(ignored))
     Wait *wait = lock_wait_in_thread(self);
     if (wait != NULL)
         wait->enters = 1;
-    return trale_block(wait, Py_None);
+    return tpy_block(wait, Py_None);
 }
 
 static PyObject *Lock_exit(Store *self, PyObject *const *Py_UNUSED(args),
@@ -237,7 +237,7 @@ static PyObject *Lock_aexit(Store *self, PyObject *const *Py_UNUSED(args),
                             Py_ssize_t Py_UNUSED(count))
 {
     lock_leave(self);
-    return Py_NewRef(trale_at_once_none);
+    return Py_NewRef(tpy_at_once_none);
 }
 
 static PyMethodDef Lock_methods[] = {
@@ -263,7 +263,7 @@ static PyMemberDef Lock_members[] = {
 static PyType_Slot Lock_slots[] = {
     {Py_tp_new, Lock_new},
     {Py_tp_init, Lock_init},
-    TRALE_STORE_SLOTS,
+    TPY_STORE_SLOTS,
     {Py_tp_methods, Lock_methods},
     {Py_tp_members, Lock_members},
     {0, NULL},
@@ -276,18 +276,18 @@ static PyType_Spec Lock_spec = {
     .slots = Lock_slots,
 };
 
-static const trale_use lock_uses[] = {
-    {TRALE_USE_NAME, "Hold", "_dropped", .place = &lock_name_dropped},
-    {TRALE_USE_OBJECT, "trale_py.sync.waiters", "this_thread", .place = &lock_this_thread},
+static const tpy_use lock_uses[] = {
+    {TPY_USE_NAME, "Hold", "_dropped", .place = &lock_name_dropped},
+    {TPY_USE_OBJECT, "trale_py.sync.waiters", "this_thread", .place = &lock_this_thread},
     {0},
 };
 
-const trale_uses trale_lock_uses = {"lock.c", .after = "Hold", .table = lock_uses};
+const tpy_uses tpy_lock_uses = {"lock.c", .after = "Hold", .table = lock_uses};
 
-int trale_add_lock(PyObject *module)
+int tpy_add_lock(PyObject *module)
 {
-    if ((Hold_type = trale_add_type(module, &Hold_spec, NULL)) == NULL
-        || (Lock_type = trale_add_type(module, &Lock_spec, NULL)) == NULL)
+    if ((Hold_type = tpy_add_type(module, &Hold_spec, NULL)) == NULL
+        || (Lock_type = tpy_add_type(module, &Lock_spec, NULL)) == NULL)
         return -1;
     return 0;
 }

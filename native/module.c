@@ -7,12 +7,12 @@
 
 #include <string.h>
 
-static const trale_uses *const module_uses[] = {
-    &trale_poller_uses, &trale_run_queue_uses, &trale_leaf_uses, &trale_latch_uses, &trale_join_uses, &trale_task_uses,
-    &trale_executor_uses, &trale_runtime_uses,
-    &trale_store_uses, &trale_waiters_uses, &trale_lock_uses, &trale_queue_uses, &trale_io_uses,
-    &trale_operation_uses, &trale_stream_uses, &trale_with_block_uses,
-    &trale_forgettable_uses, &trale_releasable_uses, NULL,
+static const tpy_uses *const module_uses[] = {
+    &tpy_poller_uses, &tpy_run_queue_uses, &tpy_leaf_uses, &tpy_latch_uses, &tpy_join_uses, &tpy_task_uses,
+    &tpy_executor_uses, &tpy_runtime_uses,
+    &tpy_store_uses, &tpy_waiters_uses, &tpy_lock_uses, &tpy_queue_uses, &tpy_io_uses,
+    &tpy_operation_uses, &tpy_stream_uses, &tpy_with_block_uses,
+    &tpy_forgettable_uses, &tpy_releasable_uses, NULL,
 };
 
 /* register(python, in_c): a class or function, as it is in Python and as it is used from now on. */
@@ -22,12 +22,12 @@ static PyObject *module_register(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "OO:register", &python, &in_c))
         return NULL;
     PyObject *name = PyObject_GetAttrString(python, "__name__");
-    int error = name == NULL ? -1 : trale_register(module, module_uses, name, python, in_c);
+    int error = name == NULL ? -1 : tpy_register(module, module_uses, name, python, in_c);
     Py_XDECREF(name);
     if (error < 0)
         return NULL;
     if (PyType_Check(in_c))
-        trale_made((PyTypeObject *)in_c);
+        tpy_made((PyTypeObject *)in_c);
     Py_RETURN_NONE;
 }
 
@@ -35,8 +35,8 @@ static PyObject *module_document(PyObject *module, PyObject *args);
 
 static PyMethodDef module_functions[] = {
     {"register", module_register, METH_VARARGS, NULL},
-    {"spawn", TRALE_FAST(trale_spawn), NULL},
-    {"block", TRALE_FAST(trale_block_function), NULL},
+    {"spawn", TPY_FAST(tpy_spawn), NULL},
+    {"block", TPY_FAST(tpy_block_function), NULL},
     {"document", module_document, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -77,23 +77,23 @@ static int module_add_parts(PyObject *module)
 
 /* They add the types, a base before what is derived from it. */
 static int (*const module_adders[])(PyObject *) = {
-    trale_add_run_queue,
-    trale_add_waker,
-    trale_add_thread_state,
-    trale_add_poller,
-    trale_add_io,
-    trale_add_latch,
-    trale_add_outcome,
-    trale_add_join,
-    trale_add_task,
-    trale_add_executor,
-    trale_add_runtime,
-    trale_add_waiters,
-    trale_add_permits,
-    trale_add_lock,
-    trale_add_queue,
-    trale_add_with_block,
-    trale_add_finalizers,
+    tpy_add_run_queue,
+    tpy_add_waker,
+    tpy_add_thread_state,
+    tpy_add_poller,
+    tpy_add_io,
+    tpy_add_latch,
+    tpy_add_outcome,
+    tpy_add_join,
+    tpy_add_task,
+    tpy_add_executor,
+    tpy_add_runtime,
+    tpy_add_waiters,
+    tpy_add_permits,
+    tpy_add_lock,
+    tpy_add_queue,
+    tpy_add_with_block,
+    tpy_add_finalizers,
     module_add_parts,
 };
 
@@ -111,7 +111,7 @@ static int module_execute(PyObject *module)
                         "it belongs to the first import of trale_py in this process");
         return -1;
     }
-    if (trale_prepare(module_uses) < 0)
+    if (tpy_prepare(module_uses) < 0)
         return -1;
     for (size_t n = 0; n < sizeof module_adders / sizeof *module_adders; n++)
         if (module_adders[n](module) < 0)

@@ -21,7 +21,7 @@ static int object_add_reduce(PyObject *type)
     return error;
 }
 
-PyTypeObject *trale_add_type(PyObject *module, PyType_Spec *spec, PyObject *base)
+PyTypeObject *tpy_add_type(PyObject *module, PyType_Spec *spec, PyObject *base)
 {
     PyObject *type = PyType_FromSpecWithBases(spec, base);
     if (type == NULL)
@@ -33,14 +33,14 @@ PyTypeObject *trale_add_type(PyObject *module, PyType_Spec *spec, PyObject *base
     return (PyTypeObject *)type;
 }
 
-void *trale_new_object(PyTypeObject *type)
+void *tpy_new_object(PyTypeObject *type)
 {
     if (type == NULL)
         return PyErr_Format(PyExc_RuntimeError, "trale_py is not imported, or uses its Python engine");
     return PyType_GenericAlloc(type, 0);
 }
 
-void *trale_new_with_dict(PyTypeObject *type)
+void *tpy_new_with_dict(PyTypeObject *type)
 {
     newfunc make = (newfunc)PyType_GetSlot(&PyBaseObject_Type, Py_tp_new);
     PyObject *none = PyTuple_New(0);
@@ -49,14 +49,14 @@ void *trale_new_with_dict(PyTypeObject *type)
     return self;
 }
 
-int trale_call_method(void *object, PyObject *name, void *argument)
+int tpy_call_method(void *object, PyObject *name, void *argument)
 {
     PyObject *result = PyObject_CallMethodObjArgs((PyObject *)object, name, argument, NULL);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
 }
 
-void trale_free_object(void *self)
+void tpy_free_object(void *self)
 {
     PyTypeObject *type = Py_TYPE((PyObject *)self);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
@@ -64,26 +64,26 @@ void trale_free_object(void *self)
     Py_DECREF((PyObject *)type);
 }
 
-PyObject *trale_raise(int error)
+PyObject *tpy_raise(int error)
 {
     errno = abs(error);
     return PyErr_SetFromErrno(PyExc_OSError);
 }
 
-static PyObject **object_place_of(void *self, const trale_field *field)
+static PyObject **object_place_of(void *self, const tpy_field *field)
 {
     return (PyObject **)((char *)self + field->offset);
 }
 
-PyObject *trale_get_field(void *self, void *field)
+PyObject *tpy_get_field(void *self, void *field)
 {
     PyObject *value = *object_place_of(self, field);
     return Py_NewRef(value == NULL ? Py_None : value);
 }
 
-int trale_set_field(void *self, PyObject *value, void *closure)
+int tpy_set_field(void *self, PyObject *value, void *closure)
 {
-    const trale_field *field = closure;
+    const tpy_field *field = closure;
     if (value == NULL) {
         PyErr_Format(PyExc_TypeError, "%s cannot be deleted", field->name);
         return -1;
@@ -99,7 +99,7 @@ int trale_set_field(void *self, PyObject *value, void *closure)
     return 0;
 }
 
-int trale_init_nothing(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(args),
+int tpy_init_nothing(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(args),
                        PyObject *Py_UNUSED(kwargs))
 {
     return 0;

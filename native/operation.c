@@ -22,7 +22,7 @@ static void drop(Leaf *leaf)
     Operation *self = (Operation *)leaf;
     trale_cell *cell = self->waiter.cell;
     if (self->run_queue != NULL && trale_stop_waiting(self->run_queue->engine, &self->waiter))
-        trale_release_cell(cell);
+        tpy_release_cell(cell);
     if (self->claimed)
         *(self->writing ? &self->io->writing : &self->io->reading) = 0;
     if (self->sent > 0 && self->sent < self->want) {
@@ -52,7 +52,7 @@ static enum step fail(Operation *self, int error)
 {
     if (self->io->closed)
         return fail_by(self, name_check_open);
-    trale_raise(error);
+    tpy_raise(error);
     return FAILED;
 }
 
@@ -61,14 +61,14 @@ static enum step begin(Operation *self, PyObject **result)
 {
     if (self->kind >= RECV_FROM || self->kind == FILL)
         return AGAIN;  /* not about a stream, or a part of what has begun already */
-    if (trale_claim(self->io, self->writing) < 0)
+    if (tpy_claim(self->io, self->writing) < 0)
         return FAILED;
     self->claimed = 1;
     if (self->io->closed)
         return fail_by(self, name_check_open);
     PyObject *buffer = self->io->buffer;
     if (!self->writing && buffer != NULL && PyByteArray_Size(buffer) > 0) {
-        PyObject *data = trale_take_buffered(self->io, self->want);
+        PyObject *data = tpy_take_buffered(self->io, self->want);
         if (data != NULL && self->kind == RECV_INTO) {
             Py_ssize_t size = PyBytes_Size(data);
             memcpy(self->view.buf, PyBytes_AsString(data), size);
@@ -78,7 +78,7 @@ static enum step begin(Operation *self, PyObject **result)
         *result = data;
         return data == NULL ? FAILED : DONE;
     }
-    if (self->writing && trale_check_whole(self->io) < 0)
+    if (self->writing && tpy_check_whole(self->io) < 0)
         return FAILED;
     if (self->writing && self->want == 0) {
         *result = self->kind == SEND ? PyLong_FromLong(0) : Py_NewRef(Py_None);
@@ -97,7 +97,7 @@ static Source *attach(Operation *self, Context *cx)
     PyObject *attached = ask(self, name_attach, cx->runtime);
     if (attached == NULL)
         return NULL;
-    if (!PyObject_TypeCheck(attached, trale_Source)) {
+    if (!PyObject_TypeCheck(attached, tpy_Source)) {
         PyErr_Format(PyExc_TypeError, "_attach() returned %R, not a Source", attached);
         DECREF(attached);
         return NULL;
@@ -136,7 +136,7 @@ static enum step try_it(Operation *self, Context *cx, Source *source, PyObject *
             continue;
         }
         Py_ssize_t asked = self->want - self->sent;
-        Py_ssize_t n = trale_attempt(self, &asked, result);
+        Py_ssize_t n = tpy_attempt(self, &asked, result);
         if (n < 0)
             Py_CLEAR(*result);  /* a call's, which was no number and had no length */
         if (n < 0 && n != -EAGAIN) {
@@ -200,7 +200,7 @@ static int Operation_traverse(Operation *self, visitproc visit, void *arg)
 
 static void Operation_dealloc(Operation *self)
 {
-    if (trale_leaf_stays(self))
+    if (tpy_leaf_stays(self))
         return;
     PyObject_GC_UnTrack(self);
     drop(&self->leaf);
@@ -209,7 +209,7 @@ static void Operation_dealloc(Operation *self)
     XDECREF(self->function);
     XDECREF(self->io);
     XDECREF(self->owner);
-    trale_free_object(self);
+    tpy_free_object(self);
 }
 
 static PyObject *Operation_repr(Operation *self)
@@ -233,7 +233,7 @@ static const LeafKind leaf_kind = {.advance = advance, .drop = drop};
 static PyType_Slot Operation_slots[] = {
     {Py_tp_dealloc, Operation_dealloc},
     {Py_tp_traverse, Operation_traverse},
-    TRALE_LEAF_SLOTS,
+    TPY_LEAF_SLOTS,
     {Py_tp_repr, Operation_repr},
     {0, NULL},
 };
@@ -245,9 +245,9 @@ static PyType_Spec Operation_spec = {
     .slots = Operation_slots,
 };
 
-Operation *trale_new_operation(Io *io, PyObject *owner, enum kind kind)
+Operation *tpy_new_operation(Io *io, PyObject *owner, enum kind kind)
 {
-    Operation *self = trale_new_object(Operation_type);
+    Operation *self = tpy_new_object(Operation_type);
     if (self == NULL)
         return NULL;
     self->leaf.kind = &leaf_kind;
@@ -258,16 +258,16 @@ Operation *trale_new_operation(Io *io, PyObject *owner, enum kind kind)
     return self;
 }
 
-int trale_add_operations(PyObject *module, PyObject *base)
+int tpy_add_operations(PyObject *module, PyObject *base)
 {
-    return (Operation_type = trale_add_type(module, &Operation_spec, base)) == NULL ? -1 : 0;
+    return (Operation_type = tpy_add_type(module, &Operation_spec, base)) == NULL ? -1 : 0;
 }
 
-static const trale_use uses[] = {
-    {TRALE_USE_NAME, "trale_py.net.socket_base:BaseSocket", "_attach", .place = &name_attach},
-    {TRALE_USE_NAME, "trale_py.net.socket_base:BaseSocket", "_check_open", .place = &name_check_open},
-    {TRALE_USE_OBJECT, "trale_py.net.plain_io", "name_of", .place = &name_of},
+static const tpy_use uses[] = {
+    {TPY_USE_NAME, "trale_py.net.socket_base:BaseSocket", "_attach", .place = &name_attach},
+    {TPY_USE_NAME, "trale_py.net.socket_base:BaseSocket", "_check_open", .place = &name_check_open},
+    {TPY_USE_OBJECT, "trale_py.net.plain_io", "name_of", .place = &name_of},
     {0},
 };
 
-const trale_uses trale_operation_uses = {"operation.c", .after = "BaseStream", .table = uses};
+const tpy_uses tpy_operation_uses = {"operation.c", .after = "BaseStream", .table = uses};

@@ -2,30 +2,30 @@
 
 #include "task.h"
 
-PyTypeObject *trale_Outcome;
+PyTypeObject *tpy_Outcome;
 
 static void outcome_track_both(Outcome *self)
 {
-    trale_track(self);
-    trale_track(self->handle);
+    tpy_track(self);
+    tpy_track(self->handle);
 }
 
-Outcome *trale_new_outcome(void)
+Outcome *tpy_new_outcome(void)
 {
-    PyObject *self = PyType_GenericAlloc(trale_classes.outcome, 0);
+    PyObject *self = PyType_GenericAlloc(tpy_classes.outcome, 0);
     if (self != NULL)
         PyObject_GC_UnTrack(self);
     return (Outcome *)self;
 }
 
-int trale_succeed(Outcome *self, PyObject *value)
+int tpy_succeed(Outcome *self, PyObject *value)
 {
     PyObject *old = self->value;
     self->value = value;
     Py_XDECREF(old);
     if (value != NULL && PyType_HasFeature(Py_TYPE(value), Py_TPFLAGS_HAVE_GC))
         outcome_track_both(self);
-    return trale_open_latch(&self->latch);
+    return tpy_open_latch(&self->latch);
 }
 
 static PyObject *Outcome_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -47,13 +47,13 @@ static PyObject *Outcome_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     return (PyObject *)self;
 }
 
-static trale_field Outcome_error = {
+static tpy_field Outcome_error = {
     "error", offsetof(Outcome, error), (PyTypeObject **)&PyExc_BaseException, true,
 };
 
 static int Outcome_set_error(Outcome *self, PyObject *error, void *field)
 {
-    if (trale_set_field(self, error, field) < 0)
+    if (tpy_set_field(self, error, field) < 0)
         return -1;
     if (self->error != NULL)
         outcome_track_both(self);
@@ -62,7 +62,7 @@ static int Outcome_set_error(Outcome *self, PyObject *error, void *field)
 
 static PyObject *Outcome_succeed(Outcome *self, PyObject *value)
 {
-    if (trale_succeed(self, Py_NewRef(value)) < 0)
+    if (tpy_succeed(self, Py_NewRef(value)) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -72,7 +72,7 @@ static int Outcome_traverse(Outcome *self, visitproc visit, void *arg)
     Py_VISIT(self->error);
     Py_VISIT(self->value);
     Py_VISIT(self->traceback);
-    return trale_latch_traverse(&self->latch, visit, arg);
+    return tpy_latch_traverse(&self->latch, visit, arg);
 }
 
 static int Outcome_clear(Outcome *self)
@@ -80,7 +80,7 @@ static int Outcome_clear(Outcome *self)
     Py_CLEAR(self->error);
     Py_CLEAR(self->value);
     Py_CLEAR(self->traceback);
-    return trale_latch_clear(&self->latch);
+    return tpy_latch_clear(&self->latch);
 }
 
 static void Outcome_dealloc(Outcome *self)
@@ -91,7 +91,7 @@ static void Outcome_dealloc(Outcome *self)
     XDECREF(self->name);
     XDECREF(self->code);
     XDECREF(self->unclaimed);
-    trale_free_object(self);
+    tpy_free_object(self);
 }
 
 static PyMemberDef Outcome_members[] = {
@@ -113,13 +113,13 @@ static PyMethodDef Outcome_methods[] = {
 };
 
 static PyGetSetDef Outcome_getset[] = {
-    {"error", (getter)trale_get_field, (setter)Outcome_set_error, NULL, &Outcome_error},
+    {"error", (getter)tpy_get_field, (setter)Outcome_set_error, NULL, &Outcome_error},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot Outcome_slots[] = {
     {Py_tp_new, Outcome_new},
-    {Py_tp_init, trale_init_nothing},
+    {Py_tp_init, tpy_init_nothing},
     {Py_tp_traverse, Outcome_traverse},
     {Py_tp_clear, Outcome_clear},
     {Py_tp_dealloc, Outcome_dealloc},
@@ -136,8 +136,8 @@ static PyType_Spec Outcome_spec = {
     .slots = Outcome_slots,
 };
 
-int trale_add_outcome(PyObject *module)
+int tpy_add_outcome(PyObject *module)
 {
-    trale_Outcome = trale_add_type(module, &Outcome_spec, (PyObject *)trale_Latch);
-    return trale_Outcome == NULL ? -1 : 0;
+    tpy_Outcome = tpy_add_type(module, &Outcome_spec, (PyObject *)tpy_Latch);
+    return tpy_Outcome == NULL ? -1 : 0;
 }

@@ -2,8 +2,8 @@
 
 #include "store.h"
 
-PyTypeObject *trale_AtOnce;
-PyObject *trale_at_once_none;
+PyTypeObject *tpy_AtOnce;
+PyObject *tpy_at_once_none;
 
 /* ---- AtOnce: to be awaited, when there is nothing to wait for -------------------------------------- */
 
@@ -18,7 +18,7 @@ static PyObject *AtOnce_next(AtOnce *self)
 {
     if (self->result != NULL) {
         PyErr_SetObject(PyExc_StopIteration, self->result);
-        trale_replace(&self->result, NULL);
+        tpy_replace(&self->result, NULL);
     }
     return NULL;
 }
@@ -26,7 +26,7 @@ static PyObject *AtOnce_next(AtOnce *self)
 static void AtOnce_dealloc(AtOnce *self)
 {
     XDECREF(self->result);
-    trale_free_object(self);
+    tpy_free_object(self);
 }
 
 static PyType_Slot AtOnce_slots[] = {
@@ -50,7 +50,7 @@ static PyType_Spec AtOnce_spec = {
 static PyObject *Permits_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
                              PyObject *Py_UNUSED(kwargs))
 {
-    return (PyObject *)trale_new_store(type);
+    return (PyObject *)tpy_new_store(type);
 }
 
 static int Permits_init(Store *self, PyObject *args, PyObject *kwargs)
@@ -61,7 +61,7 @@ static int Permits_init(Store *self, PyObject *args, PyObject *kwargs)
 
 static PyObject *Permits_acquire(Store *self, PyObject *Py_UNUSED(ignored))
 {
-    return (PyObject *)trale_new_wait(self);
+    return (PyObject *)tpy_new_wait(self);
 }
 
 static PyObject *Permits_try_acquire(Store *self, PyObject *Py_UNUSED(ignored))
@@ -72,7 +72,7 @@ static PyObject *Permits_try_acquire(Store *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_TRUE;
 }
 
-PyObject *trale_parse_timeout(PyObject *args, PyObject *kwargs)
+PyObject *tpy_parse_timeout(PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"timeout", NULL};
     PyObject *timeout = Py_None;
@@ -81,33 +81,33 @@ PyObject *trale_parse_timeout(PyObject *args, PyObject *kwargs)
 
 static PyObject *Permits_acquire_blocking(Store *self, PyObject *args, PyObject *kwargs)
 {
-    PyObject *timeout = trale_parse_timeout(args, kwargs);
-    return timeout == NULL ? NULL : trale_block(trale_new_wait(self), timeout);
+    PyObject *timeout = tpy_parse_timeout(args, kwargs);
+    return timeout == NULL ? NULL : tpy_block(tpy_new_wait(self), timeout);
 }
 
 /* A thread's with. Nothing that it has taken can be lost to a Ctrl-C (R28): here is no Python code,
  * and Python looks for signals neither as __enter__ returns nor before it calls __exit__. */
 static PyObject *Permits_enter(Store *self, PyObject *Py_UNUSED(ignored))
 {
-    return trale_block(trale_new_wait(self), Py_None);
+    return tpy_block(tpy_new_wait(self), Py_None);
 }
 
 static PyObject *Permits_exit(Store *self, PyObject *const *Py_UNUSED(args),
                               Py_ssize_t Py_UNUSED(count))
 {
-    trale_put(self, NULL, 0);
+    tpy_put(self, NULL, 0);
     Py_RETURN_NONE;
 }
 
 static PyObject *Permits_release(Store *self, PyObject *Py_UNUSED(ignored))
 {
-    trale_put(self, NULL, 0);
+    tpy_put(self, NULL, 0);
     Py_RETURN_NONE;
 }
 
-Context *trale_take_at_once(Store *self)
+Context *tpy_take_at_once(Store *self)
 {
-    Context *cx = trale_polling();
+    Context *cx = tpy_polling();
     if (cx == NULL || cx->budget <= 0 || cx->cancelled || self->count <= 0)
         return NULL;
     cx->budget--;
@@ -117,14 +117,14 @@ Context *trale_take_at_once(Store *self)
 
 static PyObject *Permits_aenter(Store *self, PyObject *Py_UNUSED(ignored))
 {
-    return trale_take_at_once(self) != NULL ? Py_NewRef(trale_at_once_none) : (PyObject *)trale_new_wait(self);
+    return tpy_take_at_once(self) != NULL ? Py_NewRef(tpy_at_once_none) : (PyObject *)tpy_new_wait(self);
 }
 
 static PyObject *Permits_aexit(Store *self, PyObject *const *Py_UNUSED(args),
                                Py_ssize_t Py_UNUSED(count))
 {
-    trale_put(self, NULL, 0);
-    return Py_NewRef(trale_at_once_none);
+    tpy_put(self, NULL, 0);
+    return Py_NewRef(tpy_at_once_none);
 }
 
 static PyMethodDef Permits_methods[] = {
@@ -149,7 +149,7 @@ static PyMemberDef Permits_members[] = {
 static PyType_Slot Permits_slots[] = {
     {Py_tp_new, Permits_new},
     {Py_tp_init, Permits_init},
-    TRALE_STORE_SLOTS,
+    TPY_STORE_SLOTS,
     {Py_tp_methods, Permits_methods},
     {Py_tp_members, Permits_members},
     {0, NULL},
@@ -162,11 +162,11 @@ static PyType_Spec Permits_spec = {
     .slots = Permits_slots,
 };
 
-int trale_add_permits(PyObject *module)
+int tpy_add_permits(PyObject *module)
 {
-    if ((trale_AtOnce = trale_add_type(module, &AtOnce_spec, NULL)) == NULL
-        || (trale_at_once_none = PyType_GenericAlloc(trale_AtOnce, 0)) == NULL
-        || trale_add_type(module, &Permits_spec, NULL) == NULL)
+    if ((tpy_AtOnce = tpy_add_type(module, &AtOnce_spec, NULL)) == NULL
+        || (tpy_at_once_none = PyType_GenericAlloc(tpy_AtOnce, 0)) == NULL
+        || tpy_add_type(module, &Permits_spec, NULL) == NULL)
         return -1;
     return 0;
 }

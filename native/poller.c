@@ -4,7 +4,7 @@
 
 #include <errno.h>
 
-PyTypeObject *trale_Source;
+PyTypeObject *tpy_Source;
 static PyTypeObject *TimerEntry_type;
 
 /* ---- Source ---------------------------------------------------------------------------------- */
@@ -26,19 +26,19 @@ static void discard(Source *self, PyObject *key)
         *place = entry->next;
         trale_cell *cell = entry->waiter.cell;
         if (trale_stop_waiting(self->run_queue->engine, &entry->waiter))
-            trale_release_cell(cell);
+            tpy_release_cell(cell);
         PyMem_Free(entry);
     }
 }
 
 static int add(Source *self, PyObject *key, PyObject *wakeable, int direction)
 {
-    trale_cell *cell = trale_cell_for(wakeable);
+    trale_cell *cell = tpy_cell_for(wakeable);
     if (cell == NULL)
         return -1;
     Entry *entry = PyMem_Calloc(1, sizeof *entry);
     if (entry == NULL) {
-        trale_release_cell(cell);
+        tpy_release_cell(cell);
         PyErr_NoMemory();
         return -1;
     }
@@ -79,7 +79,7 @@ static void Source_dealloc(Source *self)
 {
     discard(self, NULL);
     XDECREF(self->run_queue);
-    trale_free_object(self);
+    tpy_free_object(self);
 }
 
 static PyObject *Source_repr(Source *self)
@@ -128,7 +128,7 @@ static void clear_timer(TimerEntry *self)
 {
     trale_cell *cell = self->timer.cell;
     if (trale_clear_timer(self->run_queue->engine, &self->timer))
-        trale_release_cell(cell);
+        tpy_release_cell(cell);
 }
 
 static void TimerEntry_dealloc(TimerEntry *self)
@@ -136,7 +136,7 @@ static void TimerEntry_dealloc(TimerEntry *self)
     clear_timer(self);
     XDECREF(self->run_queue);
     XDECREF(self->wakeable);
-    trale_free_object(self);
+    tpy_free_object(self);
 }
 
 static PyObject *TimerEntry_waker(TimerEntry *self, void *Py_UNUSED(closure))
@@ -181,7 +181,7 @@ static PyObject *Poller_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
 {
     static char *names[] = {"run_queue", NULL};
     PyObject *run_queue;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!:Poller", names, trale_RunQueue, &run_queue))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!:Poller", names, tpy_RunQueue, &run_queue))
         return NULL;
     Poller *self = (Poller *)PyType_GenericAlloc(type, 0);
     if (self == NULL)
@@ -197,13 +197,13 @@ static void Poller_dealloc(Poller *self)
 {
     XDECREF(self->run_queue);
     XDECREF(self->sources);
-    trale_free_object(self);
+    tpy_free_object(self);
 }
 
 static PyObject *result_of(int error)
 {
     if (error != 0)
-        return trale_raise(error);
+        return tpy_raise(error);
     Py_RETURN_NONE;
 }
 
@@ -268,7 +268,7 @@ static PyObject *Poller_watch(Poller *self, PyObject *number)
     PyObject *key = PyLong_FromLong(fd);  /* `number` may be anything with an __index__ */
     if (key == NULL)
         return NULL;
-    Source *source = (Source *)PyType_GenericAlloc(trale_Source, 0);
+    Source *source = (Source *)PyType_GenericAlloc(tpy_Source, 0);
     if (source == NULL) {
         DECREF(key);
         return NULL;
@@ -284,7 +284,7 @@ static PyObject *Poller_watch(Poller *self, PyObject *number)
         error = trale_rearm(self->run_queue->engine, source->source);
     }
     if (error != 0)
-        trale_raise(error);
+        tpy_raise(error);
     if (error != 0 || PyDict_SetItem(self->sources, key, (PyObject *)source) < 0) {
         PyObject *type, *value, *traceback;
         PyErr_Fetch(&type, &value, &traceback);
@@ -298,7 +298,7 @@ static PyObject *Poller_watch(Poller *self, PyObject *number)
 
 static int check_source(Poller *self, PyObject *source)
 {
-    if (!PyObject_TypeCheck(source, trale_Source)) {
+    if (!PyObject_TypeCheck(source, tpy_Source)) {
         PyErr_Format(PyExc_TypeError, "source must be a Source, not %R", source);
         return 0;
     }
@@ -335,10 +335,10 @@ static PyObject *Poller_add_timer(Poller *self, PyObject *args)
         return NULL;
     entry->run_queue = NEWREF(RunQueue, self->run_queue);
     entry->wakeable = Py_NewRef(wakeable);
-    trale_cell *cell = trale_cell_for(wakeable);
+    trale_cell *cell = tpy_cell_for(wakeable);
     if (cell != NULL
         && trale_set_timer(self->run_queue->engine, &entry->timer, deadline, cell) != 0) {
-        trale_release_cell(cell);
+        tpy_release_cell(cell);
         cell = NULL;
         PyErr_NoMemory();
     }
@@ -413,19 +413,19 @@ static PyType_Spec Poller_spec = {
     .slots = Poller_slots,
 };
 
-static const trale_use uses[] = {
-    {TRALE_USE_NUMBER, "trale_py.base.durations", "NEVER", .number = TRALE_NEVER},
-    {TRALE_USE_NUMBER, "trale_py.core.poller", "BATCH", .number = TRALE_BATCH},
+static const tpy_use uses[] = {
+    {TPY_USE_NUMBER, "trale_py.base.durations", "NEVER", .number = TRALE_NEVER},
+    {TPY_USE_NUMBER, "trale_py.core.poller", "BATCH", .number = TRALE_BATCH},
     {0},
 };
 
-const trale_uses trale_poller_uses = {"poller.c", .after = "Poller", .table = uses};
+const tpy_uses tpy_poller_uses = {"poller.c", .after = "Poller", .table = uses};
 
-int trale_add_poller(PyObject *module)
+int tpy_add_poller(PyObject *module)
 {
-    if ((trale_Source = trale_add_type(module, &Source_spec, NULL)) == NULL
-        || (TimerEntry_type = trale_add_type(module, &TimerEntry_spec, NULL)) == NULL
-        || trale_add_type(module, &Poller_spec, NULL) == NULL)
+    if ((tpy_Source = tpy_add_type(module, &Source_spec, NULL)) == NULL
+        || (TimerEntry_type = tpy_add_type(module, &TimerEntry_spec, NULL)) == NULL
+        || tpy_add_type(module, &Poller_spec, NULL) == NULL)
         return -1;
     return 0;
 }

@@ -5,7 +5,7 @@
 
 static PyObject *queue_Closed, *queue_NOTHING, *queue_deque;  /* the package's, and the library's */
 
-enum step trale_raise_closed(PyObject *value)
+enum step tpy_raise_closed(PyObject *value)
 {
     PyObject *error = PyObject_CallFunctionObjArgs(queue_Closed, value, NULL);
     if (error != NULL)
@@ -20,11 +20,11 @@ static PyObject *Queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     Py_ssize_t capacity;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "n:Queue", names, &capacity))
         return NULL;
-    Store *self = trale_new_store(type);
+    Store *self = tpy_new_store(type);
     if (self == NULL)
         return NULL;
     self->capacity = capacity;
-    if ((self->givers = trale_new_line()) == NULL
+    if ((self->givers = tpy_new_line()) == NULL
         || (self->values = PyObject_CallNoArgs(queue_deque)) == NULL)
         Py_CLEAR(self);
     return (PyObject *)self;
@@ -32,12 +32,12 @@ static PyObject *Queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 
 static PyObject *Queue_recv(Store *self, PyObject *Py_UNUSED(ignored))
 {
-    return (PyObject *)trale_new_wait(self);
+    return (PyObject *)tpy_new_wait(self);
 }
 
 static PyObject *Queue_send(Store *self, PyObject *value)
 {
-    Wait *wait = trale_new_wait(self);
+    Wait *wait = tpy_new_wait(self);
     if (wait != NULL) {
         wait->gives = 1;
         wait->value = Py_NewRef(value);
@@ -48,38 +48,38 @@ static PyObject *Queue_send(Store *self, PyObject *value)
 static PyObject *Queue_try_send(Store *self, PyObject *value)
 {
     if (self->closed) {
-        trale_raise_closed(value);
+        tpy_raise_closed(value);
         return NULL;
     }
-    if (!trale_has_room(self))
+    if (!tpy_has_room(self))
         Py_RETURN_FALSE;
-    return trale_put(self, Py_NewRef(value), 0) < 0 ? NULL : Py_NewRef(Py_True);
+    return tpy_put(self, Py_NewRef(value), 0) < 0 ? NULL : Py_NewRef(Py_True);
 }
 
 static PyObject *Queue_try_recv(Store *self, PyObject *Py_UNUSED(ignored))
 {
     PyObject *value = NULL;
-    Wait *giver = trale_first(self->givers);
+    Wait *giver = tpy_first(self->givers);
     if (self->count > 0) {
-        if (trale_take_out(self, &value) == 0)
-            trale_grant_slots(self);
+        if (tpy_take_out(self, &value) == 0)
+            tpy_grant_slots(self);
         return value;
     }
     if (self->closed) {
-        trale_raise_closed(NULL);
+        tpy_raise_closed(NULL);
         return NULL;
     }
     if (self->capacity > 0 || giver == NULL)
         return Py_NewRef(queue_NOTHING);
     value = Py_NewRef(giver->value);  /* out of its hands */
-    trale_grant(giver, NULL);
-    trale_wake_wait(giver);
+    tpy_grant(giver, NULL);
+    tpy_wake_wait(giver);
     return value;
 }
 
 static PyObject *Queue_close(Store *self, PyObject *Py_UNUSED(ignored))
 {
-    trale_close_store(self);
+    tpy_close_store(self);
     Py_RETURN_NONE;
 }
 
@@ -87,9 +87,9 @@ static PyObject *Queue_send_last(Store *self, PyObject *value)
 {
     if (self->closed)
         Py_RETURN_FALSE;
-    if (trale_put(self, Py_NewRef(value), 0) < 0)
+    if (tpy_put(self, Py_NewRef(value), 0) < 0)
         return NULL;
-    trale_close_store(self);
+    tpy_close_store(self);
     Py_RETURN_TRUE;
 }
 
@@ -120,7 +120,7 @@ static PyMemberDef Queue_members[] = {
 
 static PyType_Slot Queue_slots[] = {
     {Py_tp_new, Queue_new},
-    TRALE_STORE_SLOTS,
+    TPY_STORE_SLOTS,
     {Py_tp_repr, Queue_repr},
     {Py_tp_methods, Queue_methods},
     {Py_tp_members, Queue_members},
@@ -134,16 +134,16 @@ static PyType_Spec Queue_spec = {
     .slots = Queue_slots,
 };
 
-static const trale_use queue_uses[] = {
-    {TRALE_USE_OBJECT, "trale_py.channel.closed", "Closed", .place = &queue_Closed},
-    {TRALE_USE_OBJECT, "trale_py.sync.waiters", "NOTHING", .place = &queue_NOTHING},
-    {TRALE_USE_OBJECT, "collections", "deque", .place = &queue_deque},
+static const tpy_use queue_uses[] = {
+    {TPY_USE_OBJECT, "trale_py.channel.closed", "Closed", .place = &queue_Closed},
+    {TPY_USE_OBJECT, "trale_py.sync.waiters", "NOTHING", .place = &queue_NOTHING},
+    {TPY_USE_OBJECT, "collections", "deque", .place = &queue_deque},
     {0},
 };
 
-const trale_uses trale_queue_uses = {"queue.c", .after = "Queue", .table = queue_uses};
+const tpy_uses tpy_queue_uses = {"queue.c", .after = "Queue", .table = queue_uses};
 
-int trale_add_queue(PyObject *module)
+int tpy_add_queue(PyObject *module)
 {
-    return trale_add_type(module, &Queue_spec, NULL) == NULL ? -1 : 0;
+    return tpy_add_type(module, &Queue_spec, NULL) == NULL ? -1 : 0;
 }

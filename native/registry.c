@@ -27,7 +27,7 @@ static PyObject *registry_find_owner(const char *owner)
     return found;
 }
 
-static int registry_check_number(PyObject *found, const trale_uses *uses, const trale_use *use)
+static int registry_check_number(PyObject *found, const tpy_uses *uses, const tpy_use *use)
 {
     long long number = PyLong_AsLongLong(found);
     if (number == use->number && !PyErr_Occurred())
@@ -38,7 +38,7 @@ static int registry_check_number(PyObject *found, const trale_uses *uses, const 
     return -1;
 }
 
-static int registry_look_up(const trale_uses *uses, const trale_use *use)
+static int registry_look_up(const tpy_uses *uses, const tpy_use *use)
 {
     PyObject *owner = registry_find_owner(use->owner);
     PyObject *found = owner == NULL ? NULL
@@ -55,9 +55,9 @@ static int registry_look_up(const trale_uses *uses, const trale_use *use)
         return -1;
     }
     int error = 0;
-    if (use->what == TRALE_USE_NUMBER)
+    if (use->what == TPY_USE_NUMBER)
         error = registry_check_number(found, uses, use);
-    else if (use->what == TRALE_USE_OBJECT)
+    else if (use->what == TPY_USE_OBJECT)
         *use->place = Py_NewRef(found);
     else
         error = (*use->place = PyUnicode_InternFromString(use->name)) == NULL ? -1 : 0;
@@ -66,28 +66,28 @@ static int registry_look_up(const trale_uses *uses, const trale_use *use)
 }
 
 /* Whether something here uses what has that name. */
-static int registry_is_used(const trale_uses *const *all, PyObject *name)
+static int registry_is_used(const tpy_uses *const *all, PyObject *name)
 {
     for (; *all != NULL; all++)
-        for (const trale_use *use = (*all)->table; use->owner != NULL; use++)
+        for (const tpy_use *use = (*all)->table; use->owner != NULL; use++)
             if (PyUnicode_CompareWithASCIIString(name, use->owner) == 0)
                 return 1;
     return 0;
 }
 
-int trale_prepare(const trale_uses *const *all)
+int tpy_prepare(const tpy_uses *const *all)
 {
     for (; *all != NULL; all++)
-        for (const trale_use *use = (*all)->table; use->owner != NULL; use++)
-            if (use->what == TRALE_USE_OBJECT)
+        for (const tpy_use *use = (*all)->table; use->owner != NULL; use++)
+            if (use->what == TPY_USE_OBJECT)
                 *use->place = Py_NewRef(Py_None);
-            else if (use->what == TRALE_USE_NAME
+            else if (use->what == TPY_USE_NAME
                      && (*use->place = PyUnicode_InternFromString(use->name)) == NULL)
                 return -1;
     return 0;
 }
 
-int trale_register(PyObject *module, const trale_uses *const *all, PyObject *name, PyObject *python,
+int tpy_register(PyObject *module, const tpy_uses *const *all, PyObject *name, PyObject *python,
                    PyObject *in_c)
 {
     if (python == in_c && !registry_is_used(all, name)) {
@@ -106,7 +106,7 @@ int trale_register(PyObject *module, const trale_uses *const *all, PyObject *nam
     for (; *all != NULL; all++) {
         if (PyUnicode_CompareWithASCIIString(name, (*all)->after) != 0)
             continue;
-        for (const trale_use *use = (*all)->table; use->owner != NULL; use++)
+        for (const tpy_use *use = (*all)->table; use->owner != NULL; use++)
             if (registry_look_up(*all, use) < 0)
                 return -1;
         if ((*all)->then != NULL && (*all)->then(module) < 0)
@@ -115,7 +115,7 @@ int trale_register(PyObject *module, const trale_uses *const *all, PyObject *nam
     return 0;
 }
 
-PyObject *trale_call_python(PyObject *function, void *self, PyObject *const *args, Py_ssize_t count,
+PyObject *tpy_call_python(PyObject *function, void *self, PyObject *const *args, Py_ssize_t count,
                             PyObject *keywords)
 {
     Py_ssize_t named = keywords == NULL ? 0 : PyTuple_Size(keywords), first = self == NULL ? 0 : 1;

@@ -5,7 +5,7 @@
 
 #include <errno.h>
 
-PyTypeObject *trale_RunQueue;
+PyTypeObject *tpy_RunQueue;
 
 /* An iterator over the tasks of a batch; the calls between them are made on the way. */
 typedef struct {
@@ -56,7 +56,7 @@ static void RunQueue_dealloc(RunQueue *self)
         trale_free(self->engine);
     }
     XDECREF(self->fault);
-    trale_free_object(self);
+    tpy_free_object(self);
 }
 
 /* Have the waker's task live, and referred to, or no more. */
@@ -99,7 +99,7 @@ static Waker *run_queue_waker_of(RunQueue *self, PyObject *task)
     PyObject *cx = PyObject_GetAttr(task, run_queue_name_cx);
     if (cx == NULL)
         return NULL;
-    if (!PyObject_TypeCheck(cx, trale_Context)) {
+    if (!PyObject_TypeCheck(cx, tpy_Context)) {
         PyErr_Format(PyExc_TypeError, "%R has no Context", task);
         DECREF(cx);
         return NULL;
@@ -118,10 +118,10 @@ static PyObject *RunQueue_context(RunQueue *self, PyObject *args)
     PyObject *task_id, *runtime;
     if (!PyArg_ParseTuple(args, "OO:context", &task_id, &runtime))
         return NULL;
-    return (PyObject *)trale_new_context(self, task_id, runtime);
+    return (PyObject *)tpy_new_context(self, task_id, runtime);
 }
 
-bool trale_push_task(RunQueue *self, Waker *waker, PyObject *task)
+bool tpy_push_task(RunQueue *self, Waker *waker, PyObject *task)
 {
     if (!trale_push(self->engine, waker->cell))
         return false;
@@ -129,7 +129,7 @@ bool trale_push_task(RunQueue *self, Waker *waker, PyObject *task)
     return true;
 }
 
-void trale_remove_task(RunQueue *self, Waker *waker)
+void tpy_remove_task(RunQueue *self, Waker *waker)
 {
     trale_end(self->engine, waker->cell);
     run_queue_unlink_task(waker);
@@ -140,7 +140,7 @@ static PyObject *RunQueue_push(RunQueue *self, PyObject *task)
     Waker *waker = run_queue_waker_of(self, task);
     if (waker == NULL)
         return NULL;
-    if (!trale_push_task(self, waker, task))
+    if (!tpy_push_task(self, waker, task))
         return PyErr_Format(PyExc_ValueError, "%R was pushed already", task);
     Py_RETURN_NONE;
 }
@@ -171,7 +171,7 @@ static PyObject *RunQueue_remove(RunQueue *self, PyObject *task)
     Waker *waker = run_queue_waker_of(self, task);
     if (waker == NULL)
         return NULL;
-    trale_remove_task(self, waker);
+    tpy_remove_task(self, waker);
     Py_RETURN_NONE;
 }
 
@@ -239,7 +239,7 @@ static PyObject *RunQueue_drain(RunQueue *self, PyObject *Py_UNUSED(ignored))
         }
         Waker *waker = run_queue_waker_of(self, owner);
         if (waker != NULL)
-            trale_remove_task(self, waker);
+            tpy_remove_task(self, waker);
         int error = waker == NULL ? -1 : PyList_Append(tasks, owner);
         DECREF(owner);
         if (error < 0) {
@@ -267,7 +267,7 @@ static PyObject *run_queue_raise_fault(RunQueue *self)
 {
     PyObject *fault = self->fault;
     if (fault == NULL)
-        return trale_raise(-trale_broken(self->engine));
+        return tpy_raise(-trale_broken(self->engine));
     self->fault = NULL;
     PyErr_SetObject((PyObject *)Py_TYPE(fault), fault);
     Py_DECREF(fault);
@@ -339,7 +339,7 @@ static PyType_Spec RunQueue_spec = {
 static void Batch_dealloc(Batch *self)
 {
     XDECREF(self->run_queue);
-    trale_free_object(self);
+    tpy_free_object(self);
 }
 
 static PyObject *Batch_next(Batch *self)
@@ -370,19 +370,19 @@ static PyType_Spec Batch_spec = {
     .slots = Batch_slots,
 };
 
-static const trale_use run_queue_uses[] = {
-    {TRALE_USE_OBJECT, "trale_py.core.run_queue", "make_call", .place = &run_queue_make_call},
-    {TRALE_USE_NAME, "trale_py.core.timer_heap:Wakeable", "wake", .place = &run_queue_name_wake},
-    {TRALE_USE_NAME, "Task", "cx", .place = &run_queue_name_cx},
+static const tpy_use run_queue_uses[] = {
+    {TPY_USE_OBJECT, "trale_py.core.run_queue", "make_call", .place = &run_queue_make_call},
+    {TPY_USE_NAME, "trale_py.core.timer_heap:Wakeable", "wake", .place = &run_queue_name_wake},
+    {TPY_USE_NAME, "Task", "cx", .place = &run_queue_name_cx},
     {0},
 };
 
-const trale_uses trale_run_queue_uses = {"run_queue.c", .after = "Task", .table = run_queue_uses};
+const tpy_uses tpy_run_queue_uses = {"run_queue.c", .after = "Task", .table = run_queue_uses};
 
-int trale_add_run_queue(PyObject *module)
+int tpy_add_run_queue(PyObject *module)
 {
-    if ((trale_RunQueue = trale_add_type(module, &RunQueue_spec, NULL)) == NULL
-        || (Batch_type = trale_add_type(module, &Batch_spec, NULL)) == NULL)
+    if ((tpy_RunQueue = tpy_add_type(module, &RunQueue_spec, NULL)) == NULL
+        || (Batch_type = tpy_add_type(module, &Batch_spec, NULL)) == NULL)
         return -1;
     return 0;
 }

@@ -3,7 +3,7 @@
 #include "registry.h"
 #include "task.h"
 
-PyTypeObject *trale_Runtime;
+PyTypeObject *tpy_Runtime;
 
 static PyObject *runtime_defaults;      /* the dict of current.py */
 static PyObject *runtime_package;       /* with which the names of its modules begin */
@@ -33,7 +33,7 @@ static int runtime_find_site(PyObject **code, int *offset)
 
 static Outcome *runtime_make_outcome(Runtime *self, PyObject *coro)
 {
-    Outcome *outcome = trale_new_outcome();
+    Outcome *outcome = tpy_new_outcome();
     if (outcome == NULL)
         return NULL;
     outcome->unclaimed = Py_NewRef(self->unclaimed);
@@ -47,8 +47,8 @@ static int runtime_begin(Runtime *self, Task *task)
 {
     if (PyDict_SetItem(self->tasks, task->id, (PyObject *)task) < 0)
         return -1;
-    trale_push_task(self->run_queue, task->cx->waker, (PyObject *)task);
-    return self->has_ended->opened ? trale_call_method(self, runtime_name_abandon_rest, NULL) : 0;
+    tpy_push_task(self->run_queue, task->cx->waker, (PyObject *)task);
+    return self->has_ended->opened ? tpy_call_method(self, runtime_name_abandon_rest, NULL) : 0;
 }
 
 /* The handle; NULL without an exception: let the plain one do it. */
@@ -63,9 +63,9 @@ static PyObject *runtime_spawn(Runtime *self, PyObject *coro)
         outcome->code = Py_NewRef(code);
         outcome->offset = offset;
     }
-    Task *task = outcome == NULL ? NULL : trale_new_task(self, coro, outcome);
+    Task *task = outcome == NULL ? NULL : tpy_new_task(self, coro, outcome);
     if (task != NULL)
-        handle = trale_new_handle((PyObject *)self, outcome);
+        handle = tpy_new_handle((PyObject *)self, outcome);
     if (handle != NULL && runtime_begin(self, task) < 0)
         Py_CLEAR(handle);
     XDECREF(task);
@@ -74,14 +74,14 @@ static PyObject *runtime_spawn(Runtime *self, PyObject *coro)
     return handle;
 }
 
-PyObject *trale_spawn(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+PyObject *tpy_spawn(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {
     PyObject *coro = count == 1 && keywords == NULL ? args[0] : NULL;
-    PyObject *runtime = trale_thread_runtime();
+    PyObject *runtime = tpy_thread_runtime();
     if (runtime == NULL && runtime_defaults != NULL)
         runtime = PyDict_GetItem(runtime_defaults, Py_None);
-    if (coro != NULL && (PyObject *)Py_TYPE(coro) == trale_CoroutineType && runtime != NULL
-        && PyObject_TypeCheck(runtime, trale_Runtime)) {
+    if (coro != NULL && (PyObject *)Py_TYPE(coro) == tpy_CoroutineType && runtime != NULL
+        && PyObject_TypeCheck(runtime, tpy_Runtime)) {
         Runtime *self = (Runtime *)Py_NewRef(runtime);
         PyObject *handle = NULL;
         if (self->is_started->opened && !self->closing)
@@ -90,19 +90,19 @@ PyObject *trale_spawn(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssi
         if (handle != NULL || PyErr_Occurred())
             return handle;
     }
-    return trale_call_python(runtime_python_spawn, NULL, args, count, keywords);
+    return tpy_call_python(runtime_python_spawn, NULL, args, count, keywords);
 }
 
 static PyObject *Runtime_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
                              PyObject *Py_UNUSED(kwargs))
 {
-    Runtime *self = trale_new_with_dict(type);
+    Runtime *self = tpy_new_with_dict(type);
     if (self == NULL)
         return NULL;
-    if ((self->run_queue = (RunQueue *)PyObject_CallNoArgs((PyObject *)trale_RunQueue)) == NULL
+    if ((self->run_queue = (RunQueue *)PyObject_CallNoArgs((PyObject *)tpy_RunQueue)) == NULL
         || (self->tasks = PyDict_New()) == NULL || (self->unclaimed = PyDict_New()) == NULL
-        || (self->is_started = trale_new_latch()) == NULL
-        || (self->has_ended = trale_new_latch()) == NULL)
+        || (self->is_started = tpy_new_latch()) == NULL
+        || (self->has_ended = tpy_new_latch()) == NULL)
         Py_CLEAR(self);
     return (PyObject *)self;
 }
@@ -127,12 +127,12 @@ static PyMemberDef Runtime_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
-static trale_field Runtime_run_queue = {
-    "run_queue", offsetof(Runtime, run_queue), &trale_RunQueue, false,
+static tpy_field Runtime_run_queue = {
+    "run_queue", offsetof(Runtime, run_queue), &tpy_RunQueue, false,
 };
 
 static PyGetSetDef Runtime_getset[] = {
-    {"run_queue", (getter)trale_get_field, (setter)trale_set_field, NULL, &Runtime_run_queue},
+    {"run_queue", (getter)tpy_get_field, (setter)tpy_set_field, NULL, &Runtime_run_queue},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -156,7 +156,7 @@ static void Runtime_dealloc(Runtime *self)
     XDECREF(self->unclaimed);
     XDECREF(self->is_started);
     XDECREF(self->has_ended);
-    trale_free_object(self);
+    tpy_free_object(self);
 }
 
 static PyType_Slot Runtime_slots[] = {
@@ -176,20 +176,20 @@ static PyType_Spec Runtime_spec = {
     .slots = Runtime_slots,
 };
 
-static const trale_use runtime_uses[] = {
-    {TRALE_USE_NAME, "types:CoroutineType", "__qualname__", .place = &runtime_name_qualname},
-    {TRALE_USE_NAME, "types:FrameType", "f_lasti", .place = &runtime_name_f_lasti},
-    {TRALE_USE_NAME, "types:ModuleType", "__name__", .place = &runtime_name_module},
-    {TRALE_USE_OBJECT, "trale_py.core.coroutine", "PREFIX", .place = &runtime_package},
-    {TRALE_USE_OBJECT, "trale_py.core.current", "default", .place = &runtime_defaults},
-    {TRALE_USE_OBJECT, "spawn", NULL, .place = &runtime_python_spawn},
-    {TRALE_USE_NAME, "Runtime", "_abandon_rest", .place = &runtime_name_abandon_rest},
+static const tpy_use runtime_uses[] = {
+    {TPY_USE_NAME, "types:CoroutineType", "__qualname__", .place = &runtime_name_qualname},
+    {TPY_USE_NAME, "types:FrameType", "f_lasti", .place = &runtime_name_f_lasti},
+    {TPY_USE_NAME, "types:ModuleType", "__name__", .place = &runtime_name_module},
+    {TPY_USE_OBJECT, "trale_py.core.coroutine", "PREFIX", .place = &runtime_package},
+    {TPY_USE_OBJECT, "trale_py.core.current", "default", .place = &runtime_defaults},
+    {TPY_USE_OBJECT, "spawn", NULL, .place = &runtime_python_spawn},
+    {TPY_USE_NAME, "Runtime", "_abandon_rest", .place = &runtime_name_abandon_rest},
     {0},
 };
 
-const trale_uses trale_runtime_uses = {"runtime.c", .after = "Runtime", .table = runtime_uses};
+const tpy_uses tpy_runtime_uses = {"runtime.c", .after = "Runtime", .table = runtime_uses};
 
-int trale_add_runtime(PyObject *module)
+int tpy_add_runtime(PyObject *module)
 {
-    return (trale_Runtime = trale_add_type(module, &Runtime_spec, NULL)) == NULL ? -1 : 0;
+    return (tpy_Runtime = tpy_add_type(module, &Runtime_spec, NULL)) == NULL ? -1 : 0;
 }

@@ -44,7 +44,7 @@ static PyObject *SleepWait_new(PyTypeObject *type, PyObject *args, PyObject *kwa
     long long deadline;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "L:SleepWait", names, &deadline))
         return NULL;
-    SleepWait *self = (SleepWait *)trale_new_leaf(type, &sleep_leaf);
+    SleepWait *self = (SleepWait *)tpy_new_leaf(type, &sleep_leaf);
     if (self != NULL) {
         PyObject_GC_UnTrack(self);  /* there is nothing in it that could refer to it */
         self->deadline = deadline;
@@ -54,10 +54,10 @@ static PyObject *SleepWait_new(PyTypeObject *type, PyObject *args, PyObject *kwa
 
 static void SleepWait_dealloc(SleepWait *self)
 {
-    if (trale_leaf_stays(self))
+    if (tpy_leaf_stays(self))
         return;
     sleep_drop(&self->leaf);
-    trale_free_object(self);
+    tpy_free_object(self);
 }
 
 static PyObject *SleepWait_repr(SleepWait *self)
@@ -72,7 +72,7 @@ static PyObject *SleepWait_repr(SleepWait *self)
 static PyType_Slot SleepWait_slots[] = {
     {Py_tp_new, SleepWait_new},
     {Py_tp_dealloc, SleepWait_dealloc},
-    TRALE_LEAF_SLOTS,
+    TPY_LEAF_SLOTS,
     {Py_tp_repr, SleepWait_repr},
     {0, NULL},
 };
@@ -84,7 +84,7 @@ static PyType_Spec SleepWait_spec = {
     .slots = SleepWait_slots,
 };
 
-int trale_add_sleep(PyObject *module, PyObject *base)
+int tpy_add_sleep(PyObject *module, PyObject *base)
 {
-    return trale_add_type(module, &SleepWait_spec, base) == NULL ? -1 : 0;
+    return tpy_add_type(module, &SleepWait_spec, base) == NULL ? -1 : 0;
 }

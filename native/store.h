@@ -5,8 +5,8 @@
  * woken, something is made or freed) the store is in order: so the R12 and R16 of the Python ones
  * do not arise. Who stands in a line is not referred to by it, but leaves it before it is freed.
  */
-#ifndef TRALE_STORE_H
-#define TRALE_STORE_H
+#ifndef TPY_STORE_H
+#define TPY_STORE_H
 
 #include "leaf.h"
 
@@ -63,60 +63,60 @@ typedef struct {
 } Wait;
 
 /* The one whose turn it is, borrowed, or NULL. */
-Wait *trale_first(Line *line);
+Wait *tpy_first(Line *line);
 
 /* Stand in its line, at the end or, who had its turn already, at the front; and in none any more. */
-void trale_enter_line(Wait *self, int in_front);
-void trale_leave_line(Wait *self);
+void tpy_enter_line(Wait *self, int in_front);
+void tpy_leave_line(Wait *self);
 
 /* Take what it waits for if it is its turn, or stand in line, to be woken by `waker`. */
-enum step trale_look(Wait *self, PyObject *waker);
+enum step tpy_look(Wait *self, PyObject *waker);
 
 /* A permit or a value, for the first who waits, or to be kept, first of all or last. Takes the
  * reference to `value`. -1: an exception is set, and the value is lost. */
-int trale_put(Store *self, PyObject *value, int in_front);
+int tpy_put(Store *self, PyObject *value, int in_front);
 
 /* Take a permit or a value that is there. */
-int trale_take_out(Store *self, PyObject **value);
+int tpy_take_out(Store *self, PyObject **value);
 
 /* What it waits for is its own from now on. Takes the reference to `value`. */
-void trale_grant(Wait *self, PyObject *value);
+void tpy_grant(Wait *self, PyObject *value);
 
 /* Have it look again. Afterwards it may be gone. */
-void trale_wake_wait(Wait *self);
+void tpy_wake_wait(Wait *self);
 
-bool trale_has_room(Store *self);
-void trale_grant_slots(Store *self);
-void trale_close_store(Store *self);
-enum step trale_raise_closed(PyObject *value);  /* FAILED */
-void trale_unlock(Hold *self);
+bool tpy_has_room(Store *self);
+void tpy_grant_slots(Store *self);
+void tpy_close_store(Store *self);
+enum step tpy_raise_closed(PyObject *value);  /* FAILED */
+void tpy_unlock(Hold *self);
 
-Wait *trale_new_wait(Store *store);
+Wait *tpy_new_wait(Store *store);
 
 /* Have this thread wait, and return what it waited for. Takes the reference to `wait`, or NULL with
  * an exception set. If it raises, it has taken nothing. */
-PyObject *trale_block(Wait *wait, PyObject *timeout);
+PyObject *tpy_block(Wait *wait, PyObject *timeout);
 
 /* block(operation, timeout) */
-PyObject *trale_block_function(PyObject *module, PyObject *const *args, Py_ssize_t count,
+PyObject *tpy_block_function(PyObject *module, PyObject *const *args, Py_ssize_t count,
                                PyObject *keywords);
-Store *trale_new_store(PyTypeObject *type);
-Line *trale_new_line(void);
+Store *tpy_new_store(PyTypeObject *type);
+Line *tpy_new_line(void);
 
 /* Takes the reference to `by`. */
-void trale_replace(PyObject **place, PyObject *by);
+void tpy_replace(PyObject **place, PyObject *by);
 
-int trale_store_traverse(Store *self, visitproc visit, void *arg);
-int trale_store_clear(Store *self);
-void trale_store_dealloc(Store *self);
+int tpy_store_traverse(Store *self, visitproc visit, void *arg);
+int tpy_store_clear(Store *self);
+void tpy_store_dealloc(Store *self);
 
-#define TRALE_STORE_SLOTS                                                                          \
-    {Py_tp_traverse, trale_store_traverse}, {Py_tp_clear, trale_store_clear},                      \
-        {Py_tp_dealloc, trale_store_dealloc}
+#define TPY_STORE_SLOTS                                                                            \
+    {Py_tp_traverse, tpy_store_traverse}, {Py_tp_clear, tpy_store_clear},                          \
+        {Py_tp_dealloc, tpy_store_dealloc}
 
-int trale_add_waiters(PyObject *module);
-extern PyTypeObject *trale_AtOnce;
-extern PyObject *trale_at_once_none;  /* an AtOnce that gives None */
+int tpy_add_waiters(PyObject *module);
+extern PyTypeObject *tpy_AtOnce;
+extern PyObject *tpy_at_once_none;  /* an AtOnce that gives None */
 
 typedef struct {
     PyObject_HEAD
@@ -125,13 +125,13 @@ typedef struct {
 
 /* A permit for the task that is being polled, if it need not wait: the context, or NULL. Only for an
  * async with, which awaits what it is given. */
-Context *trale_take_at_once(Store *self);
+Context *tpy_take_at_once(Store *self);
 
 /* The arguments (timeout=None); a borrowed reference, or NULL with an exception set. */
-PyObject *trale_parse_timeout(PyObject *args, PyObject *kwargs);
+PyObject *tpy_parse_timeout(PyObject *args, PyObject *kwargs);
 
-int trale_add_permits(PyObject *module);
-int trale_add_lock(PyObject *module);
-int trale_add_queue(PyObject *module);
+int tpy_add_permits(PyObject *module);
+int tpy_add_lock(PyObject *module);
+int tpy_add_queue(PyObject *module);
 
 #endif

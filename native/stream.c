@@ -21,7 +21,7 @@ static PyObject *stream_read_usual(BaseStream *self, PyObject *number)
         PyErr_Clear();
         return NULL;
     }
-    return (PyObject *)trale_new_receiving(self->io, (PyObject *)self, RECV, n);
+    return (PyObject *)tpy_new_receiving(self->io, (PyObject *)self, RECV, n);
 }
 
 /* read(n=CHUNK) */
@@ -35,7 +35,7 @@ static PyObject *BaseStream_read(BaseStream *self, PyObject *const *args, Py_ssi
         if (made != NULL || PyErr_Occurred())
             return made;
     }
-    return trale_call_python(stream_python_read, self, args, count, keywords);
+    return tpy_call_python(stream_python_read, self, args, count, keywords);
 }
 
 /* write_all(data) */
@@ -43,8 +43,8 @@ static PyObject *BaseStream_write_all(BaseStream *self, PyObject *const *args, P
                                       PyObject *keywords)
 {
     if (self->io != NULL && keywords == NULL && count == 1 && PyBytes_CheckExact(args[0]))
-        return (PyObject *)trale_new_viewing(self->io, (PyObject *)self, SEND_ALL, args[0]);
-    return trale_call_python(stream_python_write_all, self, args, count, keywords);
+        return (PyObject *)tpy_new_viewing(self->io, (PyObject *)self, SEND_ALL, args[0]);
+    return tpy_call_python(stream_python_write_all, self, args, count, keywords);
 }
 
 static PyObject *BaseStream_get_io(BaseStream *self, void *Py_UNUSED(closure))
@@ -54,22 +54,22 @@ static PyObject *BaseStream_get_io(BaseStream *self, void *Py_UNUSED(closure))
     return Py_XNewRef((PyObject *)self->io);
 }
 
-static trale_field BaseStream_io = {"_io", offsetof(BaseStream, io), &trale_Io, false};
+static tpy_field BaseStream_io = {"_io", offsetof(BaseStream, io), &tpy_Io, false};
 
 static void BaseStream_dealloc(BaseStream *self)
 {
     XDECREF(self->io);
-    trale_free_object(self);
+    tpy_free_object(self);
 }
 
 static PyMethodDef BaseStream_methods[] = {
-    {"read", TRALE_FAST(BaseStream_read), NULL},
-    {"write_all", TRALE_FAST(BaseStream_write_all), NULL},
+    {"read", TPY_FAST(BaseStream_read), NULL},
+    {"write_all", TPY_FAST(BaseStream_write_all), NULL},
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef BaseStream_getset[] = {
-    {"_io", (getter)BaseStream_get_io, (setter)trale_set_field, NULL, &BaseStream_io},
+    {"_io", (getter)BaseStream_get_io, (setter)tpy_set_field, NULL, &BaseStream_io},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -87,16 +87,16 @@ static PyType_Spec BaseStream_spec = {
     .slots = BaseStream_slots,
 };
 
-int trale_add_stream(PyObject *module)
+int tpy_add_stream(PyObject *module)
 {
-    return trale_add_type(module, &BaseStream_spec, NULL) == NULL ? -1 : 0;
+    return tpy_add_type(module, &BaseStream_spec, NULL) == NULL ? -1 : 0;
 }
 
-static const trale_use stream_uses[] = {
-    {TRALE_USE_OBJECT, "BaseStream", "read", .place = &stream_python_read},
-    {TRALE_USE_OBJECT, "BaseStream", "write_all", .place = &stream_python_write_all},
-    {TRALE_USE_NUMBER, "trale_py.net.stream", "CHUNK", .number = CHUNK},
+static const tpy_use stream_uses[] = {
+    {TPY_USE_OBJECT, "BaseStream", "read", .place = &stream_python_read},
+    {TPY_USE_OBJECT, "BaseStream", "write_all", .place = &stream_python_write_all},
+    {TPY_USE_NUMBER, "trale_py.net.stream", "CHUNK", .number = CHUNK},
     {0},
 };
 
-const trale_uses trale_stream_uses = {"stream.c", .after = "BaseStream", .table = stream_uses};
+const tpy_uses tpy_stream_uses = {"stream.c", .after = "BaseStream", .table = stream_uses};

@@ -3,9 +3,9 @@
 #include "registry.h"
 #include "task.h"
 
-PyTypeObject *trale_Task;
-PyObject *trale_CoroutineType;
-struct classes trale_classes;
+PyTypeObject *tpy_Task;
+PyObject *tpy_CoroutineType;
+struct classes tpy_classes;
 
 /* How many operations a task may do in one turn: see task.py. */
 #define BUDGET 128
@@ -95,11 +95,11 @@ static int task_truth(PyObject *result)
     return is_true;
 }
 
-int trale_poll_task(Task *self)
+int tpy_poll_task(Task *self)
 {
     char first = !self->started;
-    if (self->cx->cancelled || !trale_is_none(self->thrown) || self->ended
-        || (PyObject *)Py_TYPE(self->coro) != trale_CoroutineType
+    if (self->cx->cancelled || !tpy_is_none(self->thrown) || self->ended
+        || (PyObject *)Py_TYPE(self->coro) != tpy_CoroutineType
         || (first && task_may_be_suspended(self))) {
         self->turn = 1;
         return task_truth(PyObject_CallFunctionObjArgs(task_python_poll, self, NULL));
@@ -110,7 +110,7 @@ int trale_poll_task(Task *self)
         PyObject_CallMethodObjArgs(self->context, task_name_run, task_step_in_context, self, NULL);
     if (yielded == NULL)
         return task_fail(self, first);
-    int foreign = !self->ended && yielded != trale_PENDING;
+    int foreign = !self->ended && yielded != tpy_PENDING;
     PyObject *thrown = foreign ? PyObject_CallMethodObjArgs((PyObject *)self, task_name_throw_foreign,
                                                             yielded, NULL) : NULL;
     Py_DECREF(yielded);
@@ -131,17 +131,17 @@ static int task_set_up(Task *self, Runtime *runtime, PyObject *coro, Outcome *ou
     self->code = Py_XNewRef(outcome->code);
     self->offset = outcome->offset;
     self->outcome = NEWREF(Outcome, outcome);
-    self->cx = trale_new_context(runtime->run_queue, self->id, (PyObject *)runtime);
+    self->cx = tpy_new_context(runtime->run_queue, self->id, (PyObject *)runtime);
     return self->cx == NULL ? -1 : 0;
 }
 
-Task *trale_new_task(Runtime *runtime, PyObject *coro, Outcome *outcome)
+Task *tpy_new_task(Runtime *runtime, PyObject *coro, Outcome *outcome)
 {
-    Task *task = (Task *)PyType_GenericAlloc(trale_classes.task, 0);
+    Task *task = (Task *)PyType_GenericAlloc(tpy_classes.task, 0);
     if (task == NULL)
         return NULL;
     PyObject_GC_UnTrack(task);  /* as a class of Python's it would be tracked */
-    Context *polling = trale_polling();
+    Context *polling = tpy_polling();
     PyObject *parent = polling == NULL || polling->runtime != (PyObject *)runtime
                            ? NULL : polling->waker->task_id;
     task->parent_id = Py_XNewRef(parent);
@@ -155,8 +155,8 @@ static PyObject *Task_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"runtime", "coro", "context", "outcome", "parent_id", NULL};
     PyObject *runtime, *coro, *context, *outcome, *parent_id;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOO!O:Task", names, trale_Runtime, &runtime,
-                                     &coro, &context, trale_Outcome, &outcome, &parent_id))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOO!O:Task", names, tpy_Runtime, &runtime,
+                                     &coro, &context, tpy_Outcome, &outcome, &parent_id))
         return NULL;
     Task *self = (Task *)PyType_GenericAlloc(type, 0);
     if (self == NULL)
@@ -184,7 +184,7 @@ static void Task_dealloc(Task *self)
     XDECREF(self->error);
     XDECREF(self->thrown);
     XDECREF(self->code);
-    trale_free_object(self);
+    tpy_free_object(self);
 }
 
 static PyMemberDef Task_members[] = {
@@ -207,22 +207,22 @@ static PyMemberDef Task_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
-static trale_field Task_fields[] = {
-    {"_outcome", offsetof(Task, outcome), &trale_Outcome, true},
+static tpy_field Task_fields[] = {
+    {"_outcome", offsetof(Task, outcome), &tpy_Outcome, true},
     {"_error", offsetof(Task, error), (PyTypeObject **)&PyExc_BaseException, true},
     {"_throw", offsetof(Task, thrown), (PyTypeObject **)&PyExc_BaseException, true},
 };
 
 static PyGetSetDef Task_getset[] = {
-    {"_outcome", (getter)trale_get_field, (setter)trale_set_field, NULL, &Task_fields[0]},
-    {"_error", (getter)trale_get_field, (setter)trale_set_field, NULL, &Task_fields[1]},
-    {"_throw", (getter)trale_get_field, (setter)trale_set_field, NULL, &Task_fields[2]},
+    {"_outcome", (getter)tpy_get_field, (setter)tpy_set_field, NULL, &Task_fields[0]},
+    {"_error", (getter)tpy_get_field, (setter)tpy_set_field, NULL, &Task_fields[1]},
+    {"_throw", (getter)tpy_get_field, (setter)tpy_set_field, NULL, &Task_fields[2]},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot Task_slots[] = {
     {Py_tp_new, Task_new},
-    {Py_tp_init, trale_init_nothing},
+    {Py_tp_init, tpy_init_nothing},
     {Py_tp_dealloc, Task_dealloc},
     {Py_tp_members, Task_members},
     {Py_tp_getset, Task_getset},
@@ -236,41 +236,41 @@ static PyType_Spec Task_spec = {
     .slots = Task_slots,
 };
 
-void trale_made(PyTypeObject *class)
+void tpy_made(PyTypeObject *class)
 {
     if (!PyType_HasFeature(class, Py_TPFLAGS_HAVE_GC))  /* the part itself: see make_task */
         return;
     INCREF(class);
-    if (PyType_IsSubtype(class, trale_Task))
-        trale_classes.task = class;
-    else if (PyType_IsSubtype(class, trale_Outcome))
-        trale_classes.outcome = class;
-    else if (PyType_IsSubtype(class, trale_Latch))
-        trale_classes.latch = class;
-    else if (PyType_IsSubtype(class, trale_JoinHandle))
-        trale_classes.handle = class;
+    if (PyType_IsSubtype(class, tpy_Task))
+        tpy_classes.task = class;
+    else if (PyType_IsSubtype(class, tpy_Outcome))
+        tpy_classes.outcome = class;
+    else if (PyType_IsSubtype(class, tpy_Latch))
+        tpy_classes.latch = class;
+    else if (PyType_IsSubtype(class, tpy_JoinHandle))
+        tpy_classes.handle = class;
     else
         DECREF(class);
 }
 
-static const trale_use task_uses[] = {
-    {TRALE_USE_NUMBER, "trale_py.core.task", "BUDGET", .number = BUDGET},
-    {TRALE_USE_OBJECT, "types", "CoroutineType", .place = &trale_CoroutineType},
-    {TRALE_USE_NAME, "types:CoroutineType", "cr_suspended", .place = &task_name_cr_suspended},
-    {TRALE_USE_OBJECT, "contextvars", "copy_context", .place = &task_copy_context},
-    {TRALE_USE_NAME, "contextvars:Context", "run", .place = &task_name_run},
-    {TRALE_USE_OBJECT, "Task", "_poll", .place = &task_python_poll},
-    {TRALE_USE_NAME, "Task", "_check_unstarted", .place = &task_name_check_unstarted},
-    {TRALE_USE_NAME, "Task", "_throw_foreign", .place = &task_name_throw_foreign},
+static const tpy_use task_uses[] = {
+    {TPY_USE_NUMBER, "trale_py.core.task", "BUDGET", .number = BUDGET},
+    {TPY_USE_OBJECT, "types", "CoroutineType", .place = &tpy_CoroutineType},
+    {TPY_USE_NAME, "types:CoroutineType", "cr_suspended", .place = &task_name_cr_suspended},
+    {TPY_USE_OBJECT, "contextvars", "copy_context", .place = &task_copy_context},
+    {TPY_USE_NAME, "contextvars:Context", "run", .place = &task_name_run},
+    {TPY_USE_OBJECT, "Task", "_poll", .place = &task_python_poll},
+    {TPY_USE_NAME, "Task", "_check_unstarted", .place = &task_name_check_unstarted},
+    {TPY_USE_NAME, "Task", "_throw_foreign", .place = &task_name_throw_foreign},
     {0},
 };
 
-const trale_uses trale_task_uses = {"task.c", .after = "Runtime", .table = task_uses};
+const tpy_uses tpy_task_uses = {"task.c", .after = "Runtime", .table = task_uses};
 
-int trale_add_task(PyObject *module)
+int tpy_add_task(PyObject *module)
 {
     if ((task_step_in_context = PyCFunction_New(&task_step_definition, NULL)) == NULL
-        || (trale_Task = trale_add_type(module, &Task_spec, NULL)) == NULL)
+        || (tpy_Task = tpy_add_type(module, &Task_spec, NULL)) == NULL)
         return -1;
     return 0;
 }

@@ -7,8 +7,8 @@
  * Python code may set, delete and call whatever it can see. So an object is whole when it is made (its
  * type's __new__ takes what is needed, and __init__ does nothing), a field that never changes is
  * read-only, and one that changes is checked when it is set. */
-#ifndef TRALE_TASK_H
-#define TRALE_TASK_H
+#ifndef TPY_TASK_H
+#define TPY_TASK_H
 
 #include "binding.h"
 
@@ -74,53 +74,53 @@ typedef struct {
 /* The classes made of those below, of which new objects are. */
 extern struct classes {
     PyTypeObject *task, *latch, *outcome, *handle;
-} trale_classes;
+} tpy_classes;
 
-extern PyTypeObject *trale_Latch, *trale_Outcome, *trale_Task, *trale_JoinHandle, *trale_Runtime;
+extern PyTypeObject *tpy_Latch, *tpy_Outcome, *tpy_Task, *tpy_JoinHandle, *tpy_Runtime;
 
 /* NULL with an exception set. */
-Latch *trale_new_latch(void);
-PyObject *trale_new_latch_wait(JoinHandle *handle);
+Latch *tpy_new_latch(void);
+PyObject *tpy_new_latch_wait(JoinHandle *handle);
 
 /* Let all through. -1: what somebody had called has failed. */
-int trale_open_latch(Latch *self);
-int trale_latch_traverse(Latch *self, visitproc visit, void *arg);
-int trale_latch_clear(Latch *self);
+int tpy_open_latch(Latch *self);
+int tpy_latch_traverse(Latch *self, visitproc visit, void *arg);
+int tpy_latch_clear(Latch *self);
 
 /* An outcome, and its handle; not tracked. Take nothing; NULL with an exception set. */
-Outcome *trale_new_outcome(void);
-PyObject *trale_new_handle(PyObject *runtime, Outcome *outcome);
+Outcome *tpy_new_outcome(void);
+PyObject *tpy_new_handle(PyObject *runtime, Outcome *outcome);
 
 /* Settle with that value, whose reference it takes. -1: what somebody had called has failed. */
-int trale_succeed(Outcome *self, PyObject *value);
+int tpy_succeed(Outcome *self, PyObject *value);
 
-static inline PyObject *trale_outcome_value(Outcome *outcome)
+static inline PyObject *tpy_outcome_value(Outcome *outcome)
 {
     return Py_NewRef(outcome->value == NULL ? Py_None : outcome->value);
 }
 
 /* From now on the collector sees it. NULL is nothing. */
-static inline void trale_track(void *object)
+static inline void tpy_track(void *object)
 {
     if (object != NULL && !PyObject_GC_IsTracked((PyObject *)object))
         PyObject_GC_Track(object);
 }
 
-int trale_add_latch(PyObject *module);
-int trale_add_outcome(PyObject *module);
-int trale_add_join(PyObject *module);
-extern PyObject *trale_CoroutineType;
+int tpy_add_latch(PyObject *module);
+int tpy_add_outcome(PyObject *module);
+int tpy_add_join(PyObject *module);
+extern PyObject *tpy_CoroutineType;
 
 /* Not tracked; its parent is the task that is being polled. NULL with an exception set. */
-Task *trale_new_task(Runtime *runtime, PyObject *coro, Outcome *outcome);
+Task *tpy_new_task(Runtime *runtime, PyObject *coro, Outcome *outcome);
 
 /* 1: it has ended, 0: it has not, -1: an exception is set, which is not the task's. */
-int trale_poll_task(Task *self);
+int tpy_poll_task(Task *self);
 
-int trale_add_task(PyObject *module);
-int trale_add_executor(PyObject *module);
-int trale_add_runtime(PyObject *module);
-void trale_made(PyTypeObject *class);  /* from now on new objects are of that class */
-PyObject *trale_spawn(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords);
+int tpy_add_task(PyObject *module);
+int tpy_add_executor(PyObject *module);
+int tpy_add_runtime(PyObject *module);
+void tpy_made(PyTypeObject *class);  /* from now on new objects are of that class */
+PyObject *tpy_spawn(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords);
 
 #endif

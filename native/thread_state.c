@@ -6,7 +6,7 @@
  * is parked for ever. */
 static _Thread_local PyObject *thread_state_runtime, *thread_state_context;
 
-Context *trale_polling(void)
+Context *tpy_polling(void)
 {
     return (Context *)thread_state_context;
 }
@@ -19,12 +19,12 @@ static int thread_state_set(PyObject **place, PyObject *value)
     return 0;
 }
 
-void trale_set_polling(Context *cx)
+void tpy_set_polling(Context *cx)
 {
     thread_state_set(&thread_state_context, (PyObject *)cx);
 }
 
-PyObject *trale_thread_runtime(void)
+PyObject *tpy_thread_runtime(void)
 {
     return thread_state_runtime;
 }
@@ -51,7 +51,7 @@ static PyObject *ThreadState_get_context(PyObject *Py_UNUSED(self), void *Py_UNU
 
 static int ThreadState_set_context(PyObject *Py_UNUSED(self), PyObject *value, void *Py_UNUSED(closure))
 {
-    if (value != NULL && value != Py_None && !PyObject_TypeCheck(value, trale_Context)) {
+    if (value != NULL && value != Py_None && !PyObject_TypeCheck(value, tpy_Context)) {
         PyErr_Format(PyExc_TypeError, "context must be a Context, not %R", value);
         return -1;
     }
@@ -76,7 +76,7 @@ static PyType_Spec ThreadState_spec = {
     .slots = ThreadState_slots,
 };
 
-int trale_add_thread_state(PyObject *module)
+int tpy_add_thread_state(PyObject *module)
 {
-    return trale_add_type(module, &ThreadState_spec, NULL) == NULL ? -1 : 0;
+    return tpy_add_type(module, &ThreadState_spec, NULL) == NULL ? -1 : 0;
 }

@@ -8,7 +8,7 @@ static PyObject *waiters_park, *waiters_python_block;  /* the package's */
 
 /* ---- lines ------------------------------------------------------------------------------------ */
 
-Wait *trale_first(Line *line)
+Wait *tpy_first(Line *line)
 {
     Link *link = line->ring.next;
     return link == &line->ring ? NULL : (Wait *)((char *)link - offsetof(Wait, link));
@@ -20,7 +20,7 @@ static Line *waiters_line_of(Wait *self)
 }
 
 /* At its end or, who had its turn already, at its front. */
-void trale_enter_line(Wait *self, int in_front)
+void tpy_enter_line(Wait *self, int in_front)
 {
     Link *ring = &waiters_line_of(self)->ring, *next = in_front ? ring->next : ring, *link = &self->link;
     link->next = next;
@@ -29,7 +29,7 @@ void trale_enter_line(Wait *self, int in_front)
     waiters_line_of(self)->length++;
 }
 
-void trale_leave_line(Wait *self)
+void tpy_leave_line(Wait *self)
 {
     Link *link = &self->link;
     if (link->next == NULL)
@@ -45,7 +45,7 @@ static Py_ssize_t Line_length(Line *self)
     return self->length;
 }
 
-Line *trale_new_line(void)
+Line *tpy_new_line(void)
 {
     Line *self = (Line *)PyType_GenericAlloc(Line_type, 0);
     if (self != NULL)
@@ -62,7 +62,7 @@ static PyObject *waiters_take_result(Wait *self)
     self->state = TRYING;
     if (self->hold != NULL) {
         if (self->enters)
-            trale_replace(&self->store->entered, Py_NewRef((PyObject *)self->hold));
+            tpy_replace(&self->store->entered, Py_NewRef((PyObject *)self->hold));
         return Py_NewRef((PyObject *)self->hold);
     }
     if (self->gives || self->value == NULL)
@@ -76,8 +76,8 @@ static enum step waiters_advance(Leaf *leaf, Context *cx, PyObject **result)
 {
     Wait *self = (Wait *)leaf;
     if (self->hold != NULL)
-        trale_replace(&self->who, Py_NewRef((PyObject *)cx));
-    enum step now = trale_look(self, (PyObject *)cx->waker);
+        tpy_replace(&self->who, Py_NewRef((PyObject *)cx));
+    enum step now = tpy_look(self, (PyObject *)cx->waker);
     if (now == DONE)
         *result = waiters_take_result(self);
     return now;
@@ -87,20 +87,20 @@ static void waiters_drop(Leaf *leaf)
 {
     Wait *self = (Wait *)leaf;
     enum state was = self->state;
-    trale_leave_line(self);
+    tpy_leave_line(self);
     self->state = TRYING;
     if (self->gives) {
         self->store->slots -= was == TURN;
-        trale_grant_slots(self->store);
+        tpy_grant_slots(self->store);
     } else if (was == GRANTED) {
         PyObject *value = self->value;
         self->value = NULL;
         if (self->hold != NULL)
-            trale_unlock(self->hold);
-        else if (trale_put(self->store, value, 1) < 0)
+            tpy_unlock(self->hold);
+        else if (tpy_put(self->store, value, 1) < 0)
             PyErr_WriteUnraisable((PyObject *)self->store);
     }
-    trale_replace(&self->wake, NULL);
+    tpy_replace(&self->wake, NULL);
 }
 
 /* A value that was taken out of a giver's hands does not come back. All else is given back. */
@@ -109,7 +109,7 @@ static bool waiters_delivered(Leaf *leaf)
     Wait *self = (Wait *)leaf;
     if (self->gives && self->state == GRANTED)
         return true;
-    trale_leave_line(self);
+    tpy_leave_line(self);
     return false;
 }
 
@@ -117,9 +117,9 @@ static const LeafKind waiters_leaf = {
     .advance = waiters_advance, .drop = waiters_drop, .delivered = waiters_delivered,
 };
 
-Wait *trale_new_wait(Store *store)
+Wait *tpy_new_wait(Store *store)
 {
-    Wait *self = trale_new_object(Wait_type);
+    Wait *self = tpy_new_object(Wait_type);
     if (self != NULL) {
         self->leaf.kind = &waiters_leaf;
         self->store = NEWREF(Store, store);
@@ -129,13 +129,13 @@ Wait *trale_new_wait(Store *store)
 
 static PyObject *Wait_look(Wait *self, PyObject *parked)
 {
-    enum step now = trale_look(self, parked);
+    enum step now = tpy_look(self, parked);
     return now == FAILED ? NULL : PyBool_FromLong(now == DONE);
 }
 
-PyObject *trale_block(Wait *wait, PyObject *timeout)
+PyObject *tpy_block(Wait *wait, PyObject *timeout)
 {
-    PyObject *used = wait == NULL ? NULL : trale_leaf_use(&wait->leaf, NULL);
+    PyObject *used = wait == NULL ? NULL : tpy_leaf_use(&wait->leaf, NULL);
     PyObject *parked =
         used == NULL ? NULL : PyObject_CallFunctionObjArgs(waiters_park, wait, timeout, NULL);
     PyObject *result = parked == NULL ? NULL : waiters_take_result(wait);
@@ -151,12 +151,12 @@ PyObject *trale_block(Wait *wait, PyObject *timeout)
     return result;
 }
 
-PyObject *trale_block_function(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count,
+PyObject *tpy_block_function(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count,
                                PyObject *keywords)
 {
     if (count == 2 && keywords == NULL && Py_TYPE(args[0]) == Wait_type)
-        return trale_block(NEWREF(Wait, args[0]), args[1]);
-    return trale_call_python(waiters_python_block, NULL, args, count, keywords);
+        return tpy_block(NEWREF(Wait, args[0]), args[1]);
+    return tpy_call_python(waiters_python_block, NULL, args, count, keywords);
 }
 
 static PyObject *Wait_get_result(Wait *self, void *Py_UNUSED(closure))
@@ -176,7 +176,7 @@ static int Wait_traverse(Wait *self, visitproc visit, void *arg)
 
 static void Wait_dealloc(Wait *self)
 {
-    if (trale_leaf_stays(self))
+    if (tpy_leaf_stays(self))
         return;
     PyObject_GC_UnTrack(self);
     PyObject *type, *value, *traceback;
@@ -187,14 +187,14 @@ static void Wait_dealloc(Wait *self)
     XDECREF(self->hold);
     XDECREF(self->who);
     XDECREF(self->store);
-    trale_free_object(self);
+    tpy_free_object(self);
 }
 
 /* ---- the types -------------------------------------------------------------------------------------- */
 
 static PyType_Slot Line_slots[] = {
     {Py_sq_length, Line_length},
-    {Py_tp_dealloc, trale_free_object},
+    {Py_tp_dealloc, tpy_free_object},
     {0, NULL},
 };
 
@@ -207,7 +207,7 @@ static PyType_Spec Line_spec = {
 
 static PyMethodDef Wait_methods[] = {
     {"look", (PyCFunction)Wait_look, METH_O, NULL},
-    TRALE_LEAF_METHODS,
+    TPY_LEAF_METHODS,
     {NULL, NULL, 0, NULL},
 };
 
@@ -229,7 +229,7 @@ static PyType_Slot Wait_slots[] = {
     {Py_tp_repr, Wait_repr},
     {Py_tp_methods, Wait_methods},
     {Py_tp_getset, Wait_getset},
-    TRALE_LEAF_PROTOCOL,
+    TPY_LEAF_PROTOCOL,
     {0, NULL},
 };
 
@@ -240,20 +240,20 @@ static PyType_Spec Wait_spec = {
     .slots = Wait_slots,
 };
 
-int trale_add_waits(PyObject *module, PyObject *base)
+int tpy_add_waits(PyObject *module, PyObject *base)
 {
-    return (Wait_type = trale_add_type(module, &Wait_spec, base)) == NULL ? -1 : 0;
+    return (Wait_type = tpy_add_type(module, &Wait_spec, base)) == NULL ? -1 : 0;
 }
 
-int trale_add_waiters(PyObject *module)
+int tpy_add_waiters(PyObject *module)
 {
-    return (Line_type = trale_add_type(module, &Line_spec, NULL)) == NULL ? -1 : 0;
+    return (Line_type = tpy_add_type(module, &Line_spec, NULL)) == NULL ? -1 : 0;
 }
 
-static const trale_use waiters_uses[] = {
-    {TRALE_USE_OBJECT, "trale_py.sync.waiters", "park", .place = &waiters_park},
-    {TRALE_USE_OBJECT, "block", NULL, .place = &waiters_python_block},
+static const tpy_use waiters_uses[] = {
+    {TPY_USE_OBJECT, "trale_py.sync.waiters", "park", .place = &waiters_park},
+    {TPY_USE_OBJECT, "block", NULL, .place = &waiters_python_block},
     {0},
 };
 
-const trale_uses trale_waiters_uses = {"waiters.c", .after = "Permits", .table = waiters_uses};
+const tpy_uses tpy_waiters_uses = {"waiters.c", .after = "Permits", .table = waiters_uses};

@@ -2,7 +2,7 @@
 
 #include "binding.h"
 
-PyTypeObject *trale_Waker, *trale_Context;
+PyTypeObject *tpy_Waker, *tpy_Context;
 
 /* ---- Waker ---------------------------------------------------------------------------------- */
 
@@ -26,7 +26,7 @@ static PyObject *Waker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"run_queue", "task_id", NULL};
     PyObject *run_queue, *task_id;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O:Waker", names, trale_RunQueue, &run_queue,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O:Waker", names, tpy_RunQueue, &run_queue,
                                      &task_id))
         return NULL;
     return (PyObject *)waker_make(type, (RunQueue *)run_queue, task_id);
@@ -38,7 +38,7 @@ static void Waker_dealloc(Waker *self)
         trale_cell_unref(self->cell);
     XDECREF(self->run_queue);
     XDECREF(self->task_id);
-    trale_free_object(self);
+    tpy_free_object(self);
 }
 
 static PyObject *Waker_wake(Waker *self, PyObject *Py_UNUSED(ignored))
@@ -49,7 +49,7 @@ static PyObject *Waker_wake(Waker *self, PyObject *Py_UNUSED(ignored))
 
 static PyObject *Waker_will_wake(Waker *self, PyObject *other)
 {
-    if (!PyObject_TypeCheck(other, trale_Waker)) {
+    if (!PyObject_TypeCheck(other, tpy_Waker)) {
         PyErr_Format(PyExc_TypeError, "other must be a Waker, not %R", other);
         return NULL;
     }
@@ -58,7 +58,7 @@ static PyObject *Waker_will_wake(Waker *self, PyObject *other)
 
 static PyObject *Waker_richcompare(Waker *self, PyObject *other, int op)
 {
-    if (!PyObject_TypeCheck(other, trale_Waker) || (op != Py_EQ && op != Py_NE))
+    if (!PyObject_TypeCheck(other, tpy_Waker) || (op != Py_EQ && op != Py_NE))
         Py_RETURN_NOTIMPLEMENTED;
     return PyBool_FromLong((self->cell == ((Waker *)other)->cell) == (op == Py_EQ));
 }
@@ -97,9 +97,9 @@ static PyType_Spec Waker_spec = {
     .slots = Waker_slots,
 };
 
-trale_cell *trale_cell_for(PyObject *wakeable)
+trale_cell *tpy_cell_for(PyObject *wakeable)
 {
-    if (PyObject_TypeCheck(wakeable, trale_Waker)) {
+    if (PyObject_TypeCheck(wakeable, tpy_Waker)) {
         trale_cell *cell = ((Waker *)wakeable)->cell;
         trale_cell_ref(cell);
         return cell;
@@ -114,7 +114,7 @@ trale_cell *trale_cell_for(PyObject *wakeable)
     return cell;
 }
 
-void trale_release_cell(trale_cell *cell)
+void tpy_release_cell(trale_cell *cell)
 {
     PyObject *owner = cell->kind == KIND_WAKE ? cell->owner : NULL;
     if (owner != NULL)
@@ -129,7 +129,7 @@ static PyObject *Context_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
 {
     static char *names[] = {"waker", "runtime", NULL};
     PyObject *waker, *runtime;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O:Context", names, trale_Waker, &waker,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O:Context", names, tpy_Waker, &waker,
                                      &runtime))
         return NULL;
     Context *self = (Context *)PyType_GenericAlloc(type, 0);
@@ -144,7 +144,7 @@ static void Context_dealloc(Context *self)
 {
     XDECREF(self->waker);
     XDECREF(self->runtime);
-    trale_free_object(self);
+    tpy_free_object(self);
 }
 
 static PyObject *Context_claim_end(Context *self, PyObject *Py_UNUSED(ignored))
@@ -189,22 +189,22 @@ static PyType_Spec Context_spec = {
     .slots = Context_slots,
 };
 
-Context *trale_new_context(RunQueue *run_queue, PyObject *task_id, PyObject *runtime)
+Context *tpy_new_context(RunQueue *run_queue, PyObject *task_id, PyObject *runtime)
 {
-    Context *self = (Context *)PyType_GenericAlloc(trale_Context, 0);
+    Context *self = (Context *)PyType_GenericAlloc(tpy_Context, 0);
     if (self == NULL)
         return NULL;
     self->runtime = Py_NewRef(runtime);
-    self->waker = waker_make(trale_Waker, run_queue, task_id);
+    self->waker = waker_make(tpy_Waker, run_queue, task_id);
     if (self->waker == NULL)
         Py_CLEAR(self);
     return self;
 }
 
-int trale_add_waker(PyObject *module)
+int tpy_add_waker(PyObject *module)
 {
-    if ((trale_Waker = trale_add_type(module, &Waker_spec, NULL)) == NULL
-        || (trale_Context = trale_add_type(module, &Context_spec, NULL)) == NULL)
+    if ((tpy_Waker = tpy_add_type(module, &Waker_spec, NULL)) == NULL
+        || (tpy_Context = tpy_add_type(module, &Context_spec, NULL)) == NULL)
         return -1;
     return 0;
 }

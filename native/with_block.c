@@ -66,16 +66,16 @@ static PyType_Spec WithBlock_spec = {
     .slots = WithBlock_slots,
 };
 
-static const trale_use with_block_uses[] = {
-    {TRALE_USE_NAME, "WithBlock", "_enter", .place = &with_block_name_enter},
-    {TRALE_USE_NAME, "WithBlock", "_exit", .place = &with_block_name_exit},
-    {TRALE_USE_NAME, "WithBlock", "_exit_again", .place = &with_block_name_exit_again},
+static const tpy_use with_block_uses[] = {
+    {TPY_USE_NAME, "WithBlock", "_enter", .place = &with_block_name_enter},
+    {TPY_USE_NAME, "WithBlock", "_exit", .place = &with_block_name_exit},
+    {TPY_USE_NAME, "WithBlock", "_exit_again", .place = &with_block_name_exit_again},
     {0},
 };
 
-const trale_uses trale_with_block_uses = {"with_block.c", .after = "WithBlock", .table = with_block_uses};
+const tpy_uses tpy_with_block_uses = {"with_block.c", .after = "WithBlock", .table = with_block_uses};
 
-int trale_add_with_block(PyObject *module)
+int tpy_add_with_block(PyObject *module)
 {
-    return trale_add_type(module, &WithBlock_spec, NULL) == NULL ? -1 : 0;
+    return tpy_add_type(module, &WithBlock_spec, NULL) == NULL ? -1 : 0;
 }

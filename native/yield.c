@@ -37,7 +37,7 @@ static PyObject *yield_make(PyTypeObject *type, const LeafKind *kind, PyObject *
     static char *names[] = {NULL};
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "", names))
         return NULL;
-    Leaf *self = trale_new_leaf(type, kind);
+    Leaf *self = tpy_new_leaf(type, kind);
     if (self != NULL)
         PyObject_GC_UnTrack(self);
     return (PyObject *)self;
@@ -55,8 +55,8 @@ static PyObject *Checkpoint_new(PyTypeObject *type, PyObject *args, PyObject *kw
 
 static void yield_dealloc(Leaf *self)
 {
-    if (!trale_leaf_stays(self))
-        trale_free_object(self);
+    if (!tpy_leaf_stays(self))
+        tpy_free_object(self);
 }
 
 static PyObject *YieldNow_repr(PyObject *Py_UNUSED(self))
@@ -73,7 +73,7 @@ static PyType_Slot YieldNow_slots[] = {
     {Py_tp_new, YieldNow_new},
     {Py_tp_dealloc, yield_dealloc},
     {Py_tp_repr, YieldNow_repr},
-    TRALE_LEAF_SLOTS,
+    TPY_LEAF_SLOTS,
     {0, NULL},
 };
 
@@ -81,7 +81,7 @@ static PyType_Slot Checkpoint_slots[] = {
     {Py_tp_new, Checkpoint_new},
     {Py_tp_dealloc, yield_dealloc},
     {Py_tp_repr, Checkpoint_repr},
-    TRALE_LEAF_SLOTS,
+    TPY_LEAF_SLOTS,
     {0, NULL},
 };
 
@@ -99,8 +99,8 @@ static PyType_Spec Checkpoint_spec = {
     .slots = Checkpoint_slots,
 };
 
-int trale_add_yield(PyObject *module, PyObject *base)
+int tpy_add_yield(PyObject *module, PyObject *base)
 {
-    return trale_add_type(module, &YieldNow_spec, base) == NULL
-                   || trale_add_type(module, &Checkpoint_spec, base) == NULL ? -1 : 0;
+    return tpy_add_type(module, &YieldNow_spec, base) == NULL
+                   || tpy_add_type(module, &Checkpoint_spec, base) == NULL ? -1 : 0;
 }

@@ -15,7 +15,7 @@ A class in C is the whole of it, or a part:
   ``__init__`` in C make all that is in C, and those in Python are left out.
 
 C calls and reads Python by name. Each C file declares in one table what it needs
-(``trale_use`` in native/registry.h). ``register`` looks all of it up while the package is
+(``tpy_use`` in native/registry.h). ``register`` looks all of it up while the package is
 imported, so a name that was changed on one side only fails the import.
 
 The environment chooses: TRALE_ENGINE is "native" or "python" and must hold, or the import
