@@ -130,9 +130,10 @@ class Executor:
         ``finally`` blocks run; then the async generators are closed, both threads end and every
         descriptor of the runtime is closed. The next spawn starts a fresh runtime.
 
-        Handles of tasks that have not ended when the time is over fail with RuntimeClosed;
-        their coroutines are kept as they are, with the executor's thread, until the process
-        ends. Two at once wait for the same end. In a task: WouldDeadlock.
+        After 2 s it logs, once, which tasks it waits for. The logging handlers have up to 2 s for
+        the reports that wait. Handles of tasks that have not ended when the time is over fail
+        with RuntimeClosed; their coroutines are kept as they are, with the executor's thread, until
+        the process ends. Two at once wait for the same end. In a task: WouldDeadlock.
         """
         current.runtime().shutdown(timeout)
 

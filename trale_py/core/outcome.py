@@ -8,6 +8,7 @@ more. Task and handle may end in either order and in different threads, so the q
 
 from __future__ import annotations
 
+import logging
 import threading
 from types import CodeType, TracebackType
 from typing import Any, Generic, TypeVar, cast
@@ -152,3 +153,10 @@ def listed(outcomes: list[Outcome[Any]]) -> str:
     if len(outcomes) > _SHOWN:
         shown.append(f"and {len(outcomes) - _SHOWN} more")
     return "; ".join(shown)
+
+
+def name_outcomes(outcomes: list[Outcome[Any] | None], message: str) -> None:
+    """Log which tasks these are, those that have not ended: ``message`` % (how many, which)."""
+    live = [outcome for outcome in outcomes if outcome is not None]
+    if live:
+        report(message, len(live), listed(live), level=logging.WARNING)

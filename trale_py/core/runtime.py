@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextvars
 import itertools
-import logging
 import math
 import sys
 import time
@@ -29,7 +28,7 @@ from .executor import Executor
 from .future import Future
 from .join import JoinHandle
 from .latch import Latch
-from .outcome import Outcome, listed
+from .outcome import Outcome, name_outcomes
 from .reactor import Reactor
 from .run_queue import RunQueue, make_call
 from .runtime_end import RuntimeEnd
@@ -271,14 +270,14 @@ class Runtime:
             return True
         self.executor.stop()  # in the midst of a batch; and the next line, if it sleeps
         self.publish(self.executor.stop)
-        return self._ended.wait_blocking(_STUCK_SECONDS)
+        if self._ended.wait_blocking(_STUCK_SECONDS):
+            return True
+        # With many tasks the end takes its time. If it has begun, the executor is not stuck.
+        return self._end is not None and self._ended.wait_blocking(_END_SECONDS)
 
     def name_tasks(self, message: str) -> None:
         """Log which tasks have not ended: ``message`` % (how many, which)."""
-        outcomes = [task._outcome for task in self.tasks()]
-        live = [outcome for outcome in outcomes if outcome is not None]
-        if live:
-            report(message, len(live), listed(live), level=logging.WARNING)
+        name_outcomes([task._outcome for task in self.tasks()], message)
 
     def _begin_ending(self) -> None:
         """Cancel everything; when all tasks have ended, the rest follows. Executor's thread."""
@@ -382,6 +381,8 @@ async def _aclose(generator: AsyncGenerator[Any, Any]) -> None:
 # How long shutdown() waits for the executor to look up, once its time is over. If a task does
 # not give way for that long, it is taken to be stuck.
 _STUCK_SECONDS = 0.25
+
+_END_SECONDS = 20.0
 
 # After this time it says which tasks it waits for.
 _PATIENCE_SECONDS = 2.0
