@@ -59,15 +59,12 @@ static Py_ssize_t receive_bytes(Io *io, Py_ssize_t *asked, PyObject **result)
 static Py_ssize_t call(Operation *self, PyObject **result)
 {
     *result = PyObject_CallFunctionObjArgs(self->function, NULL);
-    if (*result == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_BlockingIOError))
-            return -EIO;  /* the exception is set and says more */
-        PyErr_Clear();
-        return -EAGAIN;
-    }
-    if (self->want == 0)
+    if (*result != NULL)
         return 0;
-    return PyLong_Check(*result) ? PyLong_AsSsize_t(*result) : PyObject_Size(*result);
+    if (!PyErr_ExceptionMatches(PyExc_BlockingIOError))
+        return -EIO;  /* the exception is set and says more */
+    PyErr_Clear();
+    return -EAGAIN;
 }
 
 /* How the socket module shows an address; NULL with an exception set. */

@@ -77,7 +77,7 @@ typedef struct {
     PyObject_HEAD
     RunQueue *run_queue;
     trale_source *source;   /* NULL once it is not watched any more */
-    struct Entry *entries;  /* the wakers that no socket of ours has put there */
+    PyObject *entries;      /* a dict of the wakers that no socket of ours has put there */
     int fd;
     int users;
     char pollable;

@@ -197,22 +197,19 @@ static PyObject *Io_send_to(Io *self, PyObject *const *args, Py_ssize_t count)
     return (PyObject *)made;
 }
 
-/* (owner, function, want, writing) */
+/* (owner, function, writing, a memoryview that the function uses, or None) */
 static PyObject *Io_call(Io *self, PyObject *const *args, Py_ssize_t count)
 {
     if (expect(count, 4) < 0)
         return NULL;
-    Py_ssize_t want = PyLong_AsSsize_t(args[2]);
-    if (want == -1 && PyErr_Occurred())
-        return NULL;
-    int writing = PyObject_IsTrue(args[3]);
+    int writing = PyObject_IsTrue(args[2]);
     if (writing < 0)
         return NULL;
     Operation *made = tpy_new_operation(self, args[0], CALL);
     if (made == NULL)
         return NULL;
     made->function = Py_NewRef(args[1]);
-    made->want = want;
+    made->lent = args[3] == Py_None ? NULL : Py_NewRef(args[3]);
     made->writing = (char)writing;
     return (PyObject *)made;
 }
@@ -281,6 +278,7 @@ static PyMethodDef Io_methods[] = {
 
 static PyMemberDef Io_members[] = {
     {"closed", T_BOOL, offsetof(Io, closed), 0, NULL},
+    {"shared", T_BOOL, offsetof(Io, shared), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

@@ -19,6 +19,7 @@ typedef struct {
     int fd;
     int family;  /* AF_UNSPEC: not asked yet */
     char closed;
+    char shared;  /* others know the descriptor: see R33 in net/socket_base.py */
     char reading, writing;  /* an operation of that kind is in progress */
     char big;               /* the last read was */
 } Io;
@@ -34,7 +35,8 @@ typedef struct {
     RunQueue *run_queue;  /* of the executor that polls it */
     trale_waiter waiter;
     PyObject *function;  /* CALL */
-    Py_buffer view;      /* RECV_INTO, SEND, SEND_ALL */
+    PyObject *lent;      /* CALL: a memoryview that the function uses, or NULL */
+    Py_buffer view;      /* RECV_INTO, SEND, SEND_ALL, SEND_TO; until the end */
     Py_ssize_t want;     /* how many bytes it asks for; 0: nobody knows */
     Py_ssize_t sent;     /* SEND_ALL */
     struct sockaddr_in to;  /* SEND_TO */

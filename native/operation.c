@@ -13,8 +13,26 @@
 #include <string.h>
 
 static PyTypeObject *Operation_type;
-static PyObject *name_attach, *name_check_open;
+static PyObject *name_attach, *name_check_open, *name_check_ours, *name_check_eagain;
 static PyObject *name_of;  /* see net/plain_io.py */
+
+/* Let go of the user's buffer now: a traceback or a handle may keep the operation. */
+static void release_buffers(Operation *self)
+{
+    PyObject *lent = self->lent;
+    self->lent = NULL;
+    if (self->view.obj == NULL && lent == NULL)
+        return;
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyBuffer_Release(&self->view);
+    if (lent != NULL) {
+        XDECREF(PyObject_CallMethod(lent, "release", NULL));
+        DECREF(lent);
+    }
+    PyErr_Clear();
+    PyErr_Restore(type, value, traceback);
+}
 
 /* Whatever the operation holds, go back to where it had not begun. */
 static void drop(Leaf *leaf)
@@ -32,6 +50,7 @@ static void drop(Leaf *leaf)
     self->sent = 0;
     self->claimed = self->begun = 0;
     Py_CLEAR(self->run_queue);
+    release_buffers(self);
 }
 
 /* Call a method of the owner's that is not on the fast path. */
@@ -119,6 +138,24 @@ static void wait_with(Operation *self, RunQueue *run_queue)
     self->run_queue = NEWREF(RunQueue, run_queue);
 }
 
+/* Call a check of the owner's. False: it has set an exception. */
+static bool passes(Operation *self, PyObject *check)
+{
+    PyObject *done = ask(self, check, NULL);
+    XDECREF(done);
+    return done != NULL;
+}
+
+/* Python code that was called meanwhile has dropped it, and with it the buffer. */
+static bool lost_its_buffer(Operation *self)
+{
+    if (self->view.obj != NULL || self->kind < RECV_INTO || self->kind == RECV_FROM
+        || self->kind == CALL)
+        return false;
+    PyErr_Format(PyExc_RuntimeError, "%R was dropped while it was polled", self);
+    return true;
+}
+
 /* Try until it is done or has to wait. */
 static enum step try_it(Operation *self, Context *cx, Source *source, PyObject **result)
 {
@@ -128,6 +165,8 @@ static enum step try_it(Operation *self, Context *cx, Source *source, PyObject *
     for (;;) {
         if (self->io->closed || source->source == NULL)
             return fail(self, EBADF);
+        if (self->io->shared && (!passes(self, name_check_ours) || lost_its_buffer(self)))
+            return FAILED;
         uint64_t tick = atomic_load_explicit(&d->events, memory_order_acquire);
         if (tick == d->seen) {
             wait_with(self, cx->waker->run_queue);
@@ -137,8 +176,6 @@ static enum step try_it(Operation *self, Context *cx, Source *source, PyObject *
         }
         Py_ssize_t asked = self->want - self->sent;
         Py_ssize_t n = tpy_attempt(self, &asked, result);
-        if (n < 0)
-            Py_CLEAR(*result);  /* a call's, which was no number and had no length */
         if (n < 0 && n != -EAGAIN) {
             /* EBADF and the like, as it was closed meanwhile; and no other exception of a CALL. */
             if (PyErr_Occurred() && !(self->io->closed && PyErr_ExceptionMatches(PyExc_OSError)))
@@ -146,9 +183,14 @@ static enum step try_it(Operation *self, Context *cx, Source *source, PyObject *
             PyErr_Clear();
             return fail(self, (int)-n);
         }
+        if (n == -EAGAIN && self->writing && self->kind >= RECV_FROM
+            && !passes(self, name_check_eagain))
+            return FAILED;
         /* Fewer than asked for: there are no more just now. But the end or an error comes as one
-         * event with the last bytes, and not again; and urgent data cuts a read short. */
-        bool drained = n < asked && !atomic_load_explicit(&d->more, memory_order_relaxed);
+         * event with the last bytes, and not again; and urgent data cuts a read short. So does a
+         * page of the user's buffer that is not there: see net/plain_io.py. */
+        bool drained = (self->kind == RECV || self->kind == FILL) && n < asked
+                       && !atomic_load_explicit(&d->more, memory_order_relaxed);
         if ((n == -EAGAIN || drained) && source->source != NULL)
             d->seen = tick;
         if (n == -EAGAIN)
@@ -164,7 +206,7 @@ static enum step step(Operation *self, Context *cx, Source *source, PyObject **r
     enum step now = AGAIN;
     if (!self->begun) {
         self->begun = 1;
-        now = begin(self, result);
+        now = lost_its_buffer(self) ? FAILED : begin(self, result);
     }
     return now == AGAIN ? try_it(self, cx, source, result) : now;
 }
@@ -204,8 +246,6 @@ static void Operation_dealloc(Operation *self)
         return;
     PyObject_GC_UnTrack(self);
     drop(&self->leaf);
-    if (self->view.obj != NULL)
-        PyBuffer_Release(&self->view);
     XDECREF(self->function);
     XDECREF(self->io);
     XDECREF(self->owner);
@@ -267,6 +307,8 @@ static const tpy_use uses[] = {
     {TPY_USE_NAME, "trale_py.net.socket_base:BaseSocket", "_attach", .place = &name_attach},
     {TPY_USE_NAME, "trale_py.net.socket_base:BaseSocket", "_check_open", .place = &name_check_open},
     {TPY_USE_OBJECT, "trale_py.net.plain_io", "name_of", .place = &name_of},
+    {TPY_USE_NAME, "trale_py.net.socket_base:BaseSocket", "_check_ours", .place = &name_check_ours},
+    {TPY_USE_NAME, "trale_py.net.socket_base:BaseSocket", "_check_eagain", .place = &name_check_eagain},
     {0},
 };
 

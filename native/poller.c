@@ -10,43 +10,72 @@ static PyTypeObject *TimerEntry_type;
 /* ---- Source ---------------------------------------------------------------------------------- */
 
 /* A waker that no socket of ours has put there, see Registration. */
-typedef struct Entry {
-    trale_waiter waiter;
-    PyObject *key;  /* by which the entry is found again; compared only, no reference */
-    struct Entry *next;
+typedef struct {
+    trale_waiter waiter[2];  /* TRALE_READ, TRALE_WRITE */
 } Entry;
 
-static void discard(Source *self, PyObject *key)
+static void stop_waiting(Source *self, trale_waiter *waiter)
 {
-    for (Entry **place = &self->entries, *entry; (entry = *place) != NULL;) {
-        if (key != NULL && entry->key != key) {
-            place = &entry->next;
-            continue;
-        }
-        *place = entry->next;
-        trale_cell *cell = entry->waiter.cell;
-        if (trale_stop_waiting(self->run_queue->engine, &entry->waiter))
-            tpy_release_cell(cell);
-        PyMem_Free(entry);
-    }
+    trale_cell *cell = waiter->cell;
+    if (trale_stop_waiting(self->run_queue->engine, waiter))
+        tpy_release_cell(cell);
 }
 
-static int add(Source *self, PyObject *key, PyObject *wakeable, int direction)
+static void free_entry(Source *self, PyObject *address)
+{
+    Entry *entry = PyLong_AsVoidPtr(address);
+    stop_waiting(self, &entry->waiter[TRALE_READ]);
+    stop_waiting(self, &entry->waiter[TRALE_WRITE]);
+    PyMem_Free(entry);
+}
+
+/* Keys are compared by identity, and not referred to. -1 with an exception set. */
+static int discard(Source *self, PyObject *key)
+{
+    if (self->entries == NULL)
+        return 0;
+    PyObject *id = PyLong_FromVoidPtr(key);
+    PyObject *address = id == NULL ? NULL : PyDict_GetItemWithError(self->entries, id);
+    int error = 0;
+    if (address != NULL) {
+        INCREF(address);
+        error = PyDict_DelItem(self->entries, id);
+        if (error == 0)
+            free_entry(self, address);
+        DECREF(address);
+    } else if (PyErr_Occurred()) {
+        error = -1;
+    }
+    XDECREF(id);
+    return error;
+}
+
+static Entry *new_entry(Source *self, PyObject *key)
+{
+    if (self->entries == NULL && (self->entries = PyDict_New()) == NULL)
+        return NULL;
+    Entry *entry = PyMem_Calloc(1, sizeof *entry);
+    if (entry == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    PyObject *id = PyLong_FromVoidPtr(key), *address = PyLong_FromVoidPtr(entry);
+    if (id == NULL || address == NULL || PyDict_SetItem(self->entries, id, address) < 0) {
+        PyMem_Free(entry);
+        entry = NULL;
+    }
+    XDECREF(id);
+    XDECREF(address);
+    return entry;
+}
+
+static int wait_for(Source *self, Entry *entry, PyObject *wakeable, int direction)
 {
     trale_cell *cell = tpy_cell_for(wakeable);
     if (cell == NULL)
         return -1;
-    Entry *entry = PyMem_Calloc(1, sizeof *entry);
-    if (entry == NULL) {
-        tpy_release_cell(cell);
-        PyErr_NoMemory();
-        return -1;
-    }
-    entry->key = key;
-    entry->next = self->entries;
-    self->entries = entry;
-    trale_add_waiter(self->run_queue->engine, &self->source->direction[direction], &entry->waiter,
-                     cell);
+    trale_add_waiter(self->run_queue->engine, &self->source->direction[direction],
+                     &entry->waiter[direction], cell);
     trale_cell_unref(cell);
     return 0;
 }
@@ -61,9 +90,17 @@ static PyObject *Source_add(Source *self, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "this source is not watched any more");
         return NULL;
     }
-    if ((read && add(self, key, wakeable, TRALE_READ) < 0)
-        || (write && add(self, key, wakeable, TRALE_WRITE) < 0)) {
+    if (discard(self, key) < 0)
+        return NULL;
+    Entry *entry = new_entry(self, key);
+    if (entry == NULL)
+        return NULL;
+    if ((read && wait_for(self, entry, wakeable, TRALE_READ) < 0)
+        || (write && wait_for(self, entry, wakeable, TRALE_WRITE) < 0)) {
+        PyObject *type, *value, *traceback;
+        PyErr_Fetch(&type, &value, &traceback);
         discard(self, key);
+        PyErr_Restore(type, value, traceback);
         return NULL;
     }
     Py_RETURN_NONE;
@@ -71,13 +108,18 @@ static PyObject *Source_add(Source *self, PyObject *args)
 
 static PyObject *Source_discard(Source *self, PyObject *key)
 {
-    discard(self, key);
+    if (discard(self, key) < 0)
+        return NULL;
     Py_RETURN_NONE;
 }
 
 static void Source_dealloc(Source *self)
 {
-    discard(self, NULL);
+    PyObject *key, *address;
+    for (Py_ssize_t place = 0;
+         self->entries != NULL && PyDict_Next(self->entries, &place, &key, &address);)
+        free_entry(self, address);
+    XDECREF(self->entries);
     XDECREF(self->run_queue);
     tpy_free_object(self);
 }
@@ -93,6 +135,16 @@ static PyMethodDef Source_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyObject *Source_gone(Source *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->source == NULL);
+}
+
+static PyGetSetDef Source_getset[] = {
+    {"gone", (getter)Source_gone, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 static PyMemberDef Source_members[] = {
     {"fd", T_INT, offsetof(Source, fd), READONLY, NULL},
     {"users", T_INT, offsetof(Source, users), 0, NULL},
@@ -104,6 +156,7 @@ static PyType_Slot Source_slots[] = {
     {Py_tp_dealloc, Source_dealloc},
     {Py_tp_methods, Source_methods},
     {Py_tp_members, Source_members},
+    {Py_tp_getset, Source_getset},
     {Py_tp_repr, Source_repr},
     {0, NULL},
 };

@@ -96,13 +96,13 @@ def test_a_closed_descriptor_is_refused() -> None:
     closed = socket.socket()
     closed.close()
     for bad in (-1, closed):
-        with pytest.raises(ValueError, match="not an open descriptor"):
+        with pytest.raises(ValueError, match="fd must be an open descriptor"):
             AsyncFd(bad)
 
 
 @pytest.mark.parametrize("bad", ["0", None, 1.5, b"x"])
 def test_what_is_no_descriptor_is_refused(bad: Any) -> None:
-    with pytest.raises(TypeError, match="fd has to be"):
+    with pytest.raises(TypeError, match="fd must be"):
         AsyncFd(bad)
 
 

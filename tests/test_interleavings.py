@@ -94,7 +94,7 @@ class FakeSocket:
 def test_R3_R4_an_event_while_a_read_begins_to_wait() -> None:
     def attempt(at: Any) -> None:
         sock, cx = FakeSocket(), FakeContext()
-        call = Operation(sock._io, sock, sock.recv, 10, writing=False)  # type: ignore[arg-type]
+        call = Operation(sock._io, sock, sock.recv, writing=False, want=10)  # type: ignore[arg-type]
         interleaving = at(sock.arrive)
         step = interleaving.run(lambda: call.poll(cx))
         if interleaving.happened:
@@ -111,7 +111,7 @@ def test_R3_R4_an_event_while_a_read_begins_to_wait() -> None:
 def test_B1_R4_a_close_while_a_read_begins_to_wait() -> None:
     def attempt(at: Any) -> None:
         sock, cx = FakeSocket(), FakeContext()
-        call = Operation(sock._io, sock, sock.recv, 10, writing=False)  # type: ignore[arg-type]
+        call = Operation(sock._io, sock, sock.recv, writing=False, want=10)  # type: ignore[arg-type]
         interleaving = at(sock.close)
         try:
             step: object = interleaving.run(lambda: call.poll(cx))
@@ -129,11 +129,11 @@ def test_B8_R3_two_events_around_a_read() -> None:
     def attempt(at: Any) -> None:
         sock, cx = FakeSocket(), FakeContext()
         sock.arrive()
-        call = Operation(sock._io, sock, sock.recv, 10, writing=False)  # type: ignore[arg-type]
+        call = Operation(sock._io, sock, sock.recv, writing=False, want=10)  # type: ignore[arg-type]
         interleaving = at(sock.arrive)
         assert isinstance(interleaving.run(lambda: call.poll(cx)), Ready)
         if sock.data:
-            again = Operation(sock._io, sock, sock.recv, 10, writing=False)  # type: ignore[arg-type]
+            again = Operation(sock._io, sock, sock.recv, writing=False, want=10)  # type: ignore[arg-type]
             assert isinstance(again.poll(FakeContext()), Ready)
 
     assert everywhere(plain_io, attempt) > 5

@@ -470,6 +470,8 @@ class SourceMachine(PollerMachine):
 class Owner(BaseSocket):
     """A socket with an Io of either kind."""
 
+    KIND = socket.SOCK_STREAM
+
     def __init__(self, side: Side, sock: socket.socket) -> None:
         self._sock = sock
         self._io = side.kind.Io(sock.fileno())
@@ -525,12 +527,12 @@ class IoMachine(PollerMachine):
     def write(self, kind: str, size: int, task: int, look: bool) -> None:
         self.begin(lambda side: getattr(side.io, kind)(side.owner, pattern(size)), task, look)
 
-    @rule(size=size, told=st.booleans(), writing=st.booleans(), task=task, look=look)
-    def call(self, size: int, told: bool, writing: bool, task: int, look: bool) -> None:
+    @rule(size=size, writing=st.booleans(), task=task, look=look)
+    def call(self, size: int, writing: bool, task: int, look: bool) -> None:
         def call(side: Side) -> Any:
-            sock = side.owner.socket
+            sock = side.owner._sock
             do = (lambda: sock.send(pattern(size))) if writing else (lambda: sock.recv(size))
-            return side.io.call(side.owner, do, size if told else 0, writing)
+            return side.io.call(side.owner, do, writing, None)
 
         self.begin(call, task, look)
 
@@ -628,7 +630,7 @@ class IoMachine(PollerMachine):
                 side.owner.close()
                 raise raised
 
-            return side.io.call(side.owner, do, 0, False)
+            return side.io.call(side.owner, do, False, None)
 
         if really:
             self.begin(make, 0, False)

@@ -275,7 +275,7 @@ def test_any_bytes_like_object(data: Any, sock: UdpSocket, peer: socket.socket) 
 @pytest.mark.parametrize("bad", ["text", 3, None])
 def test_what_is_not_bytes_like_is_refused(bad: Any, sock: UdpSocket) -> None:
     for call in (lambda: sock.send(bad), lambda: sock.send_to(bad, "127.0.0.1:9")):
-        with pytest.raises(TypeError, match="data has to be bytes-like, not"):
+        with pytest.raises(TypeError, match="data must be bytes-like, not"):
             run(call())
 
 

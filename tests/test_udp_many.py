@@ -495,7 +495,7 @@ def test_bad_addresses_are_refused_at_the_call(sock: UdpSocket) -> None:
 @pytest.mark.parametrize("bad", ["text", 3, None])
 def test_what_is_not_bytes_like_is_refused(bad: Any, sock: UdpSocket, peer: socket.socket) -> None:
     """All of them are looked at before any is sent."""
-    with pytest.raises(TypeError, match="data has to be bytes-like, not"):
+    with pytest.raises(TypeError, match="data must be bytes-like, not"):
         run(sock.send_many([(b"x", peer.getsockname()), (bad, peer.getsockname())]))
     peer.settimeout(0)
     with pytest.raises(BlockingIOError):

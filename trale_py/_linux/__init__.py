@@ -84,7 +84,7 @@ def recv_many(fd: int, count: int) -> list[tuple[bytes, SocketAddress]]:
         _spaces.append(space)
 
 
-def send_many(fd: int, datagrams: Sequence[memoryview], names: Sequence[bytes]) -> int:
+def send_many(fd: int, datagrams: Sequence[bytes], names: Sequence[bytes]) -> int:
     """Send 1 to 64 datagrams, each to its name (see sockaddr); how many were sent. Never waits.
 
     BlockingIOError if there is no room; OSError from sendmmsg(2), about the first datagram.

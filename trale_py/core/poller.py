@@ -177,6 +177,7 @@ class Poller:
                 self._epoll.unregister(source.fd)
             # After the DEL, before the number can be used anew (R5).
             self._recycled.add(source.fd)
+        source.gone = True
         source.read.wake_all()
         source.write.wake_all()
 

@@ -6,6 +6,7 @@ who shares a source with whom, and how anybody may leave a waker for a descripto
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from functools import partial
@@ -117,7 +118,10 @@ class Reactor:
             self.detach(source)
             source = None
         if source is None:
-            source = self.poller.watch(fd)
+            try:
+                source = self.poller.watch(fd)
+            except OSError as error:
+                raise _with_the_limit(error) from None
         source.users += 1
         return source
 
@@ -142,7 +146,7 @@ class Reactor:
         not wake anybody: ``cancel()`` first.
 
         From any thread; never waits. Raises OSError (EBADF) for a number that is not open,
-        TypeError for an interest or a waker that is none, and RuntimeClosed. See epoll(7). ::
+        TypeError for another type of fd, interest or waker, and RuntimeClosed. See epoll(7). ::
 
             class Readable(Future[None]):  # simplified from AsyncFd
                 def poll(self, cx):
@@ -160,6 +164,10 @@ class Reactor:
             raise TypeError(f"waker has to be a Waker, not {waker!r}")
         if self.runtime.gone:
             raise RuntimeClosed(self.runtime.gone)
+        if not isinstance(fd, int):
+            raise TypeError(f"fd must be an int, not {fd!r}")
+        if fd.bit_length() > 31:
+            raise OSError(errno.EBADF, f"{os.strerror(errno.EBADF)}: {fd}")
         os.fstat(fd)
         registration = Registration(self, fd, waker, interest)
         self.runtime.call_on_executor(registration.arm)
@@ -174,3 +182,11 @@ class Reactor:
     def cancel_timer(self, entry: TimerEntry) -> None:
         """Forget a timer; a wake that is already on its way still comes. Any thread."""
         self.poller.cancel_timer(entry)
+
+
+def _with_the_limit(error: OSError) -> OSError:
+    """What epoll_ctl(2) raised. Of ENOSPC, "No space left on device", it tells what is full."""
+    if error.errno != errno.ENOSPC:
+        return error
+    why = "epoll watches as many descriptors as the sysctl fs.epoll.max_user_watches allows"
+    return OSError(errno.ENOSPC, f"{error.strerror}: {why}")

@@ -80,11 +80,12 @@ class Source:
     share one.
     """
 
-    __slots__ = ("fd", "pollable", "read", "users", "write")
+    __slots__ = ("fd", "gone", "pollable", "read", "users", "write")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.users = 0
+        self.gone = False  # it is not watched any more
         self.pollable = True  # false for what epoll refuses: a regular file is always ready
         self.read = Direction()
         self.write = Direction()

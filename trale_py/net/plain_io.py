@@ -4,11 +4,22 @@ An operation is a future: one non-blocking system call, tried whenever its direc
 ready, until it is done.
 
 When a direction stops being ready
-    A call that says "would block" shows it. So does one that got fewer bytes than it asked
-    for: there are no more just now, and the next call need not find that out by an EAGAIN.
-    Only if no end and no error was reported, though: those come as one event together with
-    the last bytes, and not again. Nor if there was urgent data: a read stops short in front
-    of its mark, and what follows is no new event.
+    A call that says "would block" shows it. So does one that read fewer bytes than it asked for:
+    there are no more just now, and the next call need not find that out by an EAGAIN. Only if
+    no end and no error was reported, though: those come as one event together with the last
+    bytes, and not again. Nor if there was urgent data: a read stops short in front of its mark,
+    and what follows is no new event. And only if it read into memory of our own. The kernel
+    stops short in front of a page of the user's that is not there (EFAULT), too: a mapped file
+    that was truncated. Then nobody waits for anything, and no event would come. So what
+    uses a buffer of the user's is tried again until it says EAGAIN, or what is the matter.
+
+Buffers of the user's
+    They are let go of when the await ends, however that comes, and not when the operation is
+    freed: a traceback or a handle may keep that, and a bytearray cannot be resized meanwhile.
+
+No call waits
+    O_NONBLOCK belongs to the open file, and other holders of it may clear it. So each call
+    says MSG_DONTWAIT.
 """
 
 from __future__ import annotations
@@ -18,6 +29,7 @@ import os
 import socket
 from collections.abc import Callable, Coroutine
 from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .._linux.sockaddr import SocketAddress
@@ -34,15 +46,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+NOW = socket.MSG_DONTWAIT
+NOW_NOSIGNAL = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL  # SIGPIPE may have its deadly meaning back
+LARGEST_READ = 1 << 20  # recv() allocates what it is asked for, whatever there is
 LARGEST_DATAGRAM = 65535  # no UDP datagram is longer
 
 
 class Owner(Protocol):
     """The socket object, for its operations."""
 
-    @property
-    def socket(self) -> socket.socket:
-        """The socket itself; ClosedResourceError once it is closed."""
+    _sock: socket.socket
 
     def _attach(self, runtime: RuntimeLike) -> Source:
         """Have the runtime watch it, from the first operation on."""
@@ -50,35 +63,45 @@ class Owner(Protocol):
     def _check_open(self) -> None:
         """ClosedResourceError once it is closed."""
 
+    def _check_ours(self) -> None:
+        """OSError (EBADF) if its number means another file; asked if others know the number."""
+
+    def _check_eagain(self) -> None:
+        """OSError if EAGAIN, which a write has said, does not mean to wait."""
+
 
 @accelerated
 class Io:
     """What a socket is to its operations.
 
-    ``closed`` is raised by any thread; all else is the executor's. ``buffer`` is what was
+    ``closed`` and ``shared`` are raised by any thread; all else is the executor's. ``shared`` says
+    that others know the descriptor (R33, see socket_base.py). ``buffer`` is what was
     read from the socket and not yet by the user. ``cut_off`` says how an earlier send_all
     ended, if not well.
     """
 
-    __slots__ = ("buffer", "busy", "closed", "cut_off", "source")
+    __slots__ = ("buffer", "busy", "closed", "cut_off", "shared", "source")
 
     def __init__(self, fd: int) -> None:
         self.source: Source | None = None
         self.closed = False
+        self.shared = False
         self.buffer = bytearray()
         self.cut_off = ""
         self.busy = {False: False, True: False}  # is somebody reading, is somebody writing?
 
     def recv(self, owner: Owner, n: int) -> Coroutine[Any, Any, bytes]:
         """1 to ``n`` bytes of the buffer, or else of the socket; ``b""`` at the end."""
-        return _Recv(self, owner, partial(owner.socket.recv, n), n)
+        n = min(n, LARGEST_READ)
+        return _Recv(self, owner, partial(owner._sock.recv, n, NOW), writing=False, want=n)
 
     def recv_into(self, owner: Owner, view: WriteableBuffer) -> Coroutine[Any, Any, int]:
         return _RecvInto(self, owner, view)
 
     def fill(self, owner: Owner, n: int) -> Coroutine[Any, Any, bytes]:
         """As ``recv``, but past the buffer, and for who has claimed the reading already."""
-        return Operation(self, owner, partial(owner.socket.recv, n), n, writing=False)
+        call = partial(owner._sock.recv, n, NOW)
+        return _Fill(self, owner, call, writing=False, want=n)
 
     def send(self, owner: Owner, data: ReadableBuffer) -> Coroutine[Any, Any, int]:
         return _Send(self, owner, data)
@@ -88,8 +111,8 @@ class Io:
 
     def recv_from(self, owner: Owner) -> Coroutine[Any, Any, tuple[bytes, SocketAddress]]:
         """The next datagram, whole, and its sender."""
-        call = partial(owner.socket.recvfrom, LARGEST_DATAGRAM)
-        return _RecvFrom(self, owner, call, 0, writing=False)
+        call = partial(owner._sock.recvfrom, LARGEST_DATAGRAM, NOW)
+        return _RecvFrom(self, owner, call, writing=False)
 
     def send_to(
         self, owner: Owner, data: ReadableBuffer, addr: object
@@ -101,10 +124,10 @@ class Io:
         return None
 
     def call(
-        self, owner: Owner, function: Callable[[], T], want: int, writing: bool
+        self, owner: Owner, function: Callable[[], T], writing: bool, view: memoryview | None
     ) -> Coroutine[Any, Any, T]:
-        """Whatever else the socket can do. ``want`` bytes, 0 if it is not about bytes."""
-        return Operation(self, owner, function, want, writing=writing)
+        """Whatever else the socket can do. ``view``: what the function uses, until the end."""
+        return Operation(self, owner, function, writing=writing, view=view)
 
     def take(self, n: int) -> bytes:
         """At most ``n`` bytes out of the buffer."""
@@ -140,18 +163,27 @@ class Operation(leaf.Operation[T]):
         "_direction",
         "_io",
         "_owner",
+        "_view",
         "_want",
         "_writing",
     )
 
     def __init__(
-        self, io: Io, owner: Owner, call: Callable[[], T] | None, want: int, *, writing: bool
+        self,
+        io: Io,
+        owner: Owner,
+        call: Callable[[], T] | None,
+        *,
+        writing: bool,
+        want: int = 0,
+        view: memoryview | None = None,
     ) -> None:
         self._io = io
         self._owner = owner
         self._call = call
-        self._want = want
         self._writing = writing
+        self._want = want  # how many bytes it reads into memory of our own at most; 0: no such call
+        self._view = view  # of the user's
         self._direction: Direction | None = None
         self._claimed = False
         self._begun = False
@@ -188,6 +220,10 @@ class Operation(leaf.Operation[T]):
         direction = self._direction = source.write if self._writing else source.read
         while True:
             owner._check_open()
+            if source.gone:  # somebody else has found the number to mean another file
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            if self._io.shared:
+                owner._check_ours()
             tick = direction.events
             if tick == direction.seen:
                 direction.waiters[self] = cx.waker
@@ -195,16 +231,17 @@ class Operation(leaf.Operation[T]):
                 if not direction.ready and not self._io.closed:
                     return PENDING
                 continue
-            want = self._want
             try:
                 result = self._try_once()
             except BlockingIOError:
+                if self._writing:
+                    owner._check_eagain()
                 direction.seen = tick
                 continue
             except OSError:
                 owner._check_open()  # EBADF, as it was closed between two lines
                 raise
-            if want and _size(result) < want and not direction.more:
+            if self._want and len(result) < self._want and not direction.more:  # type: ignore[arg-type]
                 direction.seen = tick
             ready = self._done(result)
             if ready is not None:
@@ -217,6 +254,8 @@ class Operation(leaf.Operation[T]):
         if self._claimed:
             self._io.release(self._writing)
         self._claimed = self._begun = False
+        if self._view is not None:
+            self._view.release()
 
     def _claim(self) -> None:
         self._io.claim(self._writing)
@@ -227,12 +266,13 @@ class Operation(leaf.Operation[T]):
         return f"<{self.NAME or name_of(self._call)} of {self._owner!r}>"
 
 
-class _Recv(Operation[bytes]):
+class _Fill(Operation[bytes]):
     __slots__ = ()
     NAME = "read"
 
-    def __init__(self, io: Io, owner: Owner, call: Callable[[], bytes], want: int) -> None:
-        super().__init__(io, owner, call, want, writing=False)
+
+class _Recv(_Fill):
+    __slots__ = ()
 
     def _begin(self) -> Ready[bytes] | None:
         self._claim()
@@ -245,40 +285,41 @@ class _RecvFrom(Operation[T]):
 
 
 class _RecvInto(Operation[int]):
-    __slots__ = ("_view",)
+    __slots__ = ()
     NAME = "readinto"
 
-    def __init__(self, io: Io, owner: Owner, view: WriteableBuffer) -> None:
-        self._view = memoryview(view)
-        call = partial(owner.socket.recv_into, self._view)
-        super().__init__(io, owner, call, len(self._view), writing=False)
+    def __init__(self, io: Io, owner: Owner, buffer: WriteableBuffer) -> None:
+        view = memoryview(buffer)
+        call = partial(owner._sock.recv_into, view, 0, NOW)
+        super().__init__(io, owner, call, writing=False, view=view)
 
     def _begin(self) -> Ready[int] | None:
         self._claim()
         if not self._io.buffer:
             return None
-        data = self._io.take(self._want)
-        self._view[: len(data)] = data
-        return Ready(len(data))
+        assert self._view is not None
+        data = self._io.take(self._view.nbytes)
+        return Ready(BytesIO(data).readinto(self._view))  # whatever its items are
 
 
 class _Send(Operation[Any]):
-    __slots__ = ("_sent", "_view")
+    __slots__ = ("_sent", "_size")
     NAME = "write"
 
     def __init__(self, io: Io, owner: Owner, data: ReadableBuffer) -> None:
-        self._view = memoryview(data)
+        view = memoryview(data)
+        self._size = len(view)
         self._sent = 0
-        super().__init__(io, owner, None, len(self._view), writing=True)
+        super().__init__(io, owner, None, writing=True, view=view)
 
     def _begin(self) -> Ready[Any] | None:
         self._claim()
         self._io.check_whole()
-        return None if len(self._view) else Ready(self._all_sent())
+        return None if self._size else Ready(self._all_sent())
 
     def _try_once(self) -> int:
-        # MSG_NOSIGNAL: a program may have given SIGPIPE its deadly meaning back.
-        return self._owner.socket.send(self._view[self._sent :], socket.MSG_NOSIGNAL)
+        assert self._view is not None
+        return self._owner._sock.send(self._view[self._sent :], NOW_NOSIGNAL)
 
     def _all_sent(self) -> int | None:
         return 0
@@ -290,21 +331,16 @@ class _SendAll(_Send):
 
     def _done(self, result: int) -> Ready[Any] | None:
         self._sent += result
-        self._want -= result
-        return Ready(None) if self._want == 0 else None
+        return Ready(None) if self._sent == self._size else None
 
     def _all_sent(self) -> None:
         return None
 
     def _take_back(self) -> None:
-        if 0 < self._sent < len(self._view):
-            self._io.cut_off = f"an earlier write_all sent {self._sent} of {len(self._view)} bytes"
-        self._sent, self._want = 0, len(self._view)
+        if 0 < self._sent < self._size:
+            self._io.cut_off = f"an earlier write_all sent {self._sent} of {self._size} bytes"
+        self._sent = 0
         super()._take_back()
-
-
-def _size(result: object) -> int:
-    return result if isinstance(result, int) else len(result)  # type: ignore[arg-type]
 
 
 def name_of(function: object) -> str:

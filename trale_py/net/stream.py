@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 from collections.abc import AsyncIterator, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -44,16 +45,20 @@ class BaseStream(BaseSocket):
         while another task reads, ClosedResourceError once closed, OSError
         (ConnectionResetError, ...) from the connection. See recv(2).
         """
-        _check_count(n)
-        return self._io.recv(self, n)
+        _check_count(n, "n")
+        return self._io.recv(self, min(n, sys.maxsize))
 
     def readinto(self, buf: WriteableBuffer) -> Coroutine[Any, Any, int]:
         """As ``read``, into ``buf``, a writable bytes-like object; returns how many bytes."""
-        view = byte_view(buf, "buf")
-        if view.readonly:
-            raise TypeError("buf has to be writable")
-        _check_count(len(view))
-        return self._io.recv_into(self, view)
+        try:
+            with memoryview(buf) as view:
+                writable, contiguous = not view.readonly, view.c_contiguous
+                _check_count(view.nbytes, "the size of buf")
+        except TypeError:
+            raise TypeError(f"buf must be bytes-like, not {type(buf).__name__}") from None
+        if not writable or not contiguous:
+            raise TypeError(f"buf must be {'contiguous' if writable else 'writable'}")
+        return self._io.recv_into(self, buf)
 
     async def read_exact(self, n: int) -> bytes:
         """Wait for exactly ``n`` bytes. IncompleteRead, with what came, if the stream ends first.
@@ -61,7 +66,7 @@ class BaseStream(BaseSocket):
         Cancelled, it has read nothing: what came in meanwhile is there for the next read.
         Otherwise as ``read``.
         """
-        _check_count(n)
+        _check_count(n, "n", 0)
         with self._side(self._reader):
             await self._no_wait()
             while len(self._io.buffer) < n:
@@ -81,7 +86,7 @@ class BaseStream(BaseSocket):
         delimiter = bytes(byte_view(sep, "sep"))
         if not delimiter:
             raise ValueError("sep is empty; it has to have at least one byte")
-        _check_count(limit)
+        _check_count(limit, "limit")
         with self._side(self._reader):
             await self._no_wait()
             searched = 0
@@ -102,7 +107,7 @@ class BaseStream(BaseSocket):
         Lines end in ``\\n`` or ``\\r\\n``; the last may lack it. DelimiterNotFound for one of
         more than ``limit`` bytes, its end included.
         """
-        _check_count(limit)
+        _check_count(limit, "limit")
         return _Lines(self, limit)
 
     async def _fill(self) -> bool:
@@ -188,8 +193,8 @@ class _Lines:
         return line.removesuffix(b"\n").removesuffix(b"\r") if line.endswith(b"\n") else line
 
 
-def _check_count(n: int) -> None:
+def _check_count(n: int, argument: str, least: int = 1) -> None:
     if not isinstance(n, int):
-        raise TypeError(f"the number of bytes has to be an int, not {n!r}")
-    if n < 1:
-        raise ValueError(f"the number of bytes is {n}; it has to be 1 or more")
+        raise TypeError(f"{argument} must be an int, not {n!r}")
+    if n < least:
+        raise ValueError(f"{argument} must be {least} or more, not {n}")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import socket
+import struct
 import time
 from collections.abc import AsyncIterator, Coroutine
 from functools import partial
@@ -37,8 +39,13 @@ _LOST = {
 }
 # The connection still waits, and there is nothing to take it with until somebody gives back.
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+# A peer that gives up gives up once. If this many calls in a row say so, it is this machine that
+# does not want to (a filter, a network that is down), and each try would say it again at once.
+_LOST_IN_A_ROW = 100
 _BACK_OFF_SECONDS = 0.1
 _REPORT_SECONDS = 1.0
+_ACCEPT_LIMIT = struct.pack("ll", 0, 100_000)  # a struct timeval; see socket(7), SO_RCVTIMEO
+_NO_LIMIT = struct.pack("ll", 0, 0)
 
 
 class TcpStream(BaseStream):
@@ -100,9 +107,10 @@ class TcpStream(BaseStream):
 
     @classmethod
     async def _connect_to(cls, endpoint: Endpoint) -> Self:
-        sock = socket.socket(endpoint.family, socket.SOCK_STREAM)
+        # Non-blocking from the first moment, and nobody else has it yet who could change that: so
+        # connect(2) does not wait. It has no MSG_DONTWAIT.
+        sock = socket.socket(endpoint.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            sock.setblocking(False)
             stream = cls(sock, endpoint.address)
         except BaseException:
             sock.close()
@@ -136,7 +144,9 @@ def _finish_connect(sock: socket.socket) -> None:
         raise OSError(code, os.strerror(code))
     try:
         sock.getpeername()
-    except OSError:
+    except OSError as error:
+        if error.errno != errno.ENOTCONN:
+            raise
         raise BlockingIOError from None
 
 
@@ -160,6 +170,9 @@ class TcpListener(BaseSocket):
 
     KIND = socket.SOCK_STREAM
 
+    _limited = False  # SO_RCVTIMEO is set
+    _told = False  # that it was set blocking
+
     @classmethod
     def bind(cls, addr: Address, *, backlog: int = 1024, reuse_port: bool = False) -> Self:
         """Listen on ``addr``: an IP address, ``""`` (all IPv4) or ``"localhost"``, and a port.
@@ -170,14 +183,21 @@ class TcpListener(BaseSocket):
         OSError from bind(2) and listen(2).
         """
         family, address = to_bind(addr)
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        if not isinstance(backlog, int):
+            raise TypeError(f"backlog must be an int, not {backlog!r}")
+        if backlog.bit_length() > 31:
+            raise ValueError(f"backlog must be less than 2**31, not {backlog}")
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if reuse_port:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sock.bind(address)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _ACCEPT_LIMIT)
             sock.listen(backlog)
-            return cls.from_socket(sock)
+            listener = cls(sock)
+            listener._limited = True
+            return listener
         except OSError as error:
             sock.close()
             raise OSError(error.errno, f"{error.strerror}: {show(address)}") from None
@@ -194,19 +214,36 @@ class TcpListener(BaseSocket):
         return self._reading(self._accept)
 
     def _accept(self) -> TcpStream:
+        self._set_nonblocking()
         sock, address = self._sock.accept()
         try:
             sock.setblocking(False)
+            if self._limited:  # what is accepted inherits it
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _NO_LIMIT)
             return TcpStream(sock, address)
         except BaseException:
             sock.close()
             raise
 
+    def _set_nonblocking(self) -> None:
+        """O_NONBLOCK is the open file's: whoever else has that file may have cleared it.
+
+        accept(2) has no MSG_DONTWAIT, so the flag is looked at before each call. If it is cleared
+        between this look and the call, SO_RCVTIMEO bounds the wait of a listener made by ``bind``.
+        """
+        if fcntl.fcntl(self._sock.fileno(), fcntl.F_GETFL) & os.O_NONBLOCK:
+            return
+        os.set_blocking(self._sock.fileno(), False)
+        if not self._told:
+            self._told = True
+            report("somebody has set %r blocking; it is set non-blocking again", self)
+
     def __aiter__(self) -> AsyncIterator[TcpStream]:
         """Accept for ever, until the listener is closed (ClosedResourceError).
 
         A connection that its peer gave up again is skipped. While there are no descriptors
-        or no memory for another one, it tries ten times a second and logs once a second.
+        or no memory for another one, and while each try fails, it tries ten times a second and
+        logs once a second.
         """
         return _Incoming(self)
 
@@ -220,11 +257,13 @@ class _Incoming:
         return self
 
     async def __anext__(self) -> TcpStream:
+        lost = 0
         while True:
             try:
                 return await self._listener.accept()
             except OSError as error:
-                if error.errno in _EXHAUSTED:
+                lost += error.errno in _LOST
+                if error.errno in _EXHAUSTED or lost > _LOST_IN_A_ROW:
                     self._report(error)
                     await sleep(_BACK_OFF_SECONDS)
                 elif error.errno not in _LOST:

@@ -15,6 +15,7 @@ from .._linux import sockaddr
 from .._linux.sockaddr import SocketAddress
 from ..core.leaf import checkpoint
 from .address import Address, Endpoint, HostPort, resolve, show, to_bind, to_connect
+from .plain_io import NOW, NOW_NOSIGNAL
 from .socket_base import BaseSocket, byte_view, contiguous
 
 if TYPE_CHECKING:
@@ -43,10 +44,10 @@ class UdpSocket(BaseSocket):
         runtime is started. ValueError for a host name, OSError from bind(2).
         """
         family, address = to_bind(addr)
-        sock = socket.socket(family, socket.SOCK_DGRAM)
+        sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
             sock.bind(address)
-            return cls.from_socket(sock)
+            return cls(sock)
         except OSError as error:
             sock.close()
             raise OSError(error.errno, f"{error.strerror}: {show(address)}") from None
@@ -84,13 +85,25 @@ class UdpSocket(BaseSocket):
         return short_way or self._send_to(data, to_connect(addr))
 
     async def _send_to(self, data: ReadableBuffer, target: HostPort) -> int:
-        view = byte_view(data, "data")
         endpoint = await self._find(target)
-        return await self._writing(partial(self._sock.sendto, view, endpoint.address))
+        view = byte_view(data, "data")
+        call = partial(self._sock.sendto, view, NOW_NOSIGNAL, endpoint.address)
+        return await self._writing(call, view)
 
     async def send(self, data: ReadableBuffer) -> int:
         """As ``send_to``, to where the socket is connected; OSError (EDESTADDRREQ) if it is not."""
-        return await self._writing(partial(self._sock.send, byte_view(data, "data")))
+        view = byte_view(data, "data")
+        return await self._writing(partial(self._sock.send, view, NOW_NOSIGNAL), view)
+
+    def _check_eagain(self) -> None:
+        """EAGAIN has a second meaning in sendto(2) and connect(2): no port is left to send from.
+
+        No event would tell when there is one again. A socket that has one waits for room.
+        """
+        if self._sock.getsockname()[1] == 0:
+            raise OSError(
+                errno.EAGAIN, f"{os.strerror(errno.EAGAIN)}: no port is left to send from"
+            )
 
     async def recv_many(self, max: int) -> list[tuple[bytes, SocketAddress]]:
         """Wait for a datagram; return it and what came after it, in one system call.
@@ -144,7 +157,7 @@ class UdpSocket(BaseSocket):
             self._check_open()
             return 0
         # Cut to one byte more than can be sent, which is as wrong as a gigabyte, and less to copy.
-        datagrams = [byte_view(data, "data")[: _LARGEST + 1] for data, _ in pairs]
+        datagrams = [_cut(data) for data, _ in pairs]
         names: list[bytes] = []
         for _, target in pairs:
             try:
@@ -156,7 +169,7 @@ class UdpSocket(BaseSocket):
         call = partial(self._send_now, datagrams[: len(names)], names)
         return await self._writing(call)
 
-    def _send_now(self, datagrams: Sequence[memoryview], names: Sequence[bytes]) -> int:
+    def _send_now(self, datagrams: Sequence[bytes], names: Sequence[bytes]) -> int:
         return _linux.send_many(self._sock.fileno(), datagrams, names)
 
     async def _name(self, target: HostPort | None) -> bytes:
@@ -198,12 +211,19 @@ class UdpSocket(BaseSocket):
 
 
 def _recv_from(sock: socket.socket, n: int) -> tuple[bytes, SocketAddress]:
-    data, _, flags, address = sock.recvmsg(n)
+    data, _, flags, address = sock.recvmsg(n, 0, NOW)
     if flags & socket.MSG_TRUNC:
         raise OSError(
             errno.EMSGSIZE, f"a datagram from {show(address)} has more than {n} bytes; it is lost"
         )
     return data, address
+
+
+def _cut(data: ReadableBuffer) -> bytes:
+    if type(data) is bytes:
+        return data[: _LARGEST + 1]
+    with byte_view(data, "data") as view:
+        return bytes(view[: _LARGEST + 1])
 
 
 def _check_size(n: int) -> None:

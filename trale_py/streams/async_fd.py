@@ -36,10 +36,12 @@ class AsyncFd(Closing):
 
     def __init__(self, fd: int | HasFileno) -> None:
         if not isinstance(fd, int) and not hasattr(fd, "fileno"):
-            raise TypeError(f"fd has to be an int or to have a fileno(), not {fd!r}")
+            raise TypeError(f"fd must be an int or have a fileno(), not {fd!r}")
         number = fd if isinstance(fd, int) else fd.fileno()
-        if number < 0:
-            raise ValueError(f"{fd!r} is not an open descriptor")
+        if not isinstance(number, int):
+            raise TypeError(f"fd.fileno() must be an int, not {number!r}: {fd!r}")
+        if not 0 <= number < 2**31:
+            raise ValueError(f"fd must be an open descriptor, not {fd!r}")
         self._fd = number
         self._closed = False
         self._waiting: dict[Interest, _FdReady] = {}

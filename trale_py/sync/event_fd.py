@@ -18,7 +18,9 @@ from ..core.future import PENDING, Pending, Ready
 from ..core.leaf import Operation
 from ..core.registration import Interest, Registration
 from ..core.waker import Context
-from .waiters import check_capacity, refuse_on_executor
+from .waiters import refuse_on_executor
+
+_MOST = 2**64 - 2  # see eventfd(2)
 
 
 class EventFd(Closing):
@@ -40,10 +42,15 @@ class EventFd(Closing):
     """
 
     def __init__(self, initial: int = 0) -> None:
-        check_capacity(initial, "initial", 0)
-        self._eventfd = linuxfd.eventfd(initial, semaphore=True, nonBlocking=True, closeOnExec=True)
+        if not isinstance(initial, int):
+            raise TypeError(f"initial must be an int, not {initial!r}")
+        if not 0 <= initial <= _MOST:
+            raise ValueError(f"initial must be 0 to 2**64 - 2, not {initial}")
+        self._eventfd = linuxfd.eventfd(0, semaphore=True, nonBlocking=True, closeOnExec=True)
         self._closed = False
         self._waiting: dict[_EventFdWait, Registration] = {}
+        # eventfd(2) takes 32 bits of the count, write(2) takes all.
+        self._eventfd.write(initial)
 
     def fileno(self) -> int:
         """The descriptor. ClosedResourceError after ``close()``."""
