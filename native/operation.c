@@ -14,6 +14,7 @@
 
 static PyTypeObject *Operation_type;
 static PyObject *name_attach, *name_check_open, *name_check_ours, *name_check_eagain;
+static PyObject *name_release;  /* of a memoryview */
 static PyObject *name_of;  /* see net/plain_io.py */
 
 /* Let go of the user's buffer now: a traceback or a handle may keep the operation. */
@@ -27,7 +28,7 @@ static void release_buffers(Operation *self)
     PyErr_Fetch(&type, &value, &traceback);
     PyBuffer_Release(&self->view);
     if (lent != NULL) {
-        XDECREF(PyObject_CallMethod(lent, "release", NULL));
+        XDECREF(PyObject_CallMethodObjArgs(lent, name_release, NULL));
         DECREF(lent);
     }
     PyErr_Clear();
@@ -306,6 +307,7 @@ int tpy_add_operations(PyObject *module, PyObject *base)
 static const tpy_use uses[] = {
     {TPY_USE_NAME, "trale_py.net.socket_base:BaseSocket", "_attach", .place = &name_attach},
     {TPY_USE_NAME, "trale_py.net.socket_base:BaseSocket", "_check_open", .place = &name_check_open},
+    {TPY_USE_NAME, "builtins:memoryview", "release", .place = &name_release},
     {TPY_USE_OBJECT, "trale_py.net.plain_io", "name_of", .place = &name_of},
     {TPY_USE_NAME, "trale_py.net.socket_base:BaseSocket", "_check_ours", .place = &name_check_ours},
     {TPY_USE_NAME, "trale_py.net.socket_base:BaseSocket", "_check_eagain", .place = &name_check_eagain},
