@@ -13,6 +13,7 @@ of the directory, to what is no regular file, to who is slow, to who sends too m
 import argparse
 import mimetypes
 import os
+import re
 import stat
 from collections import Counter
 from email.utils import formatdate
@@ -46,7 +47,12 @@ def open_inside(root: int, target: bytes) -> tuple[BinaryIO, int, str]:
     Step by step from the directory's descriptor, and by no symbolic link: so neither ".." nor a
     link leads out, and nobody can exchange a directory for a link between a check and its use.
     """
-    path = unquote_to_bytes(target.partition(b"?")[0])  # once: %252e is a name with a % in it
+    # A proxy may ask for "http://host/path", and every server must answer that (RFC 9112, 3.2.2).
+    full = re.match(rb"(?i:https?)://[^/?#]+", target)
+    path = target[full.end() :] if full else target
+    path = unquote_to_bytes(
+        path.partition(b"?")[0] or (b"/" if full else b"")
+    )  # once: %252e is a name with a % in it
     if not path.startswith(b"/") or b"\0" in path:
         raise Refused(400)
     *folders, name = path[1:].split(b"/")

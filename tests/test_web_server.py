@@ -108,6 +108,18 @@ def test_files_are_served(serve: Callable[..., Server]) -> None:
     assert server.get("/sub/") == (404, b"")  # it has no index.html
 
 
+def test_a_target_with_scheme_and_host_is_answered(serve: Callable[..., Server]) -> None:
+    server = serve()
+    for host in ("http://x", "HTTP://x:80", "https://[::1]:8000"):
+        assert server.get(host) == (200, INDEX)
+        assert server.get(f"{host}/") == (200, INDEX)
+        assert server.get(f"{host}?query=1") == (200, INDEX)
+        assert server.get(f"{host}/sub/a%20b.txt?q=/") == (200, b"in a folder")
+        assert server.get(f"{host}/../secret") == (404, b"")
+    for bad in ("http://", "http:///index.html", "ftp://x/"):
+        assert server.get(bad) == (400, b"")
+
+
 def test_several_requests_on_one_connection(serve: Callable[..., Server]) -> None:
     request = b"GET / HTTP/1.1\r\nHost: x\r\n%s\r\n"
     answer = serve().send((request % b"") * 2 + request % b"Connection: close\r\n")
