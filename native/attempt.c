@@ -9,12 +9,12 @@
 
 /* What comes of a read is copied from here, as it is mostly much less than was asked for. */
 #define SCRATCH 65536
-static char scratch[SCRATCH];
+static char attempt_scratch[SCRATCH];
 
 /* From this size on a copy costs more than to ask how much there is. */
 #define BIG 16384
 
-static Py_ssize_t receive(int fd, char *place, Py_ssize_t size)
+static Py_ssize_t attempt_receive(int fd, char *place, Py_ssize_t size)
 {
     ssize_t got;
     do {
@@ -24,7 +24,7 @@ static Py_ssize_t receive(int fd, char *place, Py_ssize_t size)
 }
 
 /* -errno, or how many bytes are in `result`, a new bytes object. `asked`: how many were wanted. */
-static Py_ssize_t receive_bytes(Io *io, Py_ssize_t *asked, PyObject **result)
+static Py_ssize_t attempt_receive_bytes(Io *io, Py_ssize_t *asked, PyObject **result)
 {
     int there = 0;
     Py_ssize_t got;
@@ -34,7 +34,7 @@ static Py_ssize_t receive_bytes(Io *io, Py_ssize_t *asked, PyObject **result)
         PyObject *data = PyBytes_FromStringAndSize(NULL, size);
         if (data == NULL)
             return -ENOMEM;
-        got = receive(io->fd, PyBytes_AsString(data), size);
+        got = attempt_receive(io->fd, PyBytes_AsString(data), size);
         if (got == size)
             *result = data;
         else if (got >= 0)
@@ -44,9 +44,9 @@ static Py_ssize_t receive_bytes(Io *io, Py_ssize_t *asked, PyObject **result)
     } else {
         if (*asked > SCRATCH)
             *asked = SCRATCH;
-        got = receive(io->fd, scratch, *asked);
+        got = attempt_receive(io->fd, attempt_scratch, *asked);
         if (got >= 0)
-            *result = PyBytes_FromStringAndSize(scratch, got);
+            *result = PyBytes_FromStringAndSize(attempt_scratch, got);
     }
     if (got >= 0) {
         io->big = got >= BIG;
@@ -56,7 +56,7 @@ static Py_ssize_t receive_bytes(Io *io, Py_ssize_t *asked, PyObject **result)
     return got;
 }
 
-static Py_ssize_t call(Operation *self, PyObject **result)
+static Py_ssize_t attempt_call(Operation *self, PyObject **result)
 {
     *result = PyObject_CallFunctionObjArgs(self->function, NULL);
     if (*result != NULL)
@@ -68,7 +68,7 @@ static Py_ssize_t call(Operation *self, PyObject **result)
 }
 
 /* How the socket module shows an address; NULL with an exception set. */
-static PyObject *show_address(const struct sockaddr_storage *from)
+static PyObject *attempt_show_address(const struct sockaddr_storage *from)
 {
     char text[INET6_ADDRSTRLEN];
     if (from->ss_family == AF_INET) {
@@ -86,18 +86,19 @@ static PyObject *show_address(const struct sockaddr_storage *from)
     return NULL;
 }
 
-static Py_ssize_t receive_from(Io *io, PyObject **result)
+static Py_ssize_t attempt_receive_from(Io *io, PyObject **result)
 {
     struct sockaddr_storage from = {0};
     socklen_t length = sizeof from;
     ssize_t got;
     do {
-        got = recvfrom(io->fd, scratch, SCRATCH, MSG_DONTWAIT, (struct sockaddr *)&from, &length);
+        got = recvfrom(io->fd, attempt_scratch, SCRATCH, MSG_DONTWAIT, (struct sockaddr *)&from,
+                       &length);
     } while (got < 0 && errno == EINTR);
     if (got < 0)
         return -errno;
-    PyObject *address = show_address(&from);
-    PyObject *data = address == NULL ? NULL : PyBytes_FromStringAndSize(scratch, got);
+    PyObject *address = attempt_show_address(&from);
+    PyObject *data = address == NULL ? NULL : PyBytes_FromStringAndSize(attempt_scratch, got);
     if (data != NULL)
         *result = PyTuple_Pack(2, data, address);
     XDECREF(data);
@@ -105,7 +106,7 @@ static Py_ssize_t receive_from(Io *io, PyObject **result)
     return *result == NULL ? -ENOMEM : got;
 }
 
-static Py_ssize_t send_to(Operation *self, PyObject **result)
+static Py_ssize_t attempt_send_to(Operation *self, PyObject **result)
 {
     ssize_t n;
     do {
@@ -126,9 +127,9 @@ Py_ssize_t tpy_attempt(Operation *self, Py_ssize_t *asked, PyObject **result)
     switch (self->kind) {
     case RECV:
     case FILL:
-        return receive_bytes(self->io, asked, result);
+        return attempt_receive_bytes(self->io, asked, result);
     case RECV_INTO:
-        n = receive(fd, place, self->want);
+        n = attempt_receive(fd, place, self->want);
         break;
     case SEND:
     case SEND_ALL:
@@ -145,11 +146,11 @@ Py_ssize_t tpy_attempt(Operation *self, Py_ssize_t *asked, PyObject **result)
         }
         break;
     case RECV_FROM:
-        return receive_from(self->io, result);
+        return attempt_receive_from(self->io, result);
     case SEND_TO:
-        return send_to(self, result);
+        return attempt_send_to(self, result);
     default:
-        return call(self, result);
+        return attempt_call(self, result);
     }
     if (n >= 0 && (*result = PyLong_FromSsize_t(n)) == NULL)
         return -ENOMEM;

@@ -83,7 +83,17 @@ typedef struct {
     char pollable;
 } Source;
 
-extern PyTypeObject *tpy_RunQueue, *tpy_Waker, *tpy_Context, *tpy_Source;
+/* See timer_heap.py. */
+typedef struct {
+    PyObject_HEAD
+    RunQueue *run_queue;
+    trale_timer timer;
+    PyObject *wakeable;
+} TimerEntry;
+
+extern PyTypeObject *tpy_RunQueue, *tpy_Waker, *tpy_Context, *tpy_Source, *tpy_TimerEntry;
+
+void tpy_clear_timer(TimerEntry *self);
 
 /* The context that this thread is polling with, or NULL. Borrowed. */
 Context *tpy_polling(void);
@@ -115,6 +125,8 @@ Context *tpy_new_context(RunQueue *run_queue, PyObject *task_id, PyObject *runti
 int tpy_add_run_queue(PyObject *module);
 int tpy_add_waker(PyObject *module);
 int tpy_add_thread_state(PyObject *module);
+int tpy_add_source(PyObject *module);
+int tpy_add_timer_entry(PyObject *module);
 int tpy_add_poller(PyObject *module);
 int tpy_add_io(PyObject *module);
 int tpy_add_with_block(PyObject *module);

@@ -9,13 +9,13 @@
 #include <sys/socket.h>
 
 PyTypeObject *tpy_Io;
-static PyObject *BusyResourceError;
+static PyObject *io_BusyResourceError;
 
 int tpy_claim(Io *io, int writing)
 {
     char *held = writing ? &io->writing : &io->reading;
     if (*held) {
-        PyErr_Format(BusyResourceError, "another task is already %s this stream",
+        PyErr_Format(io_BusyResourceError, "another task is already %s this stream",
                      writing ? "writing to" : "reading from");
         return -1;
     }
@@ -24,7 +24,7 @@ int tpy_claim(Io *io, int writing)
 }
 
 /* A number of bytes; -1 with an exception set. */
-static Py_ssize_t size_of(PyObject *number)
+static Py_ssize_t io_size_of(PyObject *number)
 {
     Py_ssize_t n = PyLong_AsSsize_t(number);
     if (n >= 0 || PyErr_Occurred())
@@ -80,7 +80,7 @@ static void Io_dealloc(Io *self)
     tpy_free_object(self);
 }
 
-static int expect(Py_ssize_t given, Py_ssize_t wanted)
+static int io_expect(Py_ssize_t given, Py_ssize_t wanted)
 {
     if (given == wanted)
         return 0;
@@ -97,22 +97,22 @@ Operation *tpy_new_receiving(Io *self, PyObject *owner, enum kind kind, Py_ssize
 }
 
 /* (owner, n) */
-static PyObject *receiving(Io *self, PyObject *const *args, Py_ssize_t count, enum kind kind)
+static PyObject *io_receiving(Io *self, PyObject *const *args, Py_ssize_t count, enum kind kind)
 {
-    if (expect(count, 2) < 0)
+    if (io_expect(count, 2) < 0)
         return NULL;
-    Py_ssize_t n = size_of(args[1]);
+    Py_ssize_t n = io_size_of(args[1]);
     return n < 0 ? NULL : (PyObject *)tpy_new_receiving(self, args[0], kind, n);
 }
 
 static PyObject *Io_recv(Io *self, PyObject *const *args, Py_ssize_t count)
 {
-    return receiving(self, args, count, RECV);
+    return io_receiving(self, args, count, RECV);
 }
 
 static PyObject *Io_fill(Io *self, PyObject *const *args, Py_ssize_t count)
 {
-    return receiving(self, args, count, FILL);
+    return io_receiving(self, args, count, FILL);
 }
 
 Operation *tpy_new_viewing(Io *self, PyObject *owner, enum kind kind, PyObject *data)
@@ -131,15 +131,15 @@ Operation *tpy_new_viewing(Io *self, PyObject *owner, enum kind kind, PyObject *
 }
 
 /* (owner, a contiguous buffer) */
-static PyObject *with_view(Io *self, PyObject *const *args, Py_ssize_t count, enum kind kind)
+static PyObject *io_with_view(Io *self, PyObject *const *args, Py_ssize_t count, enum kind kind)
 {
-    if (expect(count, 2) < 0)
+    if (io_expect(count, 2) < 0)
         return NULL;
     return (PyObject *)tpy_new_viewing(self, args[0], kind, args[1]);
 }
 
 /* Is it ("127.0.0.1", 5000), and the socket an IPv4 one? */
-static bool parse_address(Io *io, PyObject *address, struct sockaddr_in *to)
+static bool io_parse_address(Io *io, PyObject *address, struct sockaddr_in *to)
 {
     if (!PyTuple_CheckExact(address) || PyTuple_Size(address) != 2)
         return false;
@@ -162,17 +162,17 @@ static bool parse_address(Io *io, PyObject *address, struct sockaddr_in *to)
 
 static PyObject *Io_recv_into(Io *self, PyObject *const *args, Py_ssize_t count)
 {
-    return with_view(self, args, count, RECV_INTO);
+    return io_with_view(self, args, count, RECV_INTO);
 }
 
 static PyObject *Io_send(Io *self, PyObject *const *args, Py_ssize_t count)
 {
-    return with_view(self, args, count, SEND);
+    return io_with_view(self, args, count, SEND);
 }
 
 static PyObject *Io_send_all(Io *self, PyObject *const *args, Py_ssize_t count)
 {
-    return with_view(self, args, count, SEND_ALL);
+    return io_with_view(self, args, count, SEND_ALL);
 }
 
 /* (owner) */
@@ -184,12 +184,12 @@ static PyObject *Io_recv_from(Io *self, PyObject *owner)
 /* (owner, a contiguous buffer, address). None: the address needs a longer way, see plain_io.py. */
 static PyObject *Io_send_to(Io *self, PyObject *const *args, Py_ssize_t count)
 {
-    if (expect(count, 3) < 0)
+    if (io_expect(count, 3) < 0)
         return NULL;
     struct sockaddr_in to;
-    if (!parse_address(self, args[2], &to))
+    if (!io_parse_address(self, args[2], &to))
         Py_RETURN_NONE;
-    Operation *made = (Operation *)with_view(self, args, 2, SEND_TO);
+    Operation *made = (Operation *)io_with_view(self, args, 2, SEND_TO);
     if (made != NULL) {
         made->want = 0;  /* a datagram goes whole or not at all */
         made->to = to;
@@ -200,7 +200,7 @@ static PyObject *Io_send_to(Io *self, PyObject *const *args, Py_ssize_t count)
 /* (owner, function, writing, a memoryview that the function uses, or None) */
 static PyObject *Io_call(Io *self, PyObject *const *args, Py_ssize_t count)
 {
-    if (expect(count, 4) < 0)
+    if (io_expect(count, 4) < 0)
         return NULL;
     int writing = PyObject_IsTrue(args[2]);
     if (writing < 0)
@@ -216,7 +216,7 @@ static PyObject *Io_call(Io *self, PyObject *const *args, Py_ssize_t count)
 
 static PyObject *Io_take(Io *self, PyObject *size)
 {
-    Py_ssize_t n = size_of(size);
+    Py_ssize_t n = io_size_of(size);
     return n < 0 ? NULL : tpy_take_buffered(self, n);
 }
 
@@ -304,12 +304,12 @@ static PyType_Spec Io_spec = {
     .slots = Io_slots,
 };
 
-static const tpy_use uses[] = {
-    {TPY_USE_OBJECT, "trale_py.base.errors", "BusyResourceError", .place = &BusyResourceError},
+static const tpy_use io_uses[] = {
+    {TPY_USE_OBJECT, "trale_py.base.errors", "BusyResourceError", .place = &io_BusyResourceError},
     {0},
 };
 
-const tpy_uses tpy_io_uses = {"io.c", .after = "Io", .table = uses};
+const tpy_uses tpy_io_uses = {"io.c", .after = "Io", .table = io_uses};
 
 int tpy_add_io(PyObject *module)
 {

@@ -80,6 +80,8 @@ static int (*const module_adders[])(PyObject *) = {
     tpy_add_run_queue,
     tpy_add_waker,
     tpy_add_thread_state,
+    tpy_add_source,
+    tpy_add_timer_entry,
     tpy_add_poller,
     tpy_add_io,
     tpy_add_latch,

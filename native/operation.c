@@ -1,9 +1,9 @@
 /* An operation: it tries its system call whenever its direction is ready, until it is done.
  *
- *     advance   a poll: find the source, then
- *       begin     the first time: is it this one's turn, and is there anything to try?
- *       try_it    as long as the direction is ready: an attempt. Then wait for it.
- *     drop      give back what it holds, and be as new
+ *     operation_advance   a poll: find the source, then
+ *       operation_begin     the first time: is it this one's turn, and is there anything to try?
+ *       operation_try_it    as long as the direction is ready: an attempt. Then wait for it.
+ *     operation_drop      give back what it holds, and be as new
  */
 
 #include "io.h"
@@ -13,12 +13,13 @@
 #include <string.h>
 
 static PyTypeObject *Operation_type;
-static PyObject *name_attach, *name_check_open, *name_check_ours, *name_check_eagain;
-static PyObject *name_release;  /* of a memoryview */
-static PyObject *name_of;  /* see net/plain_io.py */
+static PyObject *operation_name_attach, *operation_name_check_open;
+static PyObject *operation_name_check_ours, *operation_name_check_eagain;
+static PyObject *operation_name_release;  /* of a memoryview */
+static PyObject *operation_name_of;  /* see net/plain_io.py */
 
 /* Let go of the user's buffer now: a traceback or a handle may keep the operation. */
-static void release_buffers(Operation *self)
+static void operation_release_buffers(Operation *self)
 {
     PyObject *lent = self->lent;
     self->lent = NULL;
@@ -28,7 +29,7 @@ static void release_buffers(Operation *self)
     PyErr_Fetch(&type, &value, &traceback);
     PyBuffer_Release(&self->view);
     if (lent != NULL) {
-        XDECREF(PyObject_CallMethodObjArgs(lent, name_release, NULL));
+        XDECREF(PyObject_CallMethodObjArgs(lent, operation_name_release, NULL));
         DECREF(lent);
     }
     PyErr_Clear();
@@ -36,7 +37,7 @@ static void release_buffers(Operation *self)
 }
 
 /* Whatever the operation holds, go back to where it had not begun. */
-static void drop(Leaf *leaf)
+static void operation_drop(Leaf *leaf)
 {
     Operation *self = (Operation *)leaf;
     trale_cell *cell = self->waiter.cell;
@@ -51,33 +52,33 @@ static void drop(Leaf *leaf)
     self->sent = 0;
     self->claimed = self->begun = 0;
     Py_CLEAR(self->run_queue);
-    release_buffers(self);
+    operation_release_buffers(self);
 }
 
 /* Call a method of the owner's that is not on the fast path. */
-static PyObject *ask(Operation *self, PyObject *name, PyObject *argument)
+static PyObject *operation_ask(Operation *self, PyObject *name, PyObject *argument)
 {
     return PyObject_CallMethodObjArgs(self->owner, name, argument, NULL);
 }
 
-static enum step fail_by(Operation *self, PyObject *check)
+static enum step operation_fail_by(Operation *self, PyObject *check)
 {
-    XDECREF(ask(self, check, NULL));
+    XDECREF(operation_ask(self, check, NULL));
     if (!PyErr_Occurred())
         PyErr_Format(PyExc_SystemError, "%R of %R raised nothing", check, self->owner);
     return FAILED;
 }
 
-static enum step fail(Operation *self, int error)
+static enum step operation_fail(Operation *self, int error)
 {
     if (self->io->closed)
-        return fail_by(self, name_check_open);
+        return operation_fail_by(self, operation_name_check_open);
     tpy_raise(error);
     return FAILED;
 }
 
 /* What comes before the first try. DONE: there is nothing to try. */
-static enum step begin(Operation *self, PyObject **result)
+static enum step operation_begin(Operation *self, PyObject **result)
 {
     if (self->kind >= RECV_FROM || self->kind == FILL)
         return AGAIN;  /* not about a stream, or a part of what has begun already */
@@ -85,7 +86,7 @@ static enum step begin(Operation *self, PyObject **result)
         return FAILED;
     self->claimed = 1;
     if (self->io->closed)
-        return fail_by(self, name_check_open);
+        return operation_fail_by(self, operation_name_check_open);
     PyObject *buffer = self->io->buffer;
     if (!self->writing && buffer != NULL && PyByteArray_Size(buffer) > 0) {
         PyObject *data = tpy_take_buffered(self->io, self->want);
@@ -108,13 +109,13 @@ static enum step begin(Operation *self, PyObject **result)
 }
 
 /* The direction's source, which belongs to this executor. NULL with an exception set. */
-static Source *attach(Operation *self, Context *cx)
+static Source *operation_attach(Operation *self, Context *cx)
 {
     Source *source = self->io->source;
     if (source != NULL && source->source != NULL && !self->io->closed
         && source->run_queue == cx->waker->run_queue)
         return source;
-    PyObject *attached = ask(self, name_attach, cx->runtime);
+    PyObject *attached = operation_ask(self, operation_name_attach, cx->runtime);
     if (attached == NULL)
         return NULL;
     if (!PyObject_TypeCheck(attached, tpy_Source)) {
@@ -131,7 +132,7 @@ static Source *attach(Operation *self, Context *cx)
 /* It is about to wait. R44: it looks as if this could be done once, before the first attempt. But what a
  * CALL calls, or a __del__ that comes in between, may drop this operation, which then has no run-queue
  * any more; to wait without one would end the process. */
-static void wait_with(Operation *self, RunQueue *run_queue)
+static void operation_wait_with(Operation *self, RunQueue *run_queue)
 {
     if (self->run_queue == run_queue)
         return;
@@ -140,15 +141,15 @@ static void wait_with(Operation *self, RunQueue *run_queue)
 }
 
 /* Call a check of the owner's. False: it has set an exception. */
-static bool passes(Operation *self, PyObject *check)
+static bool operation_passes(Operation *self, PyObject *check)
 {
-    PyObject *done = ask(self, check, NULL);
+    PyObject *done = operation_ask(self, check, NULL);
     XDECREF(done);
     return done != NULL;
 }
 
 /* Python code that was called meanwhile has dropped it, and with it the buffer. */
-static bool lost_its_buffer(Operation *self)
+static bool operation_lost_its_buffer(Operation *self)
 {
     if (self->view.obj != NULL || self->kind < RECV_INTO || self->kind == RECV_FROM
         || self->kind == CALL)
@@ -158,19 +159,21 @@ static bool lost_its_buffer(Operation *self)
 }
 
 /* Try until it is done or has to wait. */
-static enum step try_it(Operation *self, Context *cx, Source *source, PyObject **result)
+static enum step operation_try_it(Operation *self, Context *cx, Source *source, PyObject **result)
 {
     if (source->source == NULL)  /* somebody else stopped to watch the descriptor */
-        return fail(self, EBADF);
+        return operation_fail(self, EBADF);
     trale_direction *d = &source->source->direction[self->writing ? TRALE_WRITE : TRALE_READ];
     for (;;) {
         if (self->io->closed || source->source == NULL)
-            return fail(self, EBADF);
-        if (self->io->shared && (!passes(self, name_check_ours) || lost_its_buffer(self)))
+            return operation_fail(self, EBADF);
+        if (self->io->shared
+            && (!operation_passes(self, operation_name_check_ours)
+                || operation_lost_its_buffer(self)))
             return FAILED;
         uint64_t tick = atomic_load_explicit(&d->events, memory_order_acquire);
         if (tick == d->seen) {
-            wait_with(self, cx->waker->run_queue);
+            operation_wait_with(self, cx->waker->run_queue);
             if (trale_wait_for(self->run_queue->engine, d, &self->waiter, cx->waker->cell))
                 return WAIT;
             continue;
@@ -182,10 +185,10 @@ static enum step try_it(Operation *self, Context *cx, Source *source, PyObject *
             if (PyErr_Occurred() && !(self->io->closed && PyErr_ExceptionMatches(PyExc_OSError)))
                 return FAILED;
             PyErr_Clear();
-            return fail(self, (int)-n);
+            return operation_fail(self, (int)-n);
         }
         if (n == -EAGAIN && self->writing && self->kind >= RECV_FROM
-            && !passes(self, name_check_eagain))
+            && !operation_passes(self, operation_name_check_eagain))
             return FAILED;
         /* Fewer than asked for: there are no more just now. But the end or an error comes as one
          * event with the last bytes, and not again; and urgent data cuts a read short. So does a
@@ -202,25 +205,25 @@ static enum step try_it(Operation *self, Context *cx, Source *source, PyObject *
     }
 }
 
-static enum step step(Operation *self, Context *cx, Source *source, PyObject **result)
+static enum step operation_step(Operation *self, Context *cx, Source *source, PyObject **result)
 {
     enum step now = AGAIN;
     if (!self->begun) {
         self->begun = 1;
-        now = lost_its_buffer(self) ? FAILED : begin(self, result);
+        now = operation_lost_its_buffer(self) ? FAILED : operation_begin(self, result);
     }
-    return now == AGAIN ? try_it(self, cx, source, result) : now;
+    return now == AGAIN ? operation_try_it(self, cx, source, result) : now;
 }
 
-static enum step advance(Leaf *leaf, Context *cx, PyObject **result)
+static enum step operation_advance(Leaf *leaf, Context *cx, PyObject **result)
 {
     Operation *self = (Operation *)leaf;
     enum step now = FAILED;
     *result = NULL;
-    Source *source = attach(self, cx);
+    Source *source = operation_attach(self, cx);
     if (source != NULL) {
         INCREF(source);  /* a CALL may close the socket */
-        now = step(self, cx, source, result);
+        now = operation_step(self, cx, source, result);
         DECREF(source);
     }
     if (now == DONE)
@@ -246,7 +249,7 @@ static void Operation_dealloc(Operation *self)
     if (tpy_leaf_stays(self))
         return;
     PyObject_GC_UnTrack(self);
-    drop(&self->leaf);
+    operation_drop(&self->leaf);
     XDECREF(self->function);
     XDECREF(self->io);
     XDECREF(self->owner);
@@ -263,13 +266,13 @@ static PyObject *Operation_repr(Operation *self)
     _Static_assert(sizeof names / sizeof *names == KINDS, "each kind of operation has a name");
     if (self->kind != CALL)
         return PyUnicode_FromFormat("<%s of %R>", names[self->kind], self->owner);
-    PyObject *name = PyObject_CallFunctionObjArgs(name_of, self->function, NULL);
+    PyObject *name = PyObject_CallFunctionObjArgs(operation_name_of, self->function, NULL);
     PyObject *shown = name == NULL ? NULL : PyUnicode_FromFormat("<%S of %R>", name, self->owner);
     XDECREF(name);
     return shown;
 }
 
-static const LeafKind leaf_kind = {.advance = advance, .drop = drop};
+static const LeafKind operation_leaf = {.advance = operation_advance, .drop = operation_drop};
 
 static PyType_Slot Operation_slots[] = {
     {Py_tp_dealloc, Operation_dealloc},
@@ -291,7 +294,7 @@ Operation *tpy_new_operation(Io *io, PyObject *owner, enum kind kind)
     Operation *self = tpy_new_object(Operation_type);
     if (self == NULL)
         return NULL;
-    self->leaf.kind = &leaf_kind;
+    self->leaf.kind = &operation_leaf;
     self->io = NEWREF(Io, io);
     self->owner = Py_NewRef(owner);
     self->kind = kind;
@@ -304,14 +307,16 @@ int tpy_add_operations(PyObject *module, PyObject *base)
     return (Operation_type = tpy_add_type(module, &Operation_spec, base)) == NULL ? -1 : 0;
 }
 
-static const tpy_use uses[] = {
-    {TPY_USE_NAME, "trale_py.net.socket_base:BaseSocket", "_attach", .place = &name_attach},
-    {TPY_USE_NAME, "trale_py.net.socket_base:BaseSocket", "_check_open", .place = &name_check_open},
-    {TPY_USE_NAME, "builtins:memoryview", "release", .place = &name_release},
-    {TPY_USE_OBJECT, "trale_py.net.plain_io", "name_of", .place = &name_of},
-    {TPY_USE_NAME, "trale_py.net.socket_base:BaseSocket", "_check_ours", .place = &name_check_ours},
-    {TPY_USE_NAME, "trale_py.net.socket_base:BaseSocket", "_check_eagain", .place = &name_check_eagain},
+#define SOCKET "trale_py.net.socket_base:BaseSocket"
+
+static const tpy_use operation_uses[] = {
+    {TPY_USE_NAME, SOCKET, "_attach", .place = &operation_name_attach},
+    {TPY_USE_NAME, SOCKET, "_check_open", .place = &operation_name_check_open},
+    {TPY_USE_NAME, "builtins:memoryview", "release", .place = &operation_name_release},
+    {TPY_USE_OBJECT, "trale_py.net.plain_io", "name_of", .place = &operation_name_of},
+    {TPY_USE_NAME, SOCKET, "_check_ours", .place = &operation_name_check_ours},
+    {TPY_USE_NAME, SOCKET, "_check_eagain", .place = &operation_name_check_eagain},
     {0},
 };
 
-const tpy_uses tpy_operation_uses = {"operation.c", .after = "BaseStream", .table = uses};
+const tpy_uses tpy_operation_uses = {"operation.c", .after = "BaseStream", .table = operation_uses};

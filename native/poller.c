@@ -1,228 +1,7 @@
-/* Poller, Source, TimerEntry: see poller.py, source.py, timer_heap.py. */
+/* Poller: see poller.py. */
 
 #include "registry.h"
-
 #include <errno.h>
-
-PyTypeObject *tpy_Source;
-static PyTypeObject *TimerEntry_type;
-
-/* ---- Source ---------------------------------------------------------------------------------- */
-
-/* A waker that no socket of ours has put there, see Registration. */
-typedef struct {
-    trale_waiter waiter[2];  /* TRALE_READ, TRALE_WRITE */
-} Entry;
-
-static void stop_waiting(Source *self, trale_waiter *waiter)
-{
-    trale_cell *cell = waiter->cell;
-    if (trale_stop_waiting(self->run_queue->engine, waiter))
-        tpy_release_cell(cell);
-}
-
-static void free_entry(Source *self, PyObject *address)
-{
-    Entry *entry = PyLong_AsVoidPtr(address);
-    stop_waiting(self, &entry->waiter[TRALE_READ]);
-    stop_waiting(self, &entry->waiter[TRALE_WRITE]);
-    PyMem_Free(entry);
-}
-
-/* Keys are compared by identity, and not referred to. -1 with an exception set. */
-static int discard(Source *self, PyObject *key)
-{
-    if (self->entries == NULL)
-        return 0;
-    PyObject *id = PyLong_FromVoidPtr(key);
-    PyObject *address = id == NULL ? NULL : PyDict_GetItemWithError(self->entries, id);
-    int error = 0;
-    if (address != NULL) {
-        INCREF(address);
-        error = PyDict_DelItem(self->entries, id);
-        if (error == 0)
-            free_entry(self, address);
-        DECREF(address);
-    } else if (PyErr_Occurred()) {
-        error = -1;
-    }
-    XDECREF(id);
-    return error;
-}
-
-static Entry *new_entry(Source *self, PyObject *key)
-{
-    if (self->entries == NULL && (self->entries = PyDict_New()) == NULL)
-        return NULL;
-    Entry *entry = PyMem_Calloc(1, sizeof *entry);
-    if (entry == NULL) {
-        PyErr_NoMemory();
-        return NULL;
-    }
-    PyObject *id = PyLong_FromVoidPtr(key), *address = PyLong_FromVoidPtr(entry);
-    if (id == NULL || address == NULL || PyDict_SetItem(self->entries, id, address) < 0) {
-        PyMem_Free(entry);
-        entry = NULL;
-    }
-    XDECREF(id);
-    XDECREF(address);
-    return entry;
-}
-
-static int wait_for(Source *self, Entry *entry, PyObject *wakeable, int direction)
-{
-    trale_cell *cell = tpy_cell_for(wakeable);
-    if (cell == NULL)
-        return -1;
-    trale_add_waiter(self->run_queue->engine, &self->source->direction[direction],
-                     &entry->waiter[direction], cell);
-    trale_cell_unref(cell);
-    return 0;
-}
-
-static PyObject *Source_add(Source *self, PyObject *args)
-{
-    PyObject *key, *wakeable;
-    int read, write;
-    if (!PyArg_ParseTuple(args, "OOpp:add", &key, &wakeable, &read, &write))
-        return NULL;
-    if (self->source == NULL) {
-        PyErr_SetString(PyExc_ValueError, "this source is not watched any more");
-        return NULL;
-    }
-    if (discard(self, key) < 0)
-        return NULL;
-    Entry *entry = new_entry(self, key);
-    if (entry == NULL)
-        return NULL;
-    if ((read && wait_for(self, entry, wakeable, TRALE_READ) < 0)
-        || (write && wait_for(self, entry, wakeable, TRALE_WRITE) < 0)) {
-        PyObject *type, *value, *traceback;
-        PyErr_Fetch(&type, &value, &traceback);
-        discard(self, key);
-        PyErr_Restore(type, value, traceback);
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *Source_discard(Source *self, PyObject *key)
-{
-    if (discard(self, key) < 0)
-        return NULL;
-    Py_RETURN_NONE;
-}
-
-static void Source_dealloc(Source *self)
-{
-    PyObject *key, *address;
-    for (Py_ssize_t place = 0;
-         self->entries != NULL && PyDict_Next(self->entries, &place, &key, &address);)
-        free_entry(self, address);
-    XDECREF(self->entries);
-    XDECREF(self->run_queue);
-    tpy_free_object(self);
-}
-
-static PyObject *Source_repr(Source *self)
-{
-    return PyUnicode_FromFormat("<Source fd=%d users=%d>", self->fd, self->users);
-}
-
-static PyMethodDef Source_methods[] = {
-    {"add", (PyCFunction)Source_add, METH_VARARGS, NULL},
-    {"discard", (PyCFunction)Source_discard, METH_O, NULL},
-    {NULL, NULL, 0, NULL},
-};
-
-static PyObject *Source_gone(Source *self, void *Py_UNUSED(closure))
-{
-    return PyBool_FromLong(self->source == NULL);
-}
-
-static PyGetSetDef Source_getset[] = {
-    {"gone", (getter)Source_gone, NULL, NULL, NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyMemberDef Source_members[] = {
-    {"fd", T_INT, offsetof(Source, fd), READONLY, NULL},
-    {"users", T_INT, offsetof(Source, users), 0, NULL},
-    {"pollable", T_BOOL, offsetof(Source, pollable), READONLY, NULL},
-    {NULL, 0, 0, 0, NULL},
-};
-
-static PyType_Slot Source_slots[] = {
-    {Py_tp_dealloc, Source_dealloc},
-    {Py_tp_methods, Source_methods},
-    {Py_tp_members, Source_members},
-    {Py_tp_getset, Source_getset},
-    {Py_tp_repr, Source_repr},
-    {0, NULL},
-};
-
-static PyType_Spec Source_spec = {
-    .name = "trale_py._native.Source",
-    .basicsize = sizeof(Source),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = Source_slots,
-};
-
-/* ---- TimerEntry -------------------------------------------------------------------------------- */
-
-typedef struct {
-    PyObject_HEAD
-    RunQueue *run_queue;
-    trale_timer timer;
-    PyObject *wakeable;
-} TimerEntry;
-
-static void clear_timer(TimerEntry *self)
-{
-    trale_cell *cell = self->timer.cell;
-    if (trale_clear_timer(self->run_queue->engine, &self->timer))
-        tpy_release_cell(cell);
-}
-
-static void TimerEntry_dealloc(TimerEntry *self)
-{
-    clear_timer(self);
-    XDECREF(self->run_queue);
-    XDECREF(self->wakeable);
-    tpy_free_object(self);
-}
-
-static PyObject *TimerEntry_waker(TimerEntry *self, void *Py_UNUSED(closure))
-{
-    bool set = trale_is_set(self->run_queue->engine, &self->timer);
-    return Py_NewRef(set ? self->wakeable : Py_None);
-}
-
-static PyMemberDef TimerEntry_members[] = {
-    {"deadline", T_LONGLONG, offsetof(TimerEntry, timer.deadline), READONLY, NULL},
-    {NULL, 0, 0, 0, NULL},
-};
-
-static PyGetSetDef TimerEntry_getset[] = {
-    {"waker", (getter)TimerEntry_waker, NULL, NULL, NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyType_Slot TimerEntry_slots[] = {
-    {Py_tp_dealloc, TimerEntry_dealloc},
-    {Py_tp_members, TimerEntry_members},
-    {Py_tp_getset, TimerEntry_getset},
-    {0, NULL},
-};
-
-static PyType_Spec TimerEntry_spec = {
-    .name = "trale_py._native.TimerEntry",
-    .basicsize = sizeof(TimerEntry),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = TimerEntry_slots,
-};
-
-/* ---- Poller -------------------------------------------------------------------------------------- */
 
 typedef struct {
     PyObject_HEAD
@@ -253,7 +32,7 @@ static void Poller_dealloc(Poller *self)
     tpy_free_object(self);
 }
 
-static PyObject *result_of(int error)
+static PyObject *poller_result_of(int error)
 {
     if (error != 0)
         return tpy_raise(error);
@@ -262,7 +41,7 @@ static PyObject *result_of(int error)
 
 static PyObject *Poller_open(Poller *self, PyObject *Py_UNUSED(ignored))
 {
-    return result_of(trale_open(self->run_queue->engine));
+    return poller_result_of(trale_open(self->run_queue->engine));
 }
 
 static PyObject *Poller_close(Poller *self, PyObject *Py_UNUSED(ignored))
@@ -283,16 +62,16 @@ static PyObject *Poller_run(Poller *self, PyObject *Py_UNUSED(ignored))
     Py_BEGIN_ALLOW_THREADS
     error = trale_run_reactor(self->run_queue->engine);
     Py_END_ALLOW_THREADS
-    return result_of(error);
+    return poller_result_of(error);
 }
 
 static PyObject *Poller_stop(Poller *self, PyObject *Py_UNUSED(ignored))
 {
-    return result_of(trale_stop_reactor(self->run_queue->engine));
+    return poller_result_of(trale_stop_reactor(self->run_queue->engine));
 }
 
 /* Stop to watch, if it is watched still. */
-static int unwatch(Poller *self, Source *source)
+static int poller_unwatch(Poller *self, Source *source)
 {
     trale_source *s = source->source;
     if (s == NULL)
@@ -341,7 +120,7 @@ static PyObject *Poller_watch(Poller *self, PyObject *number)
     if (error != 0 || PyDict_SetItem(self->sources, key, (PyObject *)source) < 0) {
         PyObject *type, *value, *traceback;
         PyErr_Fetch(&type, &value, &traceback);
-        unwatch(self, source);
+        poller_unwatch(self, source);
         PyErr_Restore(type, value, traceback);
         Py_CLEAR(source);
     }
@@ -349,7 +128,7 @@ static PyObject *Poller_watch(Poller *self, PyObject *number)
     return (PyObject *)source;
 }
 
-static int check_source(Poller *self, PyObject *source)
+static int poller_check_source(Poller *self, PyObject *source)
 {
     if (!PyObject_TypeCheck(source, tpy_Source)) {
         PyErr_Format(PyExc_TypeError, "source must be a Source, not %R", source);
@@ -364,7 +143,7 @@ static int check_source(Poller *self, PyObject *source)
 
 static PyObject *Poller_rearm(Poller *self, PyObject *source)
 {
-    if (!check_source(self, source))
+    if (!poller_check_source(self, source))
         return NULL;
     trale_source *s = ((Source *)source)->source;
     return PyBool_FromLong(s != NULL && trale_rearm(self->run_queue->engine, s) == 0);
@@ -372,7 +151,7 @@ static PyObject *Poller_rearm(Poller *self, PyObject *source)
 
 static PyObject *Poller_unwatch(Poller *self, PyObject *source)
 {
-    if (!check_source(self, source) || unwatch(self, (Source *)source) < 0)
+    if (!poller_check_source(self, source) || poller_unwatch(self, (Source *)source) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -383,7 +162,7 @@ static PyObject *Poller_add_timer(Poller *self, PyObject *args)
     PyObject *wakeable;
     if (!PyArg_ParseTuple(args, "LO:add_timer", &deadline, &wakeable))
         return NULL;
-    TimerEntry *entry = (TimerEntry *)PyType_GenericAlloc(TimerEntry_type, 0);
+    TimerEntry *entry = (TimerEntry *)PyType_GenericAlloc(tpy_TimerEntry, 0);
     if (entry == NULL)
         return NULL;
     entry->run_queue = NEWREF(RunQueue, self->run_queue);
@@ -404,11 +183,11 @@ static PyObject *Poller_add_timer(Poller *self, PyObject *args)
 
 static PyObject *Poller_cancel_timer(Poller *Py_UNUSED(self), PyObject *entry)
 {
-    if (!PyObject_TypeCheck(entry, TimerEntry_type)) {
+    if (!PyObject_TypeCheck(entry, tpy_TimerEntry)) {
         PyErr_Format(PyExc_TypeError, "entry must be a TimerEntry, not %R", entry);
         return NULL;
     }
-    clear_timer((TimerEntry *)entry);
+    tpy_clear_timer((TimerEntry *)entry);
     Py_RETURN_NONE;
 }
 
@@ -466,19 +245,15 @@ static PyType_Spec Poller_spec = {
     .slots = Poller_slots,
 };
 
-static const tpy_use uses[] = {
+static const tpy_use poller_uses[] = {
     {TPY_USE_NUMBER, "trale_py.base.durations", "NEVER", .number = TRALE_NEVER},
     {TPY_USE_NUMBER, "trale_py.core.poller", "BATCH", .number = TRALE_BATCH},
     {0},
 };
 
-const tpy_uses tpy_poller_uses = {"poller.c", .after = "Poller", .table = uses};
+const tpy_uses tpy_poller_uses = {"poller.c", .after = "Poller", .table = poller_uses};
 
 int tpy_add_poller(PyObject *module)
 {
-    if ((tpy_Source = tpy_add_type(module, &Source_spec, NULL)) == NULL
-        || (TimerEntry_type = tpy_add_type(module, &TimerEntry_spec, NULL)) == NULL
-        || tpy_add_type(module, &Poller_spec, NULL) == NULL)
-        return -1;
-    return 0;
+    return tpy_add_type(module, &Poller_spec, NULL) == NULL ? -1 : 0;
 }
