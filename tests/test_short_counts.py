@@ -57,7 +57,7 @@ def cut_off() -> Iterator[mmap.mmap]:
 
 
 @pytest.mark.parametrize("name", ["write", "write_all"])
-def test_C11_a_send_cut_short_by_a_fault_raises_it(
+def test_B11_a_send_cut_short_by_a_fault_raises_it(
     name: str, pair: Pair, cut_off: mmap.mmap
 ) -> None:
     async def main() -> None:
@@ -72,7 +72,7 @@ def test_C11_a_send_cut_short_by_a_fault_raises_it(
     assert caught.value.errno == errno.EFAULT
 
 
-def test_C11_a_read_cut_short_by_a_fault_loses_nothing(pair: Pair, cut_off: mmap.mmap) -> None:
+def test_B10_a_read_cut_short_by_a_fault_loses_nothing(pair: Pair, cut_off: mmap.mmap) -> None:
     stream, peer = pair
     peer.sendall(bytes(2 * mmap.PAGESIZE))
     settle()
