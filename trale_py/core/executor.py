@@ -87,6 +87,11 @@ def block_on(coro: Coroutine[Any, Any, T] | Future[T]) -> T:
         del handle  # see Outcome.unwrap
 
 
+# How often the end of a runtime goes on after an exception. What other threads throw in comes a few
+# times; what comes each time would keep this thread busy for ever.
+_END_TRIES = 100
+
+
 @accelerated
 class Executor:
     """The executor of a runtime; ``Executor.get()`` is the default runtime's.
@@ -187,7 +192,7 @@ class Executor:
         self._end()
 
     def _end(self) -> None:
-        while True:
+        for _ in range(_END_TRIES):
             try:
                 self._runtime.end(self._fault)
                 break
