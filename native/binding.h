@@ -31,10 +31,15 @@
 #include "engine.h"
 
 /* In the headers of 3.12, and of 3.13 up to 3.13.4, these give out no reference, as if every Python
- * that loads this had immortal objects (gh-134989): under 3.11 there would soon be no None left. */
+ * that loads this had immortal objects (gh-134989): under 3.11 there would soon be no None, no True
+ * and no False left. */
 #undef Py_RETURN_NONE
+#undef Py_RETURN_TRUE
+#undef Py_RETURN_FALSE
 #undef Py_RETURN_NOTIMPLEMENTED
 #define Py_RETURN_NONE return Py_NewRef(Py_None)
+#define Py_RETURN_TRUE return Py_NewRef(Py_True)
+#define Py_RETURN_FALSE return Py_NewRef(Py_False)
 #define Py_RETURN_NOTIMPLEMENTED return Py_NewRef(Py_NotImplemented)
 
 /* From 3.11 on the stable ABI's own do not cast. */

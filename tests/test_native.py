@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -28,6 +29,8 @@ from trale_py.channel import Closed, channel
 from trale_py.core import current
 from trale_py.core.engine import native
 from trale_py.sync.waiters import NOTHING
+
+ROOT = Path(__file__).parent.parent
 
 Hold: Any = getattr(native, "Hold", object)
 
@@ -404,17 +407,34 @@ def test_wakers_outlive_task_and_run_queue() -> None:
     assert repr(waker) == "<Waker of task me>"
 
 
-def test_none_is_given_out_with_a_reference() -> None:
-    """Also where 3.11, to which None is not immortal, loads what 3.12 or 3.13 has compiled."""
+@pytest.mark.parametrize("singleton", [None, NotImplemented, True, False])
+def test_each_singleton_is_given_out_with_a_reference(singleton: object) -> None:
+    """Also where 3.11, to which none is immortal, loads what 3.12 or 3.13 has compiled."""
     waker = FakeTask(native.RunQueue(), "me").cx.waker
-    before = sys.getrefcount(None)
+    permits, none_left, latch = native.Permits(1), native.Permits(0), native.Latch()
+    calls: dict[object, list[Callable[[], object]]] = {
+        None: [waker.wake],
+        NotImplemented: [lambda: waker != 1],
+        True: [lambda: permits.try_acquire() and permits.release(), lambda: forget(latch)],
+        False: [none_left.try_acquire],
+    }
+    before = sys.getrefcount(singleton)
     for _ in range(2_000):
-        waker.wake()
-    assert abs(sys.getrefcount(None) - before) < 500
-    before = sys.getrefcount(NotImplemented)
-    for _ in range(2_000):
-        assert waker != 1
-    assert abs(sys.getrefcount(NotImplemented) - before) < 500
+        for call in calls[singleton]:
+            call()
+    assert abs(sys.getrefcount(singleton) - before) < 500
+
+
+def forget(latch: Any) -> None:
+    assert latch.call_when_open(latch, print) is True
+    latch.forget(latch)
+
+
+def test_the_macros_that_give_out_a_singleton_are_ours() -> None:
+    sources = [path.read_text() for path in (ROOT / "native").rglob("*.[ch]")]
+    used = {name for source in sources for name in re.findall(r"\bPy_RETURN_\w+", source)}
+    binding = (ROOT / "native" / "binding.h").read_text()
+    assert used == set(re.findall(r"#undef (Py_RETURN_\w+)", binding))
 
 
 def test_drain_makes_calls_and_wakes_and_returns_tasks() -> None:
