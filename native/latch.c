@@ -7,6 +7,7 @@
 PyTypeObject *tpy_Latch;
 static PyTypeObject *LatchWait_type;
 static PyObject *latch_name_result;
+static PyObject *latch_not_let_through;  /* of latch.py */
 
 /* Waits for a latch; of a handle, it results in what that has. */
 typedef struct {
@@ -78,6 +79,11 @@ static int latch_let_through(Latch *self, PyObject *key)
     }
     PyObject *result = PyObject_CallNoArgs(call);
     Py_DECREF(call);
+    if (result == NULL) {
+        PyObject *error = tpy_caught();
+        result = PyObject_CallFunctionObjArgs(latch_not_let_through, error, NULL);
+        Py_DECREF(error);
+    }
     XDECREF(result);
     return result == NULL ? -1 : 0;
 }
@@ -342,6 +348,7 @@ int tpy_add_latch(PyObject *module)
 
 static const tpy_use latch_uses[] = {
     {TPY_USE_NAME, "JoinHandle", "result", .place = &latch_name_result},
+    {TPY_USE_OBJECT, "trale_py.core.latch", "not_let_through", .place = &latch_not_let_through},
     {0},
 };
 

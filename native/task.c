@@ -39,8 +39,7 @@ static PyObject *task_step(PyObject *Py_UNUSED(module), PyObject *argument)
 
 static PyMethodDef task_step_definition = {"step", task_step, METH_O, NULL};
 
-/* The exception that is set, as an object. */
-static PyObject *task_caught(void)
+PyObject *tpy_caught(void)
 {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
@@ -63,12 +62,12 @@ static int task_from_outside(PyObject *error)
 
 static int task_fail(Task *self, char first)
 {
-    PyObject *error = task_caught();
+    PyObject *error = tpy_caught();
     if (first && task_from_outside(error)) {  /* it may be another task's, or have ended */
         PyObject *checked = PyObject_CallMethodObjArgs((PyObject *)self, task_name_check_unstarted, NULL);
         if (checked == NULL) {
             Py_DECREF(error);
-            error = task_caught();
+            error = tpy_caught();
         }
         Py_XDECREF(checked);
     }

@@ -117,6 +117,9 @@ Task *tpy_new_task(Runtime *runtime, PyObject *coro, Outcome *outcome);
 /* 1: it has ended, 0: it has not, -1: an exception is set, which is not the task's. */
 int tpy_poll_task(Task *self);
 
+/* The exception that is set, as an object; it is not set any more. */
+PyObject *tpy_caught(void);
+
 int tpy_add_task(PyObject *module);
 int tpy_add_executor(PyObject *module);
 int tpy_add_runtime(PyObject *module);

@@ -6,8 +6,10 @@ the built-in ``TimeoutError``. What stands here is what neither of them says.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import CancelledError, InvalidStateError
-from typing import NoReturn
+from types import TracebackType
+from typing import Any, NoReturn, TypeGuard, TypeVar
 
 __all__ = [
     "BusyResourceError",
@@ -102,14 +104,42 @@ class DelimiterNotFound(ValueError):
     """``read_until`` met its limit before the delimiter. What it read stays readable."""
 
 
+# How the library touches an error of the user's. Its class may define anything: a ``__setattr__``
+# that refuses, a ``__class__`` that lies, a ``__traceback__`` that raises. So the library uses the
+# base class's own means, and never asks whether an error is true or equal to something.
+
+traceback_of: Callable[[BaseException], TracebackType | None]
+traceback_of = vars(BaseException)["__traceback__"].__get__
+set_traceback: Callable[[BaseException, TracebackType | None], None]
+set_traceback = vars(BaseException)["__traceback__"].__set__
+stop_value: Callable[[StopIteration], Any] = vars(StopIteration)["value"].__get__
+_context_of = vars(BaseException)["__context__"].__get__
+_set_context = vars(BaseException)["__context__"].__set__
+
+E = TypeVar("E", bound=BaseException)
+
+
+def is_a(error: object, kind: type[E]) -> TypeGuard[E]:
+    """isinstance() by the real type: that asks ``error.__class__`` too."""
+    return issubclass(type(error), kind)
+
+
+def stand_in(error: BaseException) -> RuntimeError:
+    """What is delivered in place of an error that cannot be handled. That is its cause."""
+    name = type.__dict__["__qualname__"].__get__(type(error))
+    instead = RuntimeError(f"an exception of the class {name} cannot be handled")
+    instead.__cause__ = error
+    return instead
+
+
 def raise_as_it_was(error: BaseException) -> NoReturn:
     """Raise an error that was caught elsewhere; what it says of its cause and context stays.
 
     A plain ``raise`` in the midst of handling another error would replace ``__context__``.
     """
-    context = error.__context__
+    context = _context_of(error)
     try:
         raise error
     finally:
-        error.__context__ = context
+        _set_context(error, context)
         del error, context  # the traceback would lead back to them

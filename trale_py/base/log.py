@@ -17,15 +17,11 @@ import sys
 import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from types import TracebackType
 
+from .errors import traceback_of
 from .threads import Thread
 
 _log = logging.getLogger("trale_py")
-
-# By the base class: a user's class may have its own idea of its attributes.
-_traceback_of: Callable[[BaseException], TracebackType | None]
-_traceback_of = vars(BaseException)["__traceback__"].__get__
 
 # How many reports may wait for the handlers. Those that come then are counted, and dropped.
 _LIMIT = 1000
@@ -64,7 +60,7 @@ def _record(level: int, text: str, error: BaseException | None) -> logging.LogRe
     file, line, function = caller.f_code.co_filename, caller.f_lineno, caller.f_code.co_name
     raised = None
     if error is not None:
-        raised = (type(error), error, _traceback_of(error))
+        raised = (type(error), error, traceback_of(error))
     return _log.makeRecord(_log.name, level, file, line, text, (), raised, function)
 
 
@@ -162,7 +158,17 @@ class _Reporter:
             if not isinstance(item, logging.LogRecord):
                 item()
             elif _log.isEnabledFor(item.levelno):
-                _log.handle(item)
+                self._log(item)
+
+    def _log(self, record: logging.LogRecord) -> None:
+        try:
+            _log.handle(record)
+        except BaseException:  # of the user's error, which a handler has tried to show
+            if record.exc_info is None:
+                raise
+            record.msg += " (its error cannot be shown)"
+            record.exc_info = None
+            _log.handle(record)
 
     def _tell_drops(self) -> None:
         self._drops_marked = False  # R38

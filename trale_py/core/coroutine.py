@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 from types import CodeType, CoroutineType, FrameType
 from typing import Any, TypeVar
 
+from ..base.errors import traceback_of
 from .future import Future
 from .leaf import close_unused, hand_over, is_leaf
 
@@ -99,7 +100,7 @@ def was_raised(error: BaseException) -> bool:
     close() makes its GeneratorExit where the coroutine is suspended, so the innermost entry of the
     traceback stands at the ``await`` or ``yield``.
     """
-    innermost = error.__traceback__
+    innermost = traceback_of(error)
     while innermost is not None and innermost.tb_next is not None:
         innermost = innermost.tb_next
     if innermost is None:

@@ -17,7 +17,7 @@ from collections.abc import Coroutine
 from typing import Any, NoReturn, Self, TypeVar
 
 from ..base.durations import Duration
-from ..base.errors import RuntimeClosed, WouldDeadlock
+from ..base.errors import RuntimeClosed, WouldDeadlock, is_a
 from ..base.threads import Thread
 from . import current, process_exit
 from .contract import RuntimeLike
@@ -75,7 +75,7 @@ def block_on(coro: Coroutine[Any, Any, T] | Future[T]) -> T:
         handle = spawn(coro)
         return handle.join()
     except BaseException as error:
-        reason = "Ctrl-C" if isinstance(error, KeyboardInterrupt) else "block_on() was interrupted"
+        reason = "Ctrl-C" if is_a(error, KeyboardInterrupt) else "block_on() was interrupted"
         if handle is not None:
             handle.cancel(reason)  # if it has not ended
         else:

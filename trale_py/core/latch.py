@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Hashable
 from typing import NoReturn
 
+from ..base.log import report
 from . import current
 from .engine import accelerated
 from .future import PENDING, Pending, Ready
@@ -42,8 +43,11 @@ class Latch:
         """Let everybody through, in the order they came. Executor's thread only."""
         self.opened = True
         for key in list(self.waiters):
-            # In one statement: if something raises between the two, a waiter is lost.
-            self.waiters.pop(key, bool)()
+            try:
+                # In one statement: if something raises between the two, a waiter is lost.
+                self.waiters.pop(key, bool)()
+            except BaseException as error:
+                not_let_through(error)
 
     def call_when_open(self, key: Hashable, call: Callable[[], object]) -> bool:
         """Leave ``call`` to be called at the opening. False: it is open already.
@@ -83,6 +87,11 @@ class Latch:
             self.forget(lock)
             if current.exiting:
                 _freeze_daemon()
+
+
+def not_let_through(error: BaseException) -> None:
+    """One waiter's call has failed. The others must hear of the opening all the same."""
+    report("a call that a latch has made at its opening failed", error=error)
 
 
 def never_return() -> NoReturn:

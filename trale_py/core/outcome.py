@@ -13,7 +13,7 @@ import threading
 from types import CodeType, TracebackType
 from typing import Any, Generic, TypeVar, cast
 
-from ..base.errors import RuntimeClosed, TaskCancelled
+from ..base.errors import RuntimeClosed, TaskCancelled, is_a, traceback_of
 from ..base.log import report
 from .engine import accelerated
 from .latch import Latch
@@ -81,7 +81,7 @@ class Outcome(Latch, Generic[T]):
     def fail(self, error: BaseException, *, report: bool = True) -> None:
         """Settle with ``error``; ``report`` says whether to log it if nobody takes it."""
         self.error = error
-        self._traceback = error.__traceback__
+        self._traceback = traceback_of(error)
         if report:
             self._unclaimed[self.id] = cast("Outcome[object]", self)
         self.open()
@@ -102,7 +102,7 @@ class Outcome(Latch, Generic[T]):
         if self._unclaimed.pop(self.id, None) is None:
             return
         exiting = not threading.main_thread().is_alive()
-        if not exiting or not isinstance(self.error, RuntimeClosed):  # which would say just that
+        if not exiting or not is_a(self.error, RuntimeClosed):  # which would say just that
             report(
                 "task %d (%s), spawned at %s, failed, and nobody took its error",
                 self.id,

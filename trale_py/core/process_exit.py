@@ -32,6 +32,7 @@ import weakref
 from collections.abc import Iterator
 from typing import NoReturn
 
+from ..base.errors import is_a, traceback_of
 from ..base.log import flush, report
 from . import current
 from .contract import RuntimeLike
@@ -144,13 +145,13 @@ def end_child(error: BaseException | None) -> NoReturn:
     other work is.
     """
     status = 0 if error is None else 1
-    if not isinstance(error, SystemExit):
-        if error is not None:
-            sys.excepthook(type(error), error, error.__traceback__)
-    elif error.code is None or isinstance(error.code, int):
-        status = error.code or 0
-    else:
-        print(error.code, file=sys.stderr)
+    if is_a(error, SystemExit):
+        if error.code is None or isinstance(error.code, int):
+            status = error.code or 0
+        else:
+            print(error.code, file=sys.stderr)
+    elif error is not None:
+        sys.excepthook(type(error), error, traceback_of(error))
     with contextlib.suppress(BaseException):
         end_process()
     for stream in (sys.stdout, sys.stderr):

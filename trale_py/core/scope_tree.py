@@ -9,7 +9,10 @@ Executor's thread only, but for ``mark``.
 
 from __future__ import annotations
 
-from ..base.errors import Cancelled
+import contextlib
+from typing import Any, cast
+
+from ..base.errors import Cancelled, is_a
 from .contract import TaskLike
 
 
@@ -120,17 +123,22 @@ class ScopeTree:
 
 def without_cancelled(error: BaseException) -> tuple[BaseException | None, Cancelled | None]:
     """What is left of ``error`` without Cancelled, and one that was in it."""
-    if isinstance(error, Cancelled):
+    if is_a(error, Cancelled):
         return None, error
-    if isinstance(error, BaseExceptionGroup):
-        cancelled, rest = error.split(Cancelled)
-        if cancelled is not None:
-            return rest, _first(cancelled)
+    if is_a(error, BaseExceptionGroup):
+        # By the base class: split() may be the user's. It calls derive(), which may be, too.
+        with contextlib.suppress(BaseException):
+            cancelled, rest = BaseExceptionGroup.split(error, Cancelled)
+            if cancelled is not None:
+                return rest, _first(cancelled)
     return error, None
 
 
+_errors_of = vars(BaseExceptionGroup)["exceptions"].__get__
+
+
 def _first(group: BaseExceptionGroup[Cancelled]) -> Cancelled:
-    first: Cancelled | BaseExceptionGroup[Cancelled] = group
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return first
+    first: Any = group
+    while is_a(first, BaseExceptionGroup):
+        first = _errors_of(first)[0]
+    return cast(Cancelled, first)

@@ -13,7 +13,7 @@ import contextvars
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
-from ..base.errors import Cancelled, TaskCancelled
+from ..base.errors import Cancelled, TaskCancelled, set_traceback, stop_value, traceback_of
 from ..base.log import report
 from . import current
 from .contract import RuntimeLike
@@ -194,13 +194,14 @@ class Task:
             if yielded is not PENDING:
                 self._throw_foreign(yielded)
         except StopIteration as stop:
-            self._ended, self._value = True, stop.value
+            self._ended, self._value = True, stop_value(stop)
         except BaseException as raised:
             self._ended, self._error = True, raised
-            if raised.__traceback__ is not None:
-                raised.__traceback__ = raised.__traceback__.tb_next  # without this frame
+            traceback = traceback_of(raised)
+            if traceback is not None:
+                set_traceback(raised, traceback.tb_next)  # without this frame
         finally:
-            error = yielded = None
+            error = yielded = traceback = None
         return self._ended
 
     def _begins_nevertheless(self) -> bool:
@@ -259,21 +260,35 @@ class Task:
         outcome = self._take_outcome()
         if outcome is None:  # given up meanwhile, see Runtime.shutdown
             return
-        if error is not None:
-            if error.__traceback__ is None:  # not the coroutine's: its context is in use
-                self._coro.close()
-            if self.group is not None:
-                self.group.child_failed(error)
+        group = self.group
+        try:
+            if error is not None:
+                if group is not None:
+                    group.child_failed(error)
+                if traceback_of(error) is None:  # not the coroutine's: its context is in use
+                    self._coro.close()
+                outcome.fail(error, report=group is None)
+            elif cancelled is not None:
+                ended = TaskCancelled(reason)
+                ended.__cause__ = cancelled
+                if group is not None:
+                    group.child_cut_off()
+                outcome.cancel(ended)
+            else:
+                outcome.succeed(value)
+        except BaseException as failed:  # memory was short, or the coroutine's close() has raised
+            self._settle_anyway(outcome, failed if error is None else error, failed)
+        finally:
+            self._leave_group()
+
+    def _settle_anyway(
+        self, outcome: Outcome[Any], error: BaseException, failed: BaseException
+    ) -> None:
+        """The end is claimed, so nobody else will say how the task has ended."""
+        report("the end of task %d (%s) was not told as it should be", self._id, self._name,
+               error=failed)  # fmt: skip
+        if not outcome.opened:
             outcome.fail(error, report=self.group is None)
-        elif cancelled is not None:
-            ended = TaskCancelled(reason)
-            ended.__cause__ = cancelled
-            if self.group is not None:
-                self.group.child_cut_off()
-            outcome.cancel(ended)
-        else:
-            outcome.succeed(value)
-        self._leave_group()
 
     def abandon(self, error: BaseException) -> None:
         """The runtime ends, and the task has not. Any thread, if the executor is stuck."""

@@ -13,6 +13,7 @@ from functools import partial, wraps
 from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from ..base.durations import Duration, to_ns
+from ..base.errors import is_a
 from ..base.log import report
 from ..core import current
 from ..core.coroutine import close_refused
@@ -267,7 +268,7 @@ class _Batch:
         except BaseException as error:
             close_refused(rest)
             self.cancel_rest()
-            if not isinstance(error, GeneratorExit):
+            if not is_a(error, GeneratorExit):
                 await self.rest_ends()
             raise
         for handle in self.handles:

@@ -13,7 +13,15 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from ..base.errors import Cancelled, RuntimeClosed, WouldDeadlock, raise_as_it_was
+from ..base.errors import (
+    Cancelled,
+    RuntimeClosed,
+    WouldDeadlock,
+    is_a,
+    raise_as_it_was,
+    stand_in,
+    traceback_of,
+)
 from ..base.log import report
 from ..core import current
 from ..core.contract import RuntimeLike
@@ -29,8 +37,12 @@ from .cancel_scope import CancelScope
 
 T = TypeVar("T")
 
-# They end the program: they come out of a script's block themselves, not in an ExceptionGroup.
-_INTERRUPTS = (KeyboardInterrupt, SystemExit)
+_FAILED = "tasks of a TaskGroup failed"
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """It ends the program: it comes out of a script's block itself, not in an ExceptionGroup."""
+    return is_a(error, KeyboardInterrupt) or is_a(error, SystemExit)
 
 
 class TaskGroup(WithBlock):
@@ -155,7 +167,7 @@ class TaskGroup(WithBlock):
         tb: TracebackType | None,
     ) -> bool:
         scope, task = self.cancel_scope, current_task()
-        closing = isinstance(exc, GeneratorExit) and not was_raised(exc)
+        closing = is_a(exc, GeneratorExit) and not was_raised(exc)
         if task is None or task is not scope.task or closing:
             self._tell(self._fail)
             self._tell(self.close)
@@ -173,7 +185,7 @@ class TaskGroup(WithBlock):
         except BaseException as error:
             if not self._done.opened:  # it is closed while it waits
                 self._fail()
-            if scope.__exit__(type(error), error, error.__traceback__):
+            if scope.__exit__(type(error), error, traceback_of(error)):
                 return True
             raise
         return scope.__exit__(exc_type, exc, tb)
@@ -203,11 +215,11 @@ class TaskGroup(WithBlock):
         if exc is not None and self._runtime.forked:
             return
         if exc is not None:
-            self._tell(partial(self._fail, None if isinstance(exc, _INTERRUPTS) else exc))
+            self._tell(partial(self._fail, None if _is_interrupt(exc) else exc))
         # It comes after all that was spawned in the block, which goes the same way.
         self._tell(self.close)
         self._wait_blocking()
-        if isinstance(exc, _INTERRUPTS):
+        if _is_interrupt(exc):
             self._report_errors()
         else:
             self._raise_errors()
@@ -217,7 +229,7 @@ class TaskGroup(WithBlock):
         if not self._done.opened and not self._runtime.forked:
             self._tell(self._fail)
             self._tell(self.close)
-            if isinstance(exc, _INTERRUPTS):  # this is the second one
+            if _is_interrupt(exc):  # this is the second one
                 return
             self._wait_blocking()
         self._report_errors()
@@ -299,13 +311,20 @@ class TaskGroup(WithBlock):
         errors, self._errors = self._errors, []
         if errors:
             try:
-                raise BaseExceptionGroup("tasks of a TaskGroup failed", errors) from None
+                raise _grouped(errors) from None
             finally:
                 del errors, self  # the traceback would lead back to them
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open" if self._runtime is not None else "new"
         return f"<TaskGroup {state}, {len(self._children)} tasks>"
+
+
+def _grouped(errors: list[BaseException]) -> BaseExceptionGroup[BaseException]:
+    try:
+        return BaseExceptionGroup(_FAILED, errors)
+    except BaseException:  # it asks for __class__, which of an error of the user's may raise
+        return ExceptionGroup(_FAILED, [stand_in(error) for error in errors])
 
 
 class TaskStatus(Generic[T]):

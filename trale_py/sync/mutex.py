@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Generic, TypeVar
 
+from ..base.errors import is_a
 from ..core.with_block import WithBlock
 from .plain_locks import Hold, Lock
 from .waiters import who_asks
@@ -81,7 +82,7 @@ class Guard(Hold, WithBlock, Generic[T]):
         self.release()
 
     def _exit_again(self, error: BaseException, exc: BaseException | None) -> None:
-        if not isinstance(error, RuntimeError):  # it was not refused
+        if not is_a(error, RuntimeError):  # it was not refused
             self._unlock()
 
     def _dropped(self, stacklevel: int) -> None:

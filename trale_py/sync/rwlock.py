@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..base.durations import Duration
+from ..base.errors import is_a
 from ..core.with_block import Releasable, WithBlock
 from .waiters import NOTHING, Gate, Line, Wait, block
 
@@ -217,7 +218,7 @@ class Locking(Wait[RwGuard[T]], WithBlock):
         self.guard.release()
 
     def _exit_again(self, error: BaseException, exc: BaseException | None) -> None:
-        if isinstance(error, RuntimeError):  # it was refused
+        if is_a(error, RuntimeError):  # it was refused
             return
         self.drop()  # it may be in line, or be granted and not have returned
         self.guard._let_go()
