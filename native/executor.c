@@ -110,7 +110,7 @@ static PyMethodDef Executor_methods[] = {
 
 static PyMemberDef Executor_members[] = {
     {"_runtime", T_OBJECT, offsetof(Executor, runtime), READONLY, NULL},
-    {"polling", T_OBJECT, offsetof(Executor, polling), READONLY, NULL},
+    {"_polling", T_OBJECT, offsetof(Executor, polling), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -131,7 +131,7 @@ static PyType_Spec Executor_spec = {
 };
 
 static const tpy_use executor_uses[] = {
-    {TPY_USE_NAME, "Task", "settle", .place = &executor_name_settle},
+    {TPY_USE_NAME, "Task", "_settle", .place = &executor_name_settle},
     {TPY_USE_NAME, "Executor", "_end_child", .place = &executor_name_end_child},
     {TPY_USE_NAME, "Runtime", "forget", .place = &executor_name_forget},
     {0},

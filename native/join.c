@@ -122,7 +122,7 @@ static int JoinHandle_set_job(JoinHandle *self, PyObject *job, void *Py_UNUSED(c
 }
 
 static PyGetSetDef JoinHandle_getset[] = {
-    {"job", (getter)JoinHandle_get_job, (setter)JoinHandle_set_job, NULL, NULL},
+    {"_job", (getter)JoinHandle_get_job, (setter)JoinHandle_set_job, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -149,7 +149,7 @@ static PyType_Spec JoinHandle_spec = {
 static const tpy_use join_uses[] = {
     {TPY_USE_OBJECT, "JoinHandle", "join", .place = &join_python_join},
     {TPY_USE_OBJECT, "JoinHandle", "__del__", .place = &join_python_del},
-    {TPY_USE_NAME, "JoinHandle", "check_awaitable", .place = &join_name_check_awaitable},
+    {TPY_USE_NAME, "JoinHandle", "_check_awaitable", .place = &join_name_check_awaitable},
     {0},
 };
 

@@ -373,7 +373,7 @@ static PyType_Spec Batch_spec = {
 static const tpy_use run_queue_uses[] = {
     {TPY_USE_OBJECT, "trale_py.core.run_queue", "make_call", .place = &run_queue_make_call},
     {TPY_USE_NAME, "trale_py.core.timer_heap:Wakeable", "wake", .place = &run_queue_name_wake},
-    {TPY_USE_NAME, "Task", "cx", .place = &run_queue_name_cx},
+    {TPY_USE_NAME, "Task", "_cx", .place = &run_queue_name_cx},
     {0},
 };
 

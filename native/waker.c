@@ -160,16 +160,16 @@ static PyObject *Context_repr(Context *self)
 }
 
 static PyMethodDef Context_methods[] = {
-    {"claim_end", (PyCFunction)Context_claim_end, METH_NOARGS, NULL},
+    {"_claim_end", (PyCFunction)Context_claim_end, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
 static PyMemberDef Context_members[] = {
     {"waker", T_OBJECT_EX, offsetof(Context, waker), READONLY, NULL},
-    {"runtime", T_OBJECT_EX, offsetof(Context, runtime), READONLY, NULL},
-    {"budget", T_INT, offsetof(Context, budget), 0, NULL},
-    {"cancelled", T_BOOL, offsetof(Context, cancelled), 0, NULL},
-    {"last_look", T_BOOL, offsetof(Context, last_look), 0, NULL},
+    {"_runtime", T_OBJECT_EX, offsetof(Context, runtime), READONLY, NULL},
+    {"_budget", T_INT, offsetof(Context, budget), 0, NULL},
+    {"_cancelled", T_BOOL, offsetof(Context, cancelled), 0, NULL},
+    {"_last_look", T_BOOL, offsetof(Context, last_look), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

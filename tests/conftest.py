@@ -50,12 +50,12 @@ def settle_reactor(runtime: Runtime) -> None:
     """
     entries: list[TimerEntry] = []
     nobody = Waker(runtime.run_queue, 0)
-    runtime.call_on_executor(lambda: entries.append(runtime.reactor.add_timer(1, nobody)))
+    runtime.call_on_executor(lambda: entries.append(runtime.reactor._add_timer(1, nobody)))
     pause, deadline = threading.Event(), time.monotonic() + 20
     while not entries or entries[0].waker is not None:
         assert time.monotonic() < deadline, "the reactor does not answer"
         pause.wait(0.0005)
-    assert runtime.reactor.poller.timers >= 0  # takes the lock, if there is one: the turn is over
+    assert runtime.reactor._poller.timers >= 0  # takes the lock, if there is one: the turn is over
 
 
 def assert_tables_empty(runtime: Runtime) -> None:
@@ -66,8 +66,8 @@ def assert_tables_empty(runtime: Runtime) -> None:
     assert runtime.tasks() == []
     assert runtime.run_queue.live() == []
     assert runtime.unclaimed == {}
-    assert runtime.reactor.poller.sources == {}
-    assert runtime.reactor.poller.timers == 0
+    assert runtime.reactor._poller.sources == {}
+    assert runtime.reactor._poller.timers == 0
 
 
 def open_fds() -> set[str]:

@@ -155,7 +155,7 @@ class Events:
 
     @staticmethod
     def _count() -> int:
-        return Reactor.get().poller.counts()["events"]
+        return Reactor.get()._poller.counts()["events"]
 
     def wait(self) -> None:
         """Return when there was one since this was made, or since the last wait."""

@@ -37,7 +37,7 @@ from trale_py.sync.mutex import Guard
 # Called as they should be, these wait, end the process, or end the default runtime for good.
 WAITING = {
     *("next_batch", "run", "wait_blocking", "join", "shutdown", "ensure_running", "block_on"),
-    *("start_thread", "join_thread", "_run", "_loop", "_end_child", "spawn", "close_for_good"),
+    *("_start_thread", "_join_thread", "_run", "_loop", "_end_child", "spawn", "close_for_good"),
     *("_wait_blocking", "acquire_blocking", "lock_blocking", "__enter__"),
 }
 
@@ -74,7 +74,7 @@ class Set:
         self.ours.setblocking(False)
         self.io = native.Io(self.ours.fileno())
         self.cx = native.Context(native.Waker(self.queue, 1), self.runtime)
-        self.cx.budget = 100
+        self.cx._budget = 100
         self.outcome: Any = Outcome(1, "task", (None, 0), self.runtime.unclaimed)
         self.permits, self.lock = native.Permits(1), native.Lock(Guard)
         self.permits.try_acquire()
@@ -277,7 +277,7 @@ def tamper_while_it_runs() -> None:
         await trale_py.sleep(0)
         await trale_py.yield_now()
 
-    for field in ("", "cx", "_outcome", "runtime"):
+    for field in ("", "_cx", "_outcome", "_runtime"):
         for name in names_of(field):
             for n in range(8):
                 runtime = Runtime()

@@ -268,7 +268,7 @@ def test_R23_the_result_of_a_job_is_delivered(cancel_first: bool, own_pool: bool
                 if cancel_first:
                     job._runtime.cancel(job.id, None)
                 go_on.set()
-                finished(job.job)
+                finished(job._job)
                 if not cancel_first:
                     job._runtime.cancel(job.id, None)
 

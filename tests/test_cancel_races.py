@@ -536,7 +536,7 @@ def test_F6_a_cancelled_task_behind_a_shield_is_not_woken_again_and_again() -> N
     assert polls == 1
     release.set()
     (task,) = [task for task in tasks() if task.id == handle.id]
-    task.cx.waker.wake()
+    task._cx.waker.wake()
     handle.join(TIMEOUT)
 
 

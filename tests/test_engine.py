@@ -21,7 +21,7 @@ native_only = pytest.mark.skipif(engine == "python", reason="about the native en
 
 
 def counts() -> dict[str, int]:
-    return Reactor.get().poller.counts()
+    return Reactor.get()._poller.counts()
 
 
 @native_only

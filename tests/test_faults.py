@@ -193,7 +193,7 @@ def test_each_step_of_the_end_may_fail(
         raise error
 
     owner, name = {
-        "reactor.stop": (runtime.reactor, "stop"),
+        "reactor.stop": (runtime.reactor, "_stop"),
         "names.close": (runtime.names, "close"),
         "jobs.close": (runtime.jobs, "close"),
         "_find_tasks": (RuntimeEnd, "_find_tasks"),
@@ -208,7 +208,7 @@ def test_each_step_of_the_end_may_fail(
         with pytest.raises(RuntimeClosed):
             handle.join(10)
     if step == "reactor.stop":
-        runtime.reactor.stop()
+        runtime.reactor._stop()
 
 
 @pytest.mark.parametrize("error", [MemoryError, AssertionError])
@@ -218,7 +218,7 @@ def test_one_task_that_cannot_be_abandoned_keeps_none_of_the_others(
     """Neither while all are cancelled, nor while they are given up."""
     handles = [runtime.spawn(sleep(math.inf)) for _ in range(5)]
     runtime.spawn(give(1)).join(10)
-    real = Task.abandon
+    real = Task._abandon
 
     def abandon(self: Task, fault: BaseException) -> None:
         if self.id == handles[2].id:
@@ -228,8 +228,8 @@ def test_one_task_that_cannot_be_abandoned_keeps_none_of_the_others(
     def cancel(self: Task, reason: object) -> None:
         raise error
 
-    monkeypatch.setattr(Task, "abandon", abandon)
-    monkeypatch.setattr(Task, "cancel", cancel)
+    monkeypatch.setattr(Task, "_abandon", abandon)
+    monkeypatch.setattr(Task, "_cancel", cancel)
     runtime.shutdown(0.05)
     for handle in handles:
         with pytest.raises(RuntimeClosed):
@@ -249,7 +249,7 @@ def test_an_exception_thrown_into_the_end_cuts_nothing_off() -> None:
 
         end = runtime.executor._end
         runtime.executor._end = lambda: at(thrown).run(end)  # type: ignore[method-assign]
-        runtime.publish(runtime.executor.stop)
+        runtime.publish(runtime.executor._stop)
         for handle in handles:
             with pytest.raises(RuntimeClosed):
                 handle.join(10)

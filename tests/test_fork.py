@@ -323,7 +323,7 @@ def test_H9_a_fork_while_the_runtime_ends(run_fork: Script) -> None:
     result = run_fork(
         """
         from trale_py.core.reactor import Reactor as R
-        stop, ending, forked = R.stop, threading.Event(), threading.Event()
+        stop, ending, forked = R._stop, threading.Event(), threading.Event()
 
         def slow(self):
             ending.set()
@@ -331,11 +331,11 @@ def test_H9_a_fork_while_the_runtime_ends(run_fork: Script) -> None:
             stop(self)
 
         live = spawn(sleep(math.inf))
-        R.stop = slow
+        R._stop = slow
         user = threading.Thread(target=Executor.shutdown)
         user.start()
         ending.wait()
-        R.stop = stop
+        R._stop = stop
 
         def child():
             assert block_on(give(7)) == 7

@@ -224,15 +224,15 @@ def test_a_child_that_cannot_be_adopted_fails_and_is_not_waited_for(
     where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory is short as it comes under the group's scope."""
-    link, failures = ScopeTree.link, [MemoryError("short")]
+    link, failures = ScopeTree._link, [MemoryError("short")]
 
     def once(self: ScopeTree, parent: ScopeTree | None, task: Any) -> None:
-        if failures and task is not None and isinstance(parent, CancelScope) and parent.of_group:
+        if failures and task is not None and isinstance(parent, CancelScope) and parent._of_group:
             raise failures.pop()
         link(self, parent, task)
 
     def spawn_two(group: TaskGroup) -> list[JoinHandle[None]]:
-        monkeypatch.setattr(ScopeTree, "link", once)
+        monkeypatch.setattr(ScopeTree, "_link", once)
         return [group.spawn(yield_now()), group.spawn(yield_now())]
 
     async def main() -> list[JoinHandle[None]]:
@@ -644,7 +644,7 @@ def test_F8_a_group_left_in_another_task_cancels_its_children_and_raises_at_once
         if not opener_lives:
             return
         await left.wait()
-        after.append(group.cancel_scope.effective)
+        after.append(group.cancel_scope._effective)
         await yield_now()  # the group's cancellation is not this task's: it is out of the group
         assert current_effective_deadline() == math.inf
 

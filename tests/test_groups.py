@@ -472,10 +472,10 @@ class TestInATask:
 
         async def main() -> bool:
             async with TaskGroup() as group:
-                runtime = current_task().runtime  # type: ignore[union-attr]
+                runtime = current_task()._runtime  # type: ignore[union-attr]
 
                 def adopt(task: Any) -> None:
-                    task.cancel("early")
+                    task._cancel("early")
                     group._adopt(task)
 
                 handle = runtime.spawn(forever(), adopt=adopt)
@@ -687,7 +687,7 @@ class TestInAScript:
     def test_shutdown_ends_the_block(self, runtime: Runtime) -> None:
         """The threads of a script that wait at the end of a block do not hang."""
         group = TaskGroup()
-        group.cancel_scope.enter(runtime, None, None)
+        group.cancel_scope._enter(runtime, None, None)
         group._runtime = runtime
         runtime.ensure_running()
         handle = group.spawn(forever())

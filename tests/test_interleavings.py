@@ -50,7 +50,7 @@ class CountingWaker(Waker):
 class FakeContext(Context):
     def __init__(self) -> None:
         self.waker = self.counting = CountingWaker()
-        self.runtime: Any = None
+        self._runtime: Any = None
 
 
 def pending_and_asleep(step: object, cx: FakeContext) -> bool:
@@ -415,7 +415,7 @@ def test_B4_R10_a_close_in_another_thread_while_the_first_operation_begins() -> 
             self.published: list[object] = []
             self.reactor = self
 
-        def attach(self, fd: int) -> str:
+        def _attach(self, fd: int) -> str:
             return "source"
 
         def call_on_executor(self, function: object) -> None:

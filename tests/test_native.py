@@ -43,8 +43,8 @@ class FakeTask:
     """What the run-queue knows of a task: its context."""
 
     def __init__(self, queue: Any, name: object = 0) -> None:
-        self.cx = native.Context(native.Waker(queue, name), None)
-        self.cx.budget = 1 << 30
+        self._cx = native.Context(native.Waker(queue, name), None)
+        self._cx._budget = 1 << 30
 
 
 class Owner:
@@ -58,7 +58,7 @@ class Owner:
         self.ours.setblocking(False)
         self.io = native.Io(self.ours.fileno())
         self.task = FakeTask(self.queue)
-        self.cx = self.task.cx
+        self.cx = self.task._cx
 
     def _attach(self, runtime: object) -> Any:
         if self.io.source is None:
@@ -187,7 +187,7 @@ def wrong_calls(owner: Owner, x: Any) -> list[tuple[type[BaseException], Callabl
     waker = owner.cx.waker
     recv = io.recv(owner, 5)
     broken = FakeTask(queue)
-    broken.cx = x
+    broken._cx = x
     closed = native.Queue(1)
     closed.close()
     acquire, receive = native.Permits(0).acquire(), closed.recv()
@@ -377,7 +377,7 @@ def test_a_task_is_pushed_once() -> None:
 def test_a_task_that_ends_is_given_back() -> None:
     queue = native.RunQueue()
     task = FakeTask(queue)
-    reference, waker = weakref.ref(task), task.cx.waker
+    reference, waker = weakref.ref(task), task._cx.waker
     queue.push(task)
     assert next(iter(queue.next_batch())) is task
     queue.put_to_wait(task)
@@ -395,7 +395,7 @@ def test_a_task_that_ends_is_given_back() -> None:
 def test_wakers_outlive_task_and_run_queue() -> None:
     queue = native.RunQueue()
     task = FakeTask(queue, "me")
-    waker = task.cx.waker
+    waker = task._cx.waker
     queue.push(task)
     queue.drain()
     del queue, task
@@ -410,7 +410,7 @@ def test_wakers_outlive_task_and_run_queue() -> None:
 @pytest.mark.parametrize("singleton", [None, NotImplemented, True, False])
 def test_each_singleton_is_given_out_with_a_reference(singleton: object) -> None:
     """Also where 3.11, to which none is immortal, loads what 3.12 or 3.13 has compiled."""
-    waker = FakeTask(native.RunQueue(), "me").cx.waker
+    waker = FakeTask(native.RunQueue(), "me")._cx.waker
     permits, none_left, latch = native.Permits(1), native.Permits(0), native.Latch()
     calls: dict[object, list[Callable[[], object]]] = {
         None: [waker.wake],
@@ -487,7 +487,7 @@ def test_100_000_turns_take_no_memory() -> None:
 
     def turn() -> None:
         queue.put_to_wait(task)
-        task.cx.waker.wake()
+        task._cx.waker.wake()
         queue.call(int)
         poller.add_timer(1, wakeable)  # dropped while it is set
         entry = poller.add_timer(1, wakeable)
@@ -635,16 +635,16 @@ def test_an_operation_wakes_whoever_polled_it_last(owner: Owner) -> None:
     owner.look()
     operation = owner.io.recv(owner, 10)
     operation.poll(owner.cx)
-    while operation.poll(second.cx) is not PENDING:
+    while operation.poll(second._cx) is not PENDING:
         pass
     owner.look()
     for task in (owner.task, second):
         owner.queue.put_to_wait(task)
     assert operation.poll(owner.cx) is PENDING
-    assert operation.poll(second.cx) is PENDING
+    assert operation.poll(second._cx) is PENDING
     owner.peer.send(b"x")
     assert owner.look() == [second]
-    assert operation.poll(second.cx).value == b"x"
+    assert operation.poll(second._cx).value == b"x"
     owner.queue.remove(second)
 
 
@@ -654,7 +654,7 @@ def test_an_operation_is_awaited_by_one_at_a_time(owner: Owner) -> None:
     with polling(owner.cx):
         assert first.send(None) is PENDING
     with (
-        polling(FakeTask(owner.queue).cx),
+        polling(FakeTask(owner.queue)._cx),
         pytest.raises(RuntimeError, match="again: it is for one await"),
     ):
         await_it(operation).send(None)
@@ -916,7 +916,7 @@ def test_an_async_with_that_need_not_wait_takes_at_once(owner: Owner) -> None:
         assert stop.value.value is lock._entered
         with pytest.raises(StopIteration):
             next(permits.__aenter__())
-        owner.cx.budget = 0
+        owner.cx._budget = 0
         permits.release()
         assert next(permits.__aenter__()) is PENDING
         assert permits._count == 1

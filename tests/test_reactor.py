@@ -108,7 +108,7 @@ def test_a_cancelled_registration_does_not_wake(pair: tuple[socket.socket, socke
     settle()
     registration.cancel()
     registration.cancel()
-    assert registration.fired
+    assert registration._fired
     peer.send(b"x")
     stays.wait()
     settle()
@@ -178,7 +178,7 @@ def test_B20_what_epoll_refuses_is_ready_at_once(
             flag = Flag()
             registration = Reactor.get().register_waker(fd, flag, interest)
             flag.wait()
-            assert registration.fired
+            assert registration._fired
         settle()
         assert flag.count == 1
     finally:
@@ -229,13 +229,13 @@ def test_a_descriptor_is_forgotten_when_its_last_waker_is(
     reactor = Reactor.get()
     registrations = [reactor.register_waker(ours.fileno(), Flag(), READABLE) for _ in range(2)]
     executor_turn()
-    assert list(reactor.poller.sources) == [ours.fileno()]
+    assert list(reactor._poller.sources) == [ours.fileno()]
     registrations[0].cancel()
     executor_turn()
-    assert list(reactor.poller.sources) == [ours.fileno()]
+    assert list(reactor._poller.sources) == [ours.fileno()]
     registrations[1].cancel()
     executor_turn()
-    assert reactor.poller.sources == {}
+    assert reactor._poller.sources == {}
 
 
 def test_register_on_a_runtime_that_is_gone(
@@ -252,7 +252,7 @@ def test_registered_while_the_runtime_ends(
 ) -> None:
     """The descriptors are closed already, and then the registration reaches the executor."""
     flag = Flag()
-    stop = runtime.reactor.stop
+    stop = runtime.reactor._stop
 
     def stop_then_register() -> None:
         stop()
@@ -263,7 +263,7 @@ def test_registered_while_the_runtime_ends(
         late.join(TIMEOUT)
 
     runtime.ensure_running()
-    runtime.reactor.stop = stop_then_register  # type: ignore[method-assign]
+    runtime.reactor._stop = stop_then_register  # type: ignore[method-assign]
     runtime.shutdown(TIMEOUT)
     assert runtime.gone
     flag.wait()
@@ -498,7 +498,7 @@ def assert_idle(runtime: Runtime) -> Callable[[], None]:
     runtime.ensure_running()
 
     def epoll_returns() -> int:
-        return runtime.reactor.poller.counts()["epoll_returns"]
+        return runtime.reactor._poller.counts()["epoll_returns"]
 
     def check() -> None:
         settle_reactor(runtime)

@@ -141,7 +141,7 @@ def test_the_native_engine_must_hold(copy: Path, there: bool) -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new", "missing"),
     [
-        ("core/task.py", r"settle\(", "finish(", "native/executor.c uses Task.settle,"),
+        ("core/task.py", r"settle\(", "finish(", "native/executor.c uses Task._settle,"),
         ("core/task.py", r"def _poll\(self", "def _step(self", "native/task.c uses Task._poll,"),
         ("core/task.py", "BUDGET = 128", "BUDGET = 64", "has 128 for trale_py.core.task.BUDGET"),
         ("core/task.py", r"_throw\b", "_raise", "Task._raise is in Python only"),
@@ -157,7 +157,7 @@ def test_the_native_engine_must_hold(copy: Path, there: bool) -> None:
         ("core/current.py", "default: ", "first: ", "uses trale_py.core.current.default,"),
         ("core/run_queue.py", "make_call", "do", "uses trale_py.core.run_queue.make_call,"),
         ("core/poller.py", "BATCH = 256", "BATCH = 64", "has 256 for trale_py.core.poller.BATCH"),
-        ("core/join.py", "check_awaitable", "may_wait", "uses JoinHandle.check_awaitable,"),
+        ("core/join.py", "_check_awaitable", "_may_wait", "uses JoinHandle._check_awaitable,"),
         ("net/socket_base.py", r"_attach\(", "_join(", "BaseSocket._attach,"),
         ("core/executor.py", r"_poll\b", "_turn", "Executor._poll is in C only"),
         ("core/source.py", "class Dir", "@accelerated\nclass Dir", "Direction is not in C: "),

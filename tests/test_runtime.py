@@ -245,7 +245,7 @@ def test_A19_a_fault_of_the_reactor_is_not_silent(
         """The runtime's poller, until ``fail`` is set."""
 
         fail = threading.Event()
-        real = runtime.reactor.poller
+        real = runtime.reactor._poller
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self.real, name)
@@ -255,7 +255,7 @@ def test_A19_a_fault_of_the_reactor_is_not_silent(
             raise ZeroDivisionError("the reactor's own")
 
     poller = FaultyPoller()
-    monkeypatch.setattr(runtime.reactor, "poller", poller)
+    monkeypatch.setattr(runtime.reactor, "_poller", poller)
     waiting = runtime.spawn(sleep(100))
     runtime.spawn(give(1)).join(10)
     poller.fail.set()
@@ -349,7 +349,7 @@ def test_contract_11_an_idle_runtime_uses_no_processor(run_script: Any) -> None:
         listener = TcpListener.bind("127.0.0.1:0")
         handle = spawn(accept(listener)); far = spawn(sleep(3600))
         block_on(sleep(0.01))
-        poller = current.default_runtime().reactor.poller
+        poller = current.default_runtime().reactor._poller
         rounds = poller.counts()["epoll_returns"]
         before = time.process_time()
         time.sleep(0.5)                     # the idle time is what is measured

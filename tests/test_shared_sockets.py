@@ -188,7 +188,7 @@ def test_B4_R33_closed_before_the_first_operation() -> None:
         with reused(number):
             with pytest.raises(OSError, match="Bad file descriptor"):
                 run(stream.read())
-            assert current.default_runtime().reactor.poller.sources == {}
+            assert current.default_runtime().reactor._poller.sources == {}
             stream.close()
             executor_turn()
 

@@ -314,7 +314,7 @@ def test_a_bad_descriptor_is_named() -> None:
 
 def test_L5_enospc_of_epoll_names_the_sysctl(monkeypatch: pytest.MonkeyPatch) -> None:
     reactor = Reactor.get()
-    poller = reactor.poller
+    poller = reactor._poller
 
     class Full:
         def watch(self, fd: int) -> None:
@@ -324,7 +324,7 @@ def test_L5_enospc_of_epoll_names_the_sysctl(monkeypatch: pytest.MonkeyPatch) ->
             return getattr(poller, name)
 
     async def main(stream: TcpStream) -> None:
-        monkeypatch.setattr(reactor, "poller", Full())
+        monkeypatch.setattr(reactor, "_poller", Full())
         try:
             with pytest.raises(OSError, match=r"sysctl fs\.epoll\.max_user_watches") as caught:
                 await stream.read()
@@ -354,4 +354,4 @@ def test_many_wakers_of_one_descriptor_fire_once_each_and_some_are_taken_back() 
         flags[1].wait()
         settle()
         assert [flag.count for flag in flags] == [0, 1] * 10_000
-        assert reactor.poller.sources == {}
+        assert reactor._poller.sources == {}

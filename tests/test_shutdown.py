@@ -123,10 +123,10 @@ def test_A17_a_task_that_does_not_give_way_hangs_nobody(
     thread = runtime.executor._thread
     assert thread is not None
     stuck.leave.set()
-    while runtime.executor.kept == []:
+    while runtime.executor._kept == []:
         time.sleep(0)
     # What ended after all is not kept; its coroutine is not resumed by then, so it did not.
-    assert {task.name.split(".")[-1] for task in runtime.executor.kept} == {"forever", "_run"}
+    assert {task.name.split(".")[-1] for task in runtime.executor._kept} == {"forever", "_run"}
 
 
 def test_R15_both_settle_at_every_line_of_the_other(runtime: Runtime) -> None:
@@ -145,7 +145,7 @@ def test_R15_both_settle_at_every_line_of_the_other(runtime: Runtime) -> None:
             def settles() -> None:
                 runtime.run_queue.remove(task)
                 runtime.forget(task)
-                task.settle()
+                task._settle()
 
             at(settles).run(lambda: runtime.abandon(task))
             settles()
@@ -353,14 +353,14 @@ def test_R11_a_shutdown_while_the_runtime_begins(monkeypatch: pytest.MonkeyPatch
     """It has been asked for, and is not there yet: the shutdown waits for its end all the same."""
     own = Runtime()
     beginning, go = threading.Event(), threading.Event()
-    start = own.reactor.start
+    start = own.reactor._start
 
     def slow() -> None:
         beginning.set()
         go.wait(20)
         start()
 
-    monkeypatch.setattr(own.reactor, "start", slow)
+    monkeypatch.setattr(own.reactor, "_start", slow)
     outcomes: list[object] = []
 
     def spawns() -> None:

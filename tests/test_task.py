@@ -681,8 +681,8 @@ def test_G4_a_task_that_polls_itself_gets_an_error_and_goes_on() -> None:
     async def main() -> str:
         task = current_task()
         assert task is not None
-        executor = task.runtime.executor
-        for poll in (task._poll, partial(executor._poll, task), task.settle):
+        executor = task._runtime.executor
+        for poll in (task._poll, partial(executor._poll, task), task._settle):
             with pytest.raises(RuntimeError, match=r"polled by|has not ended"):
                 poll()
             await yield_now()
@@ -699,7 +699,7 @@ def test_G4_nobody_polls_a_task_but_its_executor() -> None:
         return "done"
 
     async def polls(task: Task) -> None:
-        for poll in (task._poll, partial(task.runtime.executor._poll, task)):
+        for poll in (task._poll, partial(task._runtime.executor._poll, task)):
             with pytest.raises(RuntimeError, match="polled by"):
                 poll()
 
@@ -713,7 +713,7 @@ def test_G4_nobody_polls_a_task_but_its_executor() -> None:
     with pytest.raises(RuntimeError, match="polled by"):
         task._poll()
     with pytest.raises(RuntimeError, match="not ended"):
-        task.settle()
+        task._settle()
     go.notify_one()
     assert handle.join() == "done"
     with pytest.raises(RuntimeError, match="polled by"):
@@ -727,7 +727,7 @@ def test_G4_what_belongs_to_a_runtime_is_not_copied(way: Any) -> None:
     async def main() -> None:
         task = current_task()
         assert task is not None
-        for one in (task, task.cx, task.cx.waker, spawn(give(1)), Mutex(), Semaphore(1)):
+        for one in (task, task._cx, task._cx.waker, spawn(give(1)), Mutex(), Semaphore(1)):
             with pytest.raises(TypeError, match="copied or pickled"):
                 way(one)
 

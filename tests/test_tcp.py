@@ -1134,7 +1134,7 @@ def test_a_dropped_stream_is_closed_also_if_warnings_are_errors(run_script: Scri
                     assert await server.read() == b""
 
         block_on(main())
-        assert current.default_runtime().reactor.poller.sources == {}
+        assert current.default_runtime().reactor._poller.sources == {}
         print("closed")
         """
     )

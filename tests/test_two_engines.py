@@ -66,7 +66,7 @@ class FakeTask:
 
     def __init__(self, side: Side, task_id: int) -> None:
         self._id = task_id
-        self.cx = side.kind.Context(side.kind.Waker(side.run_queue, task_id), side.runtime)
+        self._cx = side.kind.Context(side.kind.Waker(side.run_queue, task_id), side.runtime)
 
 
 class Recorder:
@@ -84,7 +84,7 @@ class FakeReactor(Reactor):
     """The reactor without its thread."""
 
     def __init__(self, poller: Any) -> None:
-        self.poller = poller
+        self._poller = poller
 
 
 class Side:
@@ -186,7 +186,7 @@ class RunQueueMachine(Machine):
     def wake(self, n: int, times: int) -> None:
         if n < len(self.state):
             for _ in range(times):
-                self.both(lambda side: side.tasks[n].cx.waker.wake())
+                self.both(lambda side: side.tasks[n]._cx.waker.wake())
             if self.state[n + 1] == "waiting":
                 self.state[n + 1] = "woken"
 
@@ -287,7 +287,7 @@ class PollerMachine(Machine):
 
     def wakeable(self, side: Side, n: int) -> Any:
         """A task's waker, or one of somebody's own."""
-        return side.tasks[n].cx.waker if n < self.TASKS else Recorder(side.called, f"woken {n}")
+        return side.tasks[n]._cx.waker if n < self.TASKS else Recorder(side.called, f"woken {n}")
 
     def teardown(self) -> None:
         for side in self.sides:
@@ -353,7 +353,7 @@ class SourceMachine(PollerMachine):
     size = st.sampled_from([1, 100, 70_000])
 
     def attach(self, n: int, side: Side) -> Any:
-        source = side.runtime.reactor.attach(side.pairs[n][0].fileno())
+        source = side.runtime.reactor._attach(side.pairs[n][0].fileno())
         side.sources[n] = source
         return source.users, source.pollable
 
@@ -371,7 +371,7 @@ class SourceMachine(PollerMachine):
             if source is None:
                 return None
             if what == "release":
-                return side.runtime.reactor.release(source)
+                return side.runtime.reactor._release(source)
             return getattr(side.poller, what)(source)
 
         self.both(change)
@@ -470,7 +470,7 @@ class SourceMachine(PollerMachine):
 class Owner(BaseSocket):
     """A socket with an Io of either kind."""
 
-    KIND = socket.SOCK_STREAM
+    _KIND = socket.SOCK_STREAM
 
     def __init__(self, side: Side, sock: socket.socket) -> None:
         self._sock = sock
@@ -547,7 +547,7 @@ class IoMachine(PollerMachine):
     @rule(n=which, task=task)
     def poll(self, n: int, task: int) -> None:
         if n < self.made:
-            self.both(lambda side: side.operations[-1 - n].poll(side.tasks[task].cx))
+            self.both(lambda side: side.operations[-1 - n].poll(side.tasks[task]._cx))
 
     @rule(n=which, forget=st.booleans())
     def drop(self, n: int, forget: bool) -> None:
@@ -712,14 +712,14 @@ class Stores(Machine):
     @precondition(somebody_waits)
     @rule(n=few)
     def poll(self, n: int) -> None:
-        self.look(n, lambda side, _, wait, task, __: wait.poll(side.tasks[task].cx))
+        self.look(n, lambda side, _, wait, task, __: wait.poll(side.tasks[task]._cx))
 
     @precondition(somebody_waits)
     @rule(n=few)
     def look_from_a_thread(self, n: int) -> None:
         def look(side: Side, what: str, wait: Any, task: int, parked: threading.Lock) -> Any:
             if what == "lock":  # a task's: a thread would have to say who it is
-                return wait.poll(side.tasks[task].cx)
+                return wait.poll(side.tasks[task]._cx)
             return Ready(wait.result) if wait.look(parked) else PENDING
 
         self.look(n, look)

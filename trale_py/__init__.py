@@ -135,10 +135,17 @@ __all__ = [
     "yield_now",
 ]
 
+_SUBMODULES = ("channel",)
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_SUBMODULES, "__version__"})
+
+
 if not TYPE_CHECKING:  # a type checker would believe that there is a module of every name
 
     def __getattr__(name: str) -> ModuleType:
         """A submodule, loaded when it is first asked for."""
-        if name != "channel":
+        if name not in _SUBMODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return importlib.import_module(f".{name}", __name__)

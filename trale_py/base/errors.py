@@ -33,13 +33,15 @@ class Cancelled(BaseException):
     to cancel, call ``cancel()`` of a scope, a handle or a group's scope.
     """
 
+    __module__ = "trale_py"
+
     reason: object
 
     def __init__(self) -> None:
         raise TypeError("Cancelled is not made by hand: call cancel() of a scope or a handle")
 
     @classmethod
-    def because(cls, reason: object) -> Cancelled:
+    def _because(cls, reason: object) -> Cancelled:
         """For the executor."""
         error = cls.__new__(cls, *_reasons(reason))
         error.reason = reason
@@ -56,6 +58,8 @@ def _copied(cls: type[Cancelled], args: tuple[object, ...]) -> Cancelled:
 class TaskCancelled(CancelledError):
     """The task that was joined or awaited had been cancelled. ``reason``: why, if it was said."""
 
+    __module__ = "trale_py"
+
     def __init__(self, reason: object = None) -> None:
         super().__init__(*_reasons(reason))
         self.reason = reason
@@ -68,21 +72,31 @@ def _reasons(reason: object) -> tuple[object, ...]:
 class RuntimeClosed(RuntimeError):
     """The runtime this belongs to has been shut down, has failed, or stayed behind at a fork."""
 
+    __module__ = "trale_py"
+
 
 class WouldDeadlock(RuntimeError):
     """A blocking wait on the executor's own thread, which alone could end that wait."""
+
+    __module__ = "trale_py"
 
 
 class WouldBlock(Exception):
     """A ``try_`` operation would have had to wait."""
 
+    __module__ = "trale_py"
+
 
 class ClosedResourceError(Exception):
     """This program closed the socket, timer or descriptor, perhaps while it was waited for."""
 
+    __module__ = "trale_py"
+
 
 class BusyResourceError(Exception):
     """Another task is already using this side of the stream."""
+
+    __module__ = "trale_py"
 
 
 class IncompleteRead(EOFError):
@@ -90,6 +104,8 @@ class IncompleteRead(EOFError):
 
     ``partial`` holds what did arrive; ``expected`` is how many bytes were asked for.
     """
+
+    __module__ = "trale_py"
 
     def __init__(self, partial: bytes, expected: int) -> None:
         super().__init__(f"the stream ended after {len(partial)} of {expected} bytes")
@@ -102,6 +118,8 @@ class IncompleteRead(EOFError):
 
 class DelimiterNotFound(ValueError):
     """``read_until`` met its limit before the delimiter. What it read stays readable."""
+
+    __module__ = "trale_py"
 
 
 # How the library touches an error of the user's. Its class may define anything: a ``__setattr__``

@@ -6,6 +6,8 @@ from __future__ import annotations
 class Closed(Exception):
     """The channel was closed. A sender finds in ``value`` what it did not get rid of."""
 
+    __module__ = "trale_py.channel"
+
     def __init__(self, value: object = None) -> None:
         super().__init__("this channel is closed")
         self.value = value
@@ -16,6 +18,8 @@ class Closed(Exception):
 
 class Lagged(Exception):
     """``n`` values came and went before this receiver of a broadcast took them."""
+
+    __module__ = "trale_py.channel"
 
     def __init__(self, n: int) -> None:
         super().__init__(f"{n} values were missed")

@@ -22,8 +22,8 @@ class TaskLike(Protocol):
 
     _id: int  # never used for another task of its runtime
     _name: str
-    cx: Any  # the Context that it is polled with
-    scope: Any  # the innermost ScopeTree, where the task is now
+    _cx: Any  # the Context that it is polled with
+    _scope: Any  # the innermost ScopeTree, where the task is now
 
 
 class RuntimeLike(Protocol):

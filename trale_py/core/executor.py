@@ -103,12 +103,12 @@ class Executor:
     block_on = staticmethod(block_on)
 
     _runtime: RuntimeLike
-    polling: Task | None
+    _polling: Task | None
 
     def __new__(cls, runtime: RuntimeLike) -> Self:
         self = object.__new__(cls)
         self._runtime = runtime
-        self.polling = None  # written by the executor's thread
+        self._polling = None  # written by the executor's thread
         return self
 
     def __init__(self, runtime: RuntimeLike) -> None:
@@ -117,7 +117,7 @@ class Executor:
         self._fault: BaseException | None = None
         self._has_ended = False
         self._thread: threading.Thread | None = None
-        self.kept: list[Task] = []  # at the end, the tasks that have begun and not ended
+        self._kept: list[Task] = []  # at the end, the tasks that have begun and not ended
 
     @staticmethod
     def get() -> Executor:
@@ -149,18 +149,18 @@ class Executor:
         return pool
 
     def __repr__(self) -> str:
-        return f"<Executor polling={self.polling!r} tasks={len(self._runtime.tasks())}>"
+        return f"<Executor polling={self._polling!r} tasks={len(self._runtime.tasks())}>"
 
-    def stop(self) -> None:
+    def _stop(self) -> None:
         """End the loop when it next looks. Any thread."""
         self._stopping = True
 
     @property
-    def claimed(self) -> bool:
+    def _claimed(self) -> bool:
         """Whether a thread is the executor, or was."""
         return bool(self._claim)
 
-    def start_thread(self) -> None:
+    def _start_thread(self) -> None:
         """Start a thread that becomes the executor, unless there is one. Any thread.
 
         R7: any number of threads, and a signal handler in the middle of one of them, may
@@ -173,9 +173,9 @@ class Executor:
         """
         Thread(self._run, "trale-executor", self._died).start()
 
-    def join_thread(self) -> None:
+    def _join_thread(self) -> None:
         """Wait for the thread's end, when ``runtime.end`` is over."""
-        if self._thread is not None and not self.kept:
+        if self._thread is not None and not self._kept:
             self._thread.join()
 
     def _run(self) -> None:
@@ -199,7 +199,7 @@ class Executor:
             except BaseException as error:  # thrown in between two of its steps: it goes on there
                 self._fault = self._fault or error
         self._has_ended = True
-        if self.kept:
+        if self._kept:
             never_return()
         current.thread.runtime = None
 
@@ -225,7 +225,7 @@ class Executor:
                 return
 
     def _poll(self, task: Task) -> None:
-        if self.polling is not None:
+        if self._polling is not None:
             raise RuntimeError(
                 f"{task!r} is polled by its executor, which polls one task at a time"
             )
@@ -235,24 +235,24 @@ class Executor:
         # that does not find the task in the wait-queue is dropped, and nobody would wake again.
         run_queue.put_to_wait(task)
         thread = current.thread
-        thread.context = task.cx
-        self.polling = task
+        thread.context = task._cx
+        self._polling = task
         task._turn = True
         try:
             ended = task._poll()
         finally:
-            self.polling = thread.context = None
+            self._polling = thread.context = None
         if self._runtime.forked:
             self._end_child(task, ended)
         if ended:
             run_queue.remove(task)
             self._runtime.forget(task)
-            task.settle()
+            task._settle()
 
     def _end_child(self, task: Task, ended: bool) -> NoReturn:
         """The task has forked, and this is the child: it goes on to its end, alone."""
         while not ended:
-            task.throw(RuntimeClosed(self._runtime.gone))
+            task._throw_in(RuntimeClosed(self._runtime.gone))
             task._turn = True
             ended = task._poll()
-        process_exit.end_child(task.error)
+        process_exit.end_child(task._error)

@@ -113,15 +113,15 @@ def poll_until_ready(
             # No context: whoever drives this coroutine is not a trale_py executor.
             # Yield; it will say in its own words what it makes of that.
             if cx is not None:
-                if cx.last_look:  # the task is cancelled: see Task.poll
+                if cx._last_look:  # the task is cancelled: see Task.poll
                     if refused or not future._delivered():
                         yield PENDING
                         continue
-                    cx.last_look = False
+                    cx._last_look = False
                 elif not charged:
-                    cx.budget -= 1
-                    refused = cx.cancelled
-                    if cx.budget < 0 or refused:
+                    cx._budget -= 1
+                    refused = cx._cancelled
+                    if cx._budget < 0 or refused:
                         cx.waker.wake()  # cancelled: the executor throws at that turn
                         yield PENDING
                         continue

@@ -37,12 +37,12 @@ class JoinHandle(Generic[T]):
     the task: it runs on. If it then fails, or nobody ever asks, the error is logged.
     """
 
-    __slots__ = ("__weakref__", "_outcome", "_runtime", "job")
+    __slots__ = ("__weakref__", "_job", "_outcome", "_runtime")
 
     def __init__(self, runtime: RuntimeLike, outcome: Outcome[T]) -> None:
         self._runtime = runtime
         self._outcome = outcome
-        self.job: Job | None = None  # of spawn_blocking: what the task waits for
+        self._job: Job | None = None  # of spawn_blocking: what the task waits for
 
     @property
     def id(self) -> int:
@@ -63,17 +63,17 @@ class JoinHandle(Generic[T]):
 
         Of ``spawn_blocking``: a job that has started cannot be interrupted, and goes on; False.
         """
-        if self.job is None:
+        if self._job is None:
             return self._runtime.cancel(self.id, reason)
         if self.done():
             return False
         # Published before it is asked: a Ctrl-C between the two must not leave a job that was
         # dropped, and a task that waits for it. Both ask the same question, and get one answer.
         self._runtime.call_on_executor(partial(self._cancel_job, reason))
-        return self.job.give_up(reason)
+        return self._job.give_up(reason)
 
     def _cancel_job(self, reason: object) -> None:
-        if self.job is not None and self.job.give_up(reason):
+        if self._job is not None and self._job.give_up(reason):
             self._runtime.cancel(self.id, reason)
 
     def cancelled(self) -> bool:
@@ -111,7 +111,7 @@ class JoinHandle(Generic[T]):
 
         A task that awaits its own handle gets RuntimeError.
         """
-        self.check_awaitable()
+        self._check_awaitable()
         yield from LatchWait(self._outcome).__await__()
         try:
             return self.result()
@@ -140,17 +140,17 @@ class JoinHandle(Generic[T]):
         self.add_done_callback(partial(_settle, future))
         return future
 
-    def check_awaitable(self) -> None:
+    def _check_awaitable(self) -> None:
         """RuntimeError if waiting for it in this task could never end."""
-        if self.is_own():
+        if self._is_own():
             raise RuntimeError(f"task {self.name!r} awaits its own handle: that would never end")
         self._check_reachable()
 
-    def is_own(self) -> bool:
+    def _is_own(self) -> bool:
         """Whether it is the handle of the task that asks."""
         if current.thread.runtime is not self._runtime:
             return False
-        task = self._runtime.executor.polling
+        task = self._runtime.executor._polling
         return task is not None and task.id == self.id
 
     def _check_reachable(self) -> None:

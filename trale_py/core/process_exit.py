@@ -164,7 +164,7 @@ def _after_fork_in_child() -> None:
     current.thread.runtime = current.thread.context = None
     current.exiting = False
     for runtime in list(_started):
-        if not runtime.executor.claimed:
+        if not runtime.executor._claimed:
             continue  # no thread was its executor yet: it can begin here
         kept = (runtime, runtime.run_queue)
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))

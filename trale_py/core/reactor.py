@@ -42,9 +42,9 @@ class Reactor:
     """The reactor of a runtime. ``Reactor.get()`` is the default runtime's."""
 
     def __init__(self, runtime: RuntimeLike) -> None:
-        self.runtime = runtime
-        self.poller = Poller(runtime.run_queue)
-        self.stopping = False
+        self._runtime = runtime
+        self._poller = Poller(runtime.run_queue)
+        self._stopping = False
         self._thread: Thread | None = None
         self._fault: BaseException | None = None  # what has ended the thread
 
@@ -57,83 +57,83 @@ class Reactor:
         return reactor
 
     def __repr__(self) -> str:
-        return f"<Reactor sources={len(self.poller.sources)} timers={self.poller.timers}>"
+        return f"<Reactor sources={len(self._poller.sources)} timers={self._poller.timers}>"
 
     # -- life: executor's thread --------------------------------------------------------
 
-    def start(self) -> None:
+    def _start(self) -> None:
         """Open the descriptors and start the thread. What fails here is undone by ``stop``."""
-        self.poller.open()
+        self._poller.open()
         self._thread = Thread(self._run, "trale-reactor", self._died)
         self._thread.start()
 
-    def stop(self) -> None:
+    def _stop(self) -> None:
         """End the thread, wake whoever still waits for a descriptor, close our own."""
         if self._thread is None:
             return
-        self.stopping = True
+        self._stopping = True
         seconds = _STOP_SECONDS
         try:
-            self.poller.stop()
+            self._poller.stop()
         except OSError:  # somebody has closed the wake-up descriptor: it may be deaf
             seconds = _DEAF_SECONDS
         if self._thread.ident is not None:
             self._thread.join(seconds)
-        for source in list(self.poller.sources.values()):
-            make_call(partial(self.poller.unwatch, source))
-        self.poller.close()
+        for source in list(self._poller.sources.values()):
+            make_call(partial(self._poller.unwatch, source))
+        self._poller.close()
 
-    def stay_behind(self) -> None:
+    def _stay_behind(self) -> None:
         """In a forked child: close our descriptors, and touch nothing that is the parent's."""
-        self.poller.stay_behind()
-        self.poller.sources.clear()
+        self._poller.stay_behind()
+        self._poller.sources.clear()
 
     def _run(self) -> None:
         try:
             # Signals are for the other threads, all but those about this thread's own deeds.
             signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - _CRASHES)
-            self.poller.run()
+            self._poller.run()
         except BaseException as error:
             self._fault = error
 
     def _died(self, _: Thread) -> None:
         """The thread's last call. Nobody would wake anybody any more: the runtime has to end."""
-        if not self.stopping:
+        if not self._stopping:
             fault, self._fault = self._fault, None
-            self.runtime.run_queue.fail(
+            self._runtime.run_queue.fail(
                 fault or RuntimeError("the reactor's thread was ended by force")
             )
 
     # -- sources: executor's thread -------------------------------------------------------
 
-    def attach(self, fd: int) -> Source:
+    def _attach(self, fd: int) -> Source:
         """Start to watch ``fd``, or share the source of those who already do.
 
         Whatever is ready now is reported anew, also if it was reported before. Each attach()
         wants a release() or a detach(). OSError if the kernel refuses.
         """
-        source = self.poller.sources.get(fd)
-        if source is not None and not self.poller.rearm(source):
+        source = self._poller.sources.get(fd)
+        if source is not None and not self._poller.rearm(source):
             # The number was closed behind our back, and means another file now.
-            self.detach(source)
+            self._detach(source)
             source = None
         if source is None:
             try:
-                source = self.poller.watch(fd)
+                source = self._poller.watch(fd)
             except OSError as error:
                 raise _with_the_limit(error) from None
         source.users += 1
         return source
 
-    def release(self, source: Source) -> None:
+    def _release(self, source: Source) -> None:
         """Give up one use of ``source``. After the last one it is no longer watched."""
         source.users -= 1
         if source.users == 0:
-            self.detach(source)
+            self._detach(source)
 
-    def detach(self, source: Source) -> None:
+    def _detach(self, source: Source) -> None:
         """Stop watching, for all users, and wake whoever waits. Call it before close()."""
-        self.poller.unwatch(source)
+        self._poller.unwatch(source)
 
     # -- wakers on descriptors: any thread ------------------------------------------------
 
@@ -162,26 +162,26 @@ class Reactor:
         # Here and not at the wake: there it would end the reactor's thread.
         if not callable(getattr(waker, "wake", None)):
             raise TypeError(f"waker has to be a Waker, not {waker!r}")
-        if self.runtime.gone:
-            raise RuntimeClosed(self.runtime.gone)
+        if self._runtime.gone:
+            raise RuntimeClosed(self._runtime.gone)
         if not isinstance(fd, int):
             raise TypeError(f"fd must be an int, not {fd!r}")
         if fd.bit_length() > 31:
             raise OSError(errno.EBADF, f"{os.strerror(errno.EBADF)}: {fd}")
         os.fstat(fd)
         registration = Registration(self, fd, waker, interest)
-        self.runtime.call_on_executor(registration.arm)
+        self._runtime.call_on_executor(registration._arm)
         return registration
 
     # -- timers: executor's thread ----------------------------------------------------------
 
-    def add_timer(self, deadline: int, waker: Wakeable) -> TimerEntry:
+    def _add_timer(self, deadline: int, waker: Wakeable) -> TimerEntry:
         """Call ``waker.wake()`` when the clock has reached ``deadline`` (in nanoseconds)."""
-        return self.poller.add_timer(deadline, waker)
+        return self._poller.add_timer(deadline, waker)
 
-    def cancel_timer(self, entry: TimerEntry) -> None:
+    def _cancel_timer(self, entry: TimerEntry) -> None:
         """Forget a timer; a wake that is already on its way still comes. Any thread."""
-        self.poller.cancel_timer(entry)
+        self._poller.cancel_timer(entry)
 
 
 def _with_the_limit(error: OSError) -> OSError:

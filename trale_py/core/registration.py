@@ -22,20 +22,20 @@ class Interest(enum.Flag):
 class Sources(Protocol):
     """A Reactor, for a registration."""
 
-    runtime: RuntimeLike
-    stopping: bool
+    _runtime: RuntimeLike
+    _stopping: bool
 
-    def attach(self, fd: int) -> Source:
+    def _attach(self, fd: int) -> Source:
         """Start to watch ``fd``, or share its source."""
 
-    def release(self, source: Source) -> None:
+    def _release(self, source: Source) -> None:
         """Give up one use of ``source``."""
 
 
 class Registration:
     """A waker that waits for a descriptor: what ``register_waker`` returns."""
 
-    __slots__ = ("_fd", "_interest", "_reactor", "_source", "_waker", "error")
+    __slots__ = ("_error", "_fd", "_interest", "_reactor", "_source", "_waker")
 
     def __init__(self, reactor: Sources, fd: int, waker: Wakeable, interest: Interest) -> None:
         self._reactor = reactor
@@ -43,33 +43,36 @@ class Registration:
         self._interest = interest
         self._source: Source | None = None
         self._waker = [waker]  # whoever pops it has it: the one that fires, or cancel()
-        self.error: OSError | None = None  # why the descriptor cannot be watched
+        self._error: OSError | None = None  # why the descriptor cannot be watched
 
     @property
-    def fired(self) -> bool:
+    def _fired(self) -> bool:
         """Whether the wake is over, be it that it was called or that it was cancelled."""
         return not self._waker
 
-    def arm(self) -> None:
+    def _arm(self) -> None:
         """Executor's thread."""
         if not self._waker:
             return
-        if self._reactor.stopping:  # too late for stop() to wake it, so it is done here
-            self.wake()
+        if self._reactor._stopping:  # too late for stop() to wake it, so it is done here
+            self._wake()
             return
         try:
-            source = self._source = self._reactor.attach(self._fd)
+            source = self._source = self._reactor._attach(self._fd)
         except OSError as error:
-            self.error = error
-            self.wake()
+            self._error = error
+            self._wake()
             return
         source.add(
-            self, self, Interest.READABLE in self._interest, Interest.WRITABLE in self._interest
+            self,
+            _Firing(self),
+            Interest.READABLE in self._interest,
+            Interest.WRITABLE in self._interest,
         )
         # What came before we were among the waiters was reported to others. It may be that they
         # take it before the reactor looks again: so ask now, and not by EPOLL_CTL_MOD.
         if not source.pollable or self._is_ready():
-            self.wake()
+            self._wake()
 
     def _is_ready(self) -> bool:
         mask = 0
@@ -81,8 +84,7 @@ class Registration:
         poll.register(self._fd, mask)
         return bool(poll.poll(0))
 
-    def wake(self) -> None:
-        """The descriptor is ready: as a waiter of its source, this is called by the reactor."""
+    def _wake(self) -> None:
         waker = self._take()
         if waker is None:
             return
@@ -100,14 +102,26 @@ class Registration:
             waker = self._waker.pop()
         except IndexError:
             return None
-        self._reactor.runtime.call_on_executor(self._disarm)
+        self._reactor._runtime.call_on_executor(self._disarm)
         return waker
 
     def _disarm(self) -> None:
         source, self._source = self._source, None
         if source is not None:
             source.discard(self)
-            self._reactor.release(source)
+            self._reactor._release(source)
 
     def __repr__(self) -> str:
-        return f"<Registration fd={self._fd} {'fired' if self.fired else self._interest}>"
+        return f"<Registration fd={self._fd} {'fired' if self._fired else self._interest}>"
+
+
+class _Firing:
+    """The descriptor is ready: what the reactor wakes, as a waiter of the source."""
+
+    __slots__ = ("_registration",)
+
+    def __init__(self, registration: Registration) -> None:
+        self._registration = registration
+
+    def wake(self) -> None:
+        self._registration._wake()

@@ -122,7 +122,7 @@ class Runtime:
         adopt: Callable[[Task], None] | None = None,
         host_id: int | None = None,
     ) -> JoinHandle[T]:
-        spawner = self.executor.polling if current.thread.runtime is self else None
+        spawner = self.executor._polling if current.thread.runtime is self else None
         parent_id = None if spawner is None else spawner.id
         outcome: Outcome[T] = Outcome(self._next_id(), name, caller(), self.unclaimed)
         task = Task(
@@ -149,7 +149,7 @@ class Runtime:
         return handle
 
     def _forget_unpushed(self, task: Task) -> None:
-        if not (task.started or task.ended):
+        if not (task._started or task._ended):
             task.coro.close()
             self.forget(task)
 
@@ -157,7 +157,7 @@ class Runtime:
         try:
             adopt(task)
         except BaseException as error:  # memory was short: it must not be waited for in vain
-            task.throw(error)
+            task._throw_in(error)
         self.run_queue.push(task)
 
     def context_of(self, task_id: int) -> contextvars.Context | None:
@@ -170,7 +170,7 @@ class Runtime:
         task = self._tasks.get(task_id)
         if task is None:
             return False
-        self.call_on_executor(partial(task.cancel, reason))
+        self.call_on_executor(partial(task._cancel, reason))
         return True
 
     def cancel_task_of(self, coro: Coroutine[Any, Any, Any], reason: object) -> None:
@@ -223,7 +223,7 @@ class Runtime:
                 raise RuntimeError(supported.PATCHED)
             process_exit.runtime_begins(self)
             try:
-                self.executor.start_thread()
+                self.executor._start_thread()
             except RuntimeError as error:
                 if "shutdown" not in str(error):  # from 3.12 on, once the main thread has ended
                     raise
@@ -235,7 +235,7 @@ class Runtime:
 
     def begin(self) -> None:
         """Executor's thread, first of all."""
-        self.reactor.start()
+        self.reactor._start()
         sys.set_asyncgen_hooks(self._generators.add, self._finalize_generator)
         self._started.open()
 
@@ -246,13 +246,13 @@ class Runtime:
         seconds = -1 if timeout is None else to_timeout(timeout, "timeout")
         if current.thread.runtime is not None:
             raise WouldDeadlock("shutdown() on the executor's thread would wait for itself")
-        if not self.executor.claimed:
+        if not self.executor._claimed:
             return
         limit = math.inf if seconds < 0 else time.monotonic() + seconds
         self.closing = True
         self.publish(self._begin_ending)
         if self._wait_for_end(seconds):
-            self.executor.join_thread()
+            self.executor._join_thread()
         else:
             self._give_up()
         flush(min(limit - time.monotonic(), _REPORT_SECONDS))
@@ -268,8 +268,8 @@ class Runtime:
             seconds = max(seconds - _PATIENCE_SECONDS, -1)
         if self._ended.wait_blocking(seconds):
             return True
-        self.executor.stop()  # in the midst of a batch; and the next line, if it sleeps
-        self.publish(self.executor.stop)
+        self.executor._stop()  # in the midst of a batch; and the next line, if it sleeps
+        self.publish(self.executor._stop)
         if self._ended.wait_blocking(_STUCK_SECONDS):
             return True
         # With many tasks the end takes its time. If it has begun, the executor is not stuck.
@@ -282,7 +282,7 @@ class Runtime:
     def _begin_ending(self) -> None:
         """Cancel everything; when all tasks have ended, the rest follows. Executor's thread."""
         for task in self.tasks():
-            make_call(partial(task.cancel, "the runtime is being shut down"))
+            make_call(partial(task._cancel, "the runtime is being shut down"))
         self._go_on_ending()
 
     def _go_on_ending(self) -> None:
@@ -296,7 +296,7 @@ class Runtime:
         for generator in generators:
             make_call(partial(self._close_generator, generator))
         if not self._tasks:
-            self.executor.stop()
+            self.executor._stop()
 
     def _give_up(self) -> None:
         """The executor is stuck in a task. Nobody else shall be: fail all handles. Any thread."""
@@ -327,9 +327,9 @@ class Runtime:
     def abandon(self, task: Task) -> None:
         error = RuntimeClosed(f"task {task.name!r} had not ended when its runtime did")
         error.__cause__ = self._fault
-        if not task.started:
+        if not task._started:
             make_call(task.coro.close)
-        task.abandon(error)
+        task._abandon(error)
         self._tasks.pop(task.id, None)
 
     def _abandon_rest(self) -> None:
@@ -352,7 +352,7 @@ class Runtime:
         self._ended.open()
         self.run_queue.stay_behind()
         self.run_queue = RunQueue()  # what was published is the parent's to do
-        self.reactor.stay_behind()
+        self.reactor._stay_behind()
         if current.default.get(None) is self:
             del current.default[None]
 

@@ -37,7 +37,7 @@ class RuntimeEnd:
                 partial(sys.set_asyncgen_hooks, None, None),
                 self._find_tasks,
                 self._tell_fault,
-                runtime.reactor.stop,
+                runtime.reactor._stop,
                 runtime.names.close,
                 runtime.jobs.close,
                 # Before anybody hears from a handle that the runtime is gone: so that their next
@@ -89,7 +89,7 @@ class RuntimeEnd:
 
     def _keep(self) -> None:
         tasks = {*self._left, *self._runtime.given_up}
-        self._runtime.executor.kept = [task for task in tasks if task.started and not task.ended]
+        self._runtime.executor._kept = [task for task in tasks if task._started and not task._ended]
 
     def _settle(self) -> None:
         """Whatever has failed before, here each handle gets its outcome."""

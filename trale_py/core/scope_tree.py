@@ -20,19 +20,19 @@ class ScopeTree:
     """A node of the forest: a scope, or the outermost one that a task has of itself.
 
     Invariants, of a node that is linked:
-      - ``effective`` is: cancelled itself, or (not shielded and) its parent effective.
-      - ``task.cx.cancelled`` is the ``effective`` of the task's innermost node.
+      - ``_effective`` is: cancelled itself, or (not shielded and) its parent effective.
+      - ``task._cx._cancelled`` is the ``_effective`` of the task's innermost node.
     """
 
     __slots__ = (
         "_called",
         "_children",
+        "_effective",
         "_parent",
         "_reason",
         "_shield",
-        "effective",
-        "task",
-        "throws",
+        "_task",
+        "_throws",
     )
 
     def __init__(self, *, shield: bool = False) -> None:
@@ -41,76 +41,76 @@ class ScopeTree:
         self._shield = shield
         self._parent: ScopeTree | None = None
         self._children: dict[ScopeTree, None] = {}
-        self.effective = False
-        self.throws = 0  # how often its task was thrown the cancellation
-        self.task: TaskLike | None = None  # whose code this is; None for a group in a script
+        self._effective = False
+        self._throws = 0  # how often its task was thrown the cancellation
+        self._task: TaskLike | None = None  # whose code this is; None for a group in a script
 
-    def link(self, parent: ScopeTree | None, task: TaskLike | None) -> None:
+    def _link(self, parent: ScopeTree | None, task: TaskLike | None) -> None:
         """Stand under ``parent``, as the innermost of ``task``."""
         self._parent = parent
-        self.task = task
+        self._task = task
         if parent is not None:
             parent._children[self] = None
         if task is not None:
-            task.scope = self
-        self.effective = self._called or self._inherits()
+            task._scope = self
+        self._effective = self._called or self._inherits()
         if task is not None:
-            task.cx.cancelled = self.effective
+            task._cx._cancelled = self._effective
 
-    def unlink(self) -> None:
+    def _unlink(self) -> None:
         """Leave the tree; scopes of the same task that were entered inside move to the parent."""
-        parent, task = self._parent, self.task
+        parent, task = self._parent, self._task
         if parent is not None:
             parent._children.pop(self, None)
         if task is None:
             return
-        if task.scope is self:
-            task.scope = parent
-            task.cx.cancelled = parent is not None and parent.effective
+        if task._scope is self:
+            task._scope = parent
+            task._cx._cancelled = parent is not None and parent._effective
         elif parent is not None:  # left out of order, or by another task
             for child in list(self._children):
-                if child.task is task:
-                    child.move(parent)
+                if child._task is task:
+                    child._move(parent)
 
-    def left_behind(self) -> None:
+    def _left_behind(self) -> None:
         """The task has ended in it."""
-        self.unlink()
+        self._unlink()
 
-    def move(self, parent: ScopeTree) -> None:
+    def _move(self, parent: ScopeTree) -> None:
         """Stand under another parent from now on."""
         if self._parent is not None:
             self._parent._children.pop(self, None)
         self._parent = parent
         parent._children[self] = None
-        self.update()
+        self._update()
 
-    def mark(self, reason: object) -> None:
+    def _mark(self, reason: object) -> None:
         """Count as cancelled; the first one to say why is heard."""
         if not self._called:
             self._reason = reason
             self._called = True
 
-    def deliver(self, reason: object) -> None:
+    def _deliver(self, reason: object) -> None:
         """Cancel all that is below, and have the tasks that wait there polled."""
-        self.mark(reason)
-        self.update()
+        self._mark(reason)
+        self._update()
 
-    def update(self) -> None:
-        """Bring ``effective`` up to date, here and below. Not recursive: scopes nest deep."""
+    def _update(self) -> None:
+        """Bring ``_effective`` up to date, here and below. Not recursive: scopes nest deep."""
         todo = [self]
         while todo:
             node = todo.pop()
             effective = node._called or node._inherits()
-            if effective == node.effective:
+            if effective == node._effective:
                 continue
-            node.effective = effective
+            node._effective = effective
             todo.extend(node._children)
-            if node.task is not None and node.task.scope is node:
-                node.task.cx.cancelled = effective
+            if node._task is not None and node._task._scope is node:
+                node._task._cx._cancelled = effective
                 if effective:
-                    node.task.cx.waker.wake()
+                    node._task._cx.waker.wake()
 
-    def why(self) -> object:
+    def _why(self) -> object:
         """The reason of the nearest cancelled scope, from here outwards."""
         node: ScopeTree | None = self
         while node is not None and not node._called:
@@ -118,7 +118,7 @@ class ScopeTree:
         return None if node is None else node._reason
 
     def _inherits(self) -> bool:
-        return not self._shield and self._parent is not None and self._parent.effective
+        return not self._shield and self._parent is not None and self._parent._effective
 
 
 def without_cancelled(error: BaseException) -> tuple[BaseException | None, Cancelled | None]:

@@ -37,9 +37,9 @@ SWALLOWED = 100
 class Group(Protocol):
     """What a task tells the group it was spawned by."""
 
-    def child_failed(self, error: BaseException) -> None: ...
-    def child_cut_off(self) -> None: ...
-    def child_ended(self, task: Task) -> None: ...
+    def _child_failed(self, error: BaseException) -> None: ...
+    def _child_cut_off(self) -> None: ...
+    def _child_ended(self, task: Task) -> None: ...
 
 
 @accelerated
@@ -57,21 +57,21 @@ class Task:
         "_code",
         "_context",
         "_coro",
+        "_cx",
         "_ended",
         "_error",
+        "_group",
         "_id",
         "_name",
         "_offset",
         "_outcome",
         "_parent_id",
+        "_root",
+        "_scope",
         "_started",
         "_throw",
         "_turn",
         "_value",
-        "cx",
-        "group",
-        "root",
-        "scope",
     )
 
     def __init__(
@@ -88,10 +88,10 @@ class Task:
         self._coro = coro
         self._outcome: Outcome[Any] | None = outcome  # None once it is settled
         self._parent_id = parent_id
-        self.cx: Context = runtime.run_queue.context(outcome.id, runtime)
-        self.scope: ScopeTree | None = None  # the innermost, where the task is now
-        self.root: ScopeTree | None = None  # the outermost of its own
-        self.group: Group | None = None  # which waits for its end
+        self._cx: Context = runtime.run_queue.context(outcome.id, runtime)
+        self._scope: ScopeTree | None = None  # the innermost, where the task is now
+        self._root: ScopeTree | None = None  # the outermost of its own
+        self._group: Group | None = None  # which waits for its end
         self._context = context
         self._turn = False  # the executor is about to poll it
         self._started = False
@@ -136,17 +136,17 @@ class Task:
         return self._cancel_called
 
     @property
-    def runtime(self) -> RuntimeLike:
-        return self.cx.runtime
+    def _runtime(self) -> RuntimeLike:
+        return self._cx._runtime
 
     @property
     def state(self) -> str:
         """``"queued"``, ``"running"``, ``"waiting"`` or ``"finished"``, as of this moment."""
         if self._outcome is None:
             return "finished"
-        if self.runtime.executor.polling is self:
+        if self._runtime.executor._polling is self:
             return "running"
-        return "waiting" if self.runtime.run_queue.is_waiting(self) else "queued"
+        return "waiting" if self._runtime.run_queue.is_waiting(self) else "queued"
 
     def __repr__(self) -> str:
         return f"<Task {self.id} {self.name!r} {self.state}>"
@@ -160,25 +160,25 @@ class Task:
         if not self._turn:
             raise RuntimeError(f"{self!r} is polled by its executor only, once at a time")
         self._turn = False
-        self.cx.budget = BUDGET
+        self._cx._budget = BUDGET
         try:
-            if self.cx.cancelled and self._started and self._throw is None:
+            if self._cx._cancelled and self._started and self._throw is None:
                 # R23: it is at a checkpoint, and what it waits for there may have happened in
                 # this very turn, before the cancellation or after it. Who made it happen may
                 # count on its being heard: an Event is set for one who was handed something. So
                 # the task is resumed for a last look. If it is told what cannot be given to
                 # another waiter, the await returns and the next checkpoint raises; all else is
                 # still there or goes to the next waiter, by drop(). See Future._delivered.
-                self.cx.last_look = True
+                self._cx._last_look = True
                 yielded = self._context.run(self._coro.send, None)
-                refused, self.cx.last_look = self.cx.last_look, False
+                refused, self._cx._last_look = self._cx._last_look, False
                 if not refused:  # it has gone on
                     if yielded is not PENDING:
                         self._throw_foreign(yielded)
                     return False
-            if self.cx.cancelled and not self._begins_nevertheless():
-                scope = self.innermost()
-                self._throw = Cancelled.because(scope.why())
+            if self._cx._cancelled and not self._begins_nevertheless():
+                scope = self._innermost()
+                self._throw = Cancelled._because(scope._why())
                 self._count_throws(scope)
             error, self._throw = self._throw, None
             if not self._started:
@@ -207,17 +207,17 @@ class Task:
     def _begins_nevertheless(self) -> bool:
         """A group's child, cancelled before its first step, runs to its first checkpoint: what it
         was given may be its to close. At the runtime's end nothing begins any more."""
-        return not self._started and self.group is not None and not self.runtime.closing
+        return not self._started and self._group is not None and not self._runtime.closing
 
     def _throw_foreign(self, yielded: object) -> None:
         # Thrown in at the next turn, not now: a task may try this again and again.
         self._throw = foreign(yielded)
-        self.cx.waker.wake()
+        self._cx.waker.wake()
 
     def _count_throws(self, scope: ScopeTree) -> None:
-        scope.throws += 1
+        scope._throws += 1
         # At the end of the runtime nobody is there to mend it, and the task is left in any case.
-        if scope.throws == SWALLOWED and not self.runtime.closing:
+        if scope._throws == SWALLOWED and not self._runtime.closing:
             report(
                 "task %d (%s), spawned at %s, seems to swallow its cancellation: "
                 "it was cancelled %d times in the same scope, and goes on",
@@ -227,20 +227,7 @@ class Task:
                 SWALLOWED,
             )
 
-    @property
-    def started(self) -> bool:
-        return self._started
-
-    @property
-    def ended(self) -> bool:
-        return self._ended
-
-    @property
-    def error(self) -> BaseException | None:
-        """What the last poll raised, until settle()."""
-        return self._error
-
-    def settle(self) -> None:
+    def _settle(self) -> None:
         """Hand the result of the last poll to whoever waits for it. Executor's thread only.
 
         RuntimeError if it has not ended.
@@ -254,17 +241,17 @@ class Task:
         value, self._value = self._value, None
         error, self._error = self._error, None
         cancelled, reason = None, None
-        if error is not None and self.cx.cancelled:
+        if error is not None and self._cx._cancelled:
             error, cancelled = without_cancelled(error)
-            reason = self.innermost().why()
+            reason = self._innermost()._why()
         outcome = self._take_outcome()
         if outcome is None:  # given up meanwhile, see Runtime.shutdown
             return
-        group = self.group
+        group = self._group
         try:
             if error is not None:
                 if group is not None:
-                    group.child_failed(error)
+                    group._child_failed(error)
                 if traceback_of(error) is None:  # not the coroutine's: its context is in use
                     self._coro.close()
                 outcome.fail(error, report=group is None)
@@ -272,7 +259,7 @@ class Task:
                 ended = TaskCancelled(reason)
                 ended.__cause__ = cancelled
                 if group is not None:
-                    group.child_cut_off()
+                    group._child_cut_off()
                 outcome.cancel(ended)
             else:
                 outcome.succeed(value)
@@ -288,9 +275,9 @@ class Task:
         report("the end of task %d (%s) was not told as it should be", self._id, self._name,
                error=failed)  # fmt: skip
         if not outcome.opened:
-            outcome.fail(error, report=self.group is None)
+            outcome.fail(error, report=self._group is None)
 
-    def abandon(self, error: BaseException) -> None:
+    def _abandon(self, error: BaseException) -> None:
         """The runtime ends, and the task has not. Any thread, if the executor is stuck."""
         outcome = self._take_outcome()
         if outcome is not None:
@@ -300,9 +287,9 @@ class Task:
                 self._leave_group()
 
     def _leave_group(self) -> None:
-        group, self.group = self.group, None
+        group, self._group = self._group, None
         if group is not None:
-            group.child_ended(self)
+            group._child_ended(self)
 
     def _take_outcome(self) -> Outcome[Any] | None:
         """What is to be settled. None: somebody else has taken it.
@@ -310,40 +297,40 @@ class Task:
         R15: a task that did not give way may end at the very moment when a shutdown gives it up,
         in another thread. Both come here; it goes to who claims it, and its error to nobody else.
         """
-        if self._ended and self.root is not None:
-            while self.scope is not None and self.scope is not self.root:
-                self.scope.left_behind()
-            self.root.unlink()
-            self.root = self.scope = None
-        if not self.cx.claim_end():
+        if self._ended and self._root is not None:
+            while self._scope is not None and self._scope is not self._root:
+                self._scope._left_behind()
+            self._root._unlink()
+            self._root = self._scope = None
+        if not self._cx._claim_end():
             return None
         outcome, self._outcome = self._outcome, None
         return outcome
 
     # -- cancellation ---------------------------------------------------------------------------
 
-    def innermost(self) -> ScopeTree:
+    def _innermost(self) -> ScopeTree:
         """The scope the task is in. One of its own is made if there is none."""
-        if self.scope is None:
-            self.stand_under(None)
-        assert self.scope is not None
-        return self.scope
+        if self._scope is None:
+            self._stand_under(None)
+        assert self._scope is not None
+        return self._scope
 
-    def stand_under(self, parent: ScopeTree | None) -> None:
+    def _stand_under(self, parent: ScopeTree | None) -> None:
         """Give the task its outermost scope, below ``parent``."""
-        if self.root is None:
-            self.root = ScopeTree()
-            self.root.link(parent, self)
+        if self._root is None:
+            self._root = ScopeTree()
+            self._root._link(parent, self)
         elif parent is not None:  # cancelled before its group adopted it: that must not be lost
-            self.root.move(parent)
+            self._root._move(parent)
 
-    def cancel(self, reason: object) -> None:
+    def _cancel(self, reason: object) -> None:
         """Cancel the task's outermost scope. Executor's thread only."""
         if self._outcome is not None:
             self._cancel_called = True
-            self.innermost()
-            assert self.root is not None
-            self.root.deliver(reason)
+            self._innermost()
+            assert self._root is not None
+            self._root._deliver(reason)
 
     def _check_unstarted(self) -> None:
         if not is_unstarted(self._coro):
@@ -351,7 +338,7 @@ class Task:
                 f"{self.name}: this coroutine has already been run, or another task runs it"
             )
 
-    def throw(self, error: BaseException) -> None:
+    def _throw_in(self, error: BaseException) -> None:
         """Have the next poll raise ``error`` in the coroutine, or not begin if it has not begun."""
         self._throw = error
 
@@ -359,7 +346,7 @@ class Task:
 def current_task() -> Task | None:
     """The task that is running this code; None outside of tasks."""
     cx = current.thread.context
-    return None if cx is None else cx.runtime.executor.polling
+    return None if cx is None else cx._runtime.executor._polling
 
 
 def tasks() -> list[Task]:

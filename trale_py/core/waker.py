@@ -74,19 +74,19 @@ class Context:
     has to search for it.
     """
 
-    __slots__ = ("_end", "budget", "cancelled", "last_look", "runtime", "waker")
+    __slots__ = ("_budget", "_cancelled", "_end", "_last_look", "_runtime", "waker")
 
     def __init__(self, waker: Waker, runtime: RuntimeLike) -> None:
         self.waker = waker
-        self.runtime = runtime
-        self.budget = 0  # operations left to the task in this turn; see Task.poll
+        self._runtime = runtime
+        self._budget = 0  # operations left to the task in this turn; see Task.poll
         self._end = [True]  # who pops it has claimed the task's end
-        self.cancelled = False  # the task is inside a cancelled scope; see cancel.py
+        self._cancelled = False  # the task is inside a cancelled scope; see cancel.py
         # The task is cancelled and was resumed only to see whether its wait is over; whoever
         # finds that it is clears this. See Task.poll.
-        self.last_look = False
+        self._last_look = False
 
-    def claim_end(self) -> bool:
+    def _claim_end(self) -> bool:
         """True for one caller: the task has ended, and it is this one's to say how. Any thread."""
         try:
             return self._end.pop()

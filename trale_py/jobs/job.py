@@ -85,7 +85,7 @@ def spawn_blocking(
     except BaseException:
         job.give_up()
         raise
-    handle.job = job
+    handle._job = job
     if executor is not None:
         # The task may be cancelled before its first step, and then nothing of it runs.
         handle.add_done_callback(lambda _: job.give_up())
@@ -198,9 +198,9 @@ class SubmittedCall(Future[T], Generic[T]):
             return PENDING
         if self._future.cancelled():
             # By give_up(), or by the executor's shutdown. So this task is cancelled too.
-            task = cx.runtime.executor.polling
+            task = cx._runtime.executor._polling
             assert task is not None
-            task.cancel(self._reason)
+            task._cancel(self._reason)
             return PENDING
         error = self._future.exception()  # result() asks whether it is true, and it may be false
         try:

@@ -191,7 +191,7 @@ class Operation(leaf.Operation[T]):
 
     def _advance(self, cx: Context) -> Ready[T] | Pending:
         try:
-            source = self._owner._attach(cx.runtime)
+            source = self._owner._attach(cx._runtime)
             if not self._begun:
                 self._begun = True
                 found = self._begin()

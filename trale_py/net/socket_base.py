@@ -66,7 +66,7 @@ _LINGER = struct.Struct("ii")  # a struct linger; see socket(7)
 class BaseSocket(Closing):
     """A non-blocking socket and its place in the reactor."""
 
-    KIND: ClassVar[socket.SocketKind]
+    _KIND: ClassVar[socket.SocketKind]
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -87,7 +87,7 @@ class BaseSocket(Closing):
             raise TypeError(
                 f"sock must be a plain socket, not {sock!r}: its own {own[0]}() would not be called"
             )
-        if sock.type != cls.KIND or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        if sock.type != cls._KIND or sock.family not in (socket.AF_INET, socket.AF_INET6):
             raise ValueError(f"{cls.__name__} cannot take over {sock!r}")
         if sock.fileno() < 0:
             raise ValueError(f"{sock!r} is closed")
@@ -153,7 +153,7 @@ class BaseSocket(Closing):
     def _close(self) -> None:
         """Executor's thread. Waiters are woken before the descriptor is gone."""
         if self._io.source is not None and self._runtime is not None:
-            self._runtime.reactor.detach(self._io.source)
+            self._runtime.reactor._detach(self._io.source)
             self._io.source = None
         try:
             self._close_socket()
@@ -165,7 +165,7 @@ class BaseSocket(Closing):
         if self._io.shared and _file_of(self._sock.fileno()) != self._file:
             self._sock.detach()
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        if self.KIND == socket.SOCK_STREAM:
+        if self._KIND == socket.SOCK_STREAM:
             with contextlib.suppress(OSError):
                 _do_not_linger(self._sock)
         self._sock.close()
@@ -181,7 +181,7 @@ class BaseSocket(Closing):
         has the parent's buffers and claims, and could half-close the parent's connection.
         """
         cx = current.thread.context
-        if cx is not None and self._runtime not in (None, cx.runtime):
+        if cx is not None and self._runtime not in (None, cx._runtime):
             raise RuntimeClosed(
                 f"this {type(self).__name__} belongs to another runtime"
                 f" ({self._runtime.gone or 'which is running'})"
@@ -195,7 +195,7 @@ class BaseSocket(Closing):
         if self._io.source is None:
             if self._io.shared:
                 self._check_ours()
-            self._io.source = runtime.reactor.attach(self._sock.fileno())
+            self._io.source = runtime.reactor._attach(self._sock.fileno())
         return self._io.source
 
     def _reading(self, call: Callable[[], T]) -> Coroutine[Any, Any, T]:

@@ -29,7 +29,7 @@ CHUNK = 65536  # what one read asks for, if it is not told
 class BaseStream(BaseSocket):
     """A connected stream socket. One task may read and one may write at a time."""
 
-    KIND = socket.SOCK_STREAM
+    _KIND = socket.SOCK_STREAM
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)

@@ -168,7 +168,7 @@ class TcpListener(BaseSocket):
             spawn(serve(stream))
     """
 
-    KIND = socket.SOCK_STREAM
+    _KIND = socket.SOCK_STREAM
 
     _limited = False  # SO_RCVTIMEO is set
     _told = False  # that it was set blocking

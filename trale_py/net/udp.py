@@ -34,7 +34,7 @@ class UdpSocket(BaseSocket):
             await sock.send_to(data, addr)
     """
 
-    KIND = socket.SOCK_DGRAM
+    _KIND = socket.SOCK_DGRAM
 
     @classmethod
     def bind(cls, addr: Address) -> Self:

@@ -48,15 +48,17 @@ class CancelScope(ScopeTree):
         "_caught",
         "_deadline",
         "_entered_in",
+        "_of_group",
         "_runtime",
         "_state",
         "_timer",
-        "of_group",
     )
 
     def __init__(self, *, deadline: float = math.inf, shield: bool = False) -> None:
         super().__init__(shield=shield)
-        self.of_group = False  # other tasks stand under it, which may outlive the one that is in it
+        self._of_group = (
+            False  # other tasks stand under it, which may outlive the one that is in it
+        )
         self._entered_in = ""  # the task, for messages, when it has ended without leaving
         self._deadline = _deadline_ns(deadline)
         self._state: Literal["new", "entered", "left"] = "new"
@@ -79,10 +81,10 @@ class CancelScope(ScopeTree):
         # to be cancelled. If it is entered at this moment: see __enter__.
         before = self._runtime
         if before is not None:
-            before.call_on_executor(partial(self.deliver, reason))
-        self.mark(reason)
+            before.call_on_executor(partial(self._deliver, reason))
+        self._mark(reason)
         if before is None and self._runtime is not None:
-            self._runtime.call_on_executor(partial(self.deliver, reason))
+            self._runtime.call_on_executor(partial(self._deliver, reason))
 
     @property
     def cancel_called(self) -> bool:
@@ -119,7 +121,7 @@ class CancelScope(ScopeTree):
     def shield(self, shield: bool) -> None:
         self._shield = shield
         if self._runtime is not None:
-            self._runtime.call_on_executor(self.update)
+            self._runtime.call_on_executor(self._update)
 
     def __enter__(self) -> CancelScope:
         task = current_task()
@@ -128,7 +130,7 @@ class CancelScope(ScopeTree):
                 f"{self!r} can be entered in a task only; in a script: handle.join(timeout=...) "
                 "limits a wait, and block_on() runs a coroutine that has scopes in it"
             )
-        self.enter(task.runtime, task.innermost(), task)
+        self._enter(task._runtime, task._innermost(), task)
         return self
 
     def __exit__(
@@ -138,11 +140,11 @@ class CancelScope(ScopeTree):
         tb: TracebackType | None,
     ) -> bool:
         task = current_task()
-        if task is None or task.scope is not self or self.task is not task:
+        if task is None or task._scope is not self or self._task is not task:
             self._leave_elsewhere(task)
             return False
         ended_by_this = exc is not None and self._called and not self._inherits()
-        self.leave()
+        self._leave()
         if exc is None or not ended_by_this:
             return False
         rest, cancelled = without_cancelled(exc)
@@ -154,40 +156,40 @@ class CancelScope(ScopeTree):
     def __repr__(self) -> str:
         cancelled = ", cancelled" if self._called else ""
         shielded = ", shielded" if self._shield else ""
-        of_group = " of a TaskGroup" if self.of_group else ""
+        of_group = " of a TaskGroup" if self._of_group else ""
         return f"<{type(self).__name__}{of_group} {self._state}{cancelled}{shielded}>"
 
     # -- entry and exit, also for groups ---------------------------------------------------------
 
-    def enter(self, runtime: RuntimeLike, parent: ScopeTree | None, task: Task | None) -> None:
+    def _enter(self, runtime: RuntimeLike, parent: ScopeTree | None, task: Task | None) -> None:
         if self._state != "new":
             raise RuntimeError(f"this CancelScope was entered before: {self!r}")
         self._state = "entered"
         # A cancel() in another thread marks and then looks for a runtime; here the runtime is
         # named first, and then link() looks whether it is marked.
         self._runtime = runtime
-        self.link(parent, task)
+        self._link(parent, task)
         if self._deadline != NEVER:
             runtime.call_on_executor(self._set_timer)
 
-    def leave(self) -> None:
+    def _leave(self) -> None:
         self._state = "left"
-        self.unlink()
+        self._unlink()
         self._drop_timer()
-        self.task = self._parent = None
+        self._task = self._parent = None
 
-    def left_behind(self) -> None:
-        if self.task is not None:
-            self._entered_in = f"<Task {self.task._id} {self.task._name!r} finished>"
-        if not self.of_group:
-            self.leave()
+    def _left_behind(self) -> None:
+        if self._task is not None:
+            self._entered_in = f"<Task {self._task._id} {self._task._name!r} finished>"
+        if not self._of_group:
+            self._leave()
             return
         # The group's children stay under it, and cancel() has to reach them. It cannot inherit any
         # more: what it has inherited counts as its own.
-        if self.effective:
-            self.mark(self.why())
-        self.unlink()
-        self.task = self._parent = None
+        if self._effective:
+            self._mark(self._why())
+        self._unlink()
+        self._task = self._parent = None
 
     def _leave_elsewhere(self, task: Task | None) -> None:
         """It is left, but not as the innermost scope of the task that it was entered in.
@@ -197,13 +199,13 @@ class CancelScope(ScopeTree):
         """
         if self._runtime is None:
             raise RuntimeError(f"{self!r} is left, but was not entered")
-        if task is not None and task is self.task:
+        if task is not None and task is self._task:
             wrong = f"{self!r} is left while scopes are open that were entered in it"
         else:
-            entered_in = self._entered_in or repr(self.task)
+            entered_in = self._entered_in or repr(self._task)
             wrong = f"{self!r} was entered in {entered_in} and is left in {task!r}"
         self._state = "left"
-        self._runtime.call_on_executor(self.leave)
+        self._runtime.call_on_executor(self._leave)
         if task is not None:
             raise RuntimeError(wrong)
 
@@ -214,13 +216,13 @@ class CancelScope(ScopeTree):
         if self._state != "entered" or self._called or self._runtime is None:
             return
         if self._deadline <= time.monotonic_ns():
-            self.deliver("its deadline is over")
+            self._deliver("its deadline is over")
         elif self._deadline != NEVER:
-            self._timer = self._runtime.reactor.add_timer(self._deadline, _Alarm(self))
+            self._timer = self._runtime.reactor._add_timer(self._deadline, _Alarm(self))
 
     def _drop_timer(self) -> None:
         if self._timer is not None and self._runtime is not None:
-            self._runtime.reactor.cancel_timer(self._timer)
+            self._runtime.reactor._cancel_timer(self._timer)
             self._timer = None
 
 
@@ -277,7 +279,7 @@ def current_effective_deadline() -> float:
     if task is None:
         raise RuntimeError("outside of tasks there is no cancellation and no deadline")
     earliest = NEVER
-    node = task.scope
+    node = task._scope
     while node is not None:
         if node._called:
             return -math.inf

@@ -251,7 +251,7 @@ class _Batch:
             await checkpoint()
             for source in rest:
                 if isinstance(source, JoinHandle):
-                    source.check_awaitable()
+                    source._check_awaitable()
                 elif isinstance(source, (list, tuple, set)):
                     raise TypeError(
                         f"{self.name}() takes coroutines, futures and handles, not {source!r}: "

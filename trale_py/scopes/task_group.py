@@ -74,7 +74,7 @@ class TaskGroup(WithBlock):
 
     def __init__(self) -> None:
         self.cancel_scope = CancelScope()
-        self.cancel_scope.of_group = True
+        self.cancel_scope._of_group = True
         self._runtime: RuntimeLike | None = None
         self._host_id: int | None = None  # the task that opened it; None: a script
         # The executor's thread writes these. Children are spawned by publishing them to it.
@@ -125,7 +125,7 @@ class TaskGroup(WithBlock):
         if self._runtime is None or self._closed:
             raise RuntimeError("this TaskGroup is not open")
         task = current_task()
-        if task is None or task.runtime is not self._runtime:
+        if task is None or task._runtime is not self._runtime:
             raise RuntimeError("start() is called in a task of the runtime that the group is in")
         starting = TaskGroup()
         status: TaskStatus[Any] = TaskStatus(starting, self)
@@ -157,7 +157,7 @@ class TaskGroup(WithBlock):
         if task is None:
             raise RuntimeError("async with TaskGroup() is for tasks; in a script: with TaskGroup()")
         self.cancel_scope.__enter__()
-        self._runtime, self._host_id = task.runtime, task.id
+        self._runtime, self._host_id = task._runtime, task.id
         return self
 
     async def __aexit__(
@@ -168,20 +168,20 @@ class TaskGroup(WithBlock):
     ) -> bool:
         scope, task = self.cancel_scope, current_task()
         closing = is_a(exc, GeneratorExit) and not was_raised(exc)
-        if task is None or task is not scope.task or closing:
+        if task is None or task is not scope._task or closing:
             self._tell(self._fail)
-            self._tell(self.close)
+            self._tell(self._close)
             return scope.__exit__(exc_type, exc, tb)
         cancelled = None
         if exc is not None:
-            error, cancelled = without_cancelled(exc) if scope.effective else (exc, None)
+            error, cancelled = without_cancelled(exc) if scope._effective else (exc, None)
             self._fail(error)
-        self.close()
+        self._close()
         try:
             await self._wait()
             self._raise_errors()
-            if cancelled is None and self._cut_off and scope.effective:
-                raise Cancelled.because(scope.why())
+            if cancelled is None and self._cut_off and scope._effective:
+                raise Cancelled._because(scope._why())
         except BaseException as error:
             if not self._done.opened:  # it is closed while it waits
                 self._fail()
@@ -206,7 +206,7 @@ class TaskGroup(WithBlock):
             raise WouldDeadlock("with TaskGroup() would wait for itself; in a task: async with")
         runtime = current.runtime()
         runtime.ensure_running()
-        self.cancel_scope.enter(runtime, None, None)
+        self.cancel_scope._enter(runtime, None, None)
         self._runtime = runtime
         return self
 
@@ -217,7 +217,7 @@ class TaskGroup(WithBlock):
         if exc is not None:
             self._tell(partial(self._fail, None if _is_interrupt(exc) else exc))
         # It comes after all that was spawned in the block, which goes the same way.
-        self._tell(self.close)
+        self._tell(self._close)
         self._wait_blocking()
         if _is_interrupt(exc):
             self._report_errors()
@@ -228,7 +228,7 @@ class TaskGroup(WithBlock):
         assert self._runtime is not None
         if not self._done.opened and not self._runtime.forked:
             self._tell(self._fail)
-            self._tell(self.close)
+            self._tell(self._close)
             if _is_interrupt(exc):  # this is the second one
                 return
             self._wait_blocking()
@@ -254,41 +254,41 @@ class TaskGroup(WithBlock):
 
     def _adopt(self, task: Task) -> None:
         if self._closed:
-            task.throw(RuntimeError("this TaskGroup was closed before the task could begin"))
+            task._throw_in(RuntimeError("this TaskGroup was closed before the task could begin"))
             return
-        self.take_over(task)
+        self._take_over(task)
 
-    def take_over(self, task: Task) -> None:
+    def _take_over(self, task: Task) -> None:
         # The first may fail, as memory is short; then there is no child to be waited for.
-        task.stand_under(self.cancel_scope)
-        task.group = self
+        task._stand_under(self.cancel_scope)
+        task._group = self
         self._children[task] = None
 
-    def hand_over(self, task: Task, group: TaskGroup) -> None:
+    def _hand_over(self, task: Task, group: TaskGroup) -> None:
         """Have ``group`` wait for the task from now on."""
         self._children.pop(task, None)
         group._children[task] = None
-        task.group = group
-        if task.root is not None:
-            task.root.move(group.cancel_scope)
+        task._group = group
+        if task._root is not None:
+            task._root._move(group.cancel_scope)
         self._check_done()
 
     def _start_ended(self) -> None:
         self._starts -= 1
         self._check_done()
 
-    def child_cut_off(self) -> None:
+    def _child_cut_off(self) -> None:
         """A child was cancelled. By its own handle only, it ends alone."""
-        self._cut_off = self._cut_off or self.cancel_scope.effective
+        self._cut_off = self._cut_off or self.cancel_scope._effective
 
-    def child_failed(self, error: BaseException) -> None:
+    def _child_failed(self, error: BaseException) -> None:
         self._fail(error)
 
-    def child_ended(self, task: Task) -> None:
+    def _child_ended(self, task: Task) -> None:
         self._children.pop(task, None)
         self._check_done()
 
-    def close(self) -> None:
+    def _close(self) -> None:
         """The body has ended: when all children have, it is over."""
         self._ending = True
         self._check_done()
@@ -296,16 +296,16 @@ class TaskGroup(WithBlock):
     def _check_done(self) -> None:
         if self._ending and not self._children and not self._starts:
             self._closed = True
-            if self.cancel_scope.task is None:
-                self.cancel_scope.leave()  # of a script, or left behind; a task leaves its own
+            if self.cancel_scope._task is None:
+                self.cancel_scope._leave()  # of a script, or left behind; a task leaves its own
             self._done.open()
 
     def _fail(self, error: BaseException | None = None) -> None:
         if error is None:
-            self.cancel_scope.deliver("the group ends")
+            self.cancel_scope._deliver("the group ends")
         else:
             self._errors.append(error)
-            self.cancel_scope.deliver("another task of the group failed")
+            self.cancel_scope._deliver("another task of the group failed")
 
     def _raise_errors(self) -> None:
         errors, self._errors = self._errors, []
@@ -342,7 +342,7 @@ class TaskStatus(Generic[T]):
             raise RuntimeError("started() is called once, in a task, while start() waits for it")
         self._value = value
         self._called = True
-        if self._starting.cancel_scope.effective:
+        if self._starting.cancel_scope._effective:
             return  # too late: start() is cancelled, and the task with it, wherever it is
         for task in list(self._starting._children):  # there is one
-            self._starting.hand_over(task, self._group)
+            self._starting._hand_over(task, self._group)

@@ -98,14 +98,14 @@ class _FdReady(Operation[None]):
 
     def _advance(self, cx: Context) -> Ready[None] | Pending:
         self._fd._claim(self, self._interest)
-        if self._registration is not None and self._registration.fired:
-            if self._registration.error is not None:
-                raise self._registration.error
+        if self._registration is not None and self._registration._fired:
+            if self._registration._error is not None:
+                raise self._registration._error
             self._take_back()
             return Ready(None)
         if self._registration is not None:
             self._registration.cancel()
-        self._registration = cx.runtime.reactor.register_waker(
+        self._registration = cx._runtime.reactor.register_waker(
             self._fd.fileno(), cx.waker, self._interest
         )
         if self._fd.closed:  # by another thread, which did not see the registration yet
@@ -115,7 +115,7 @@ class _FdReady(Operation[None]):
     def wake(self) -> None:
         """Have the task look again, as the AsyncFd was closed."""
         if self._registration is not None:
-            self._registration.wake()
+            self._registration._wake()
 
     def _take_back(self) -> None:
         if self._registration is not None:

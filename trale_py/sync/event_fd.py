@@ -106,7 +106,7 @@ class EventFd(Closing):
             return
         self._closed = True
         for registration in list(self._waiting.values()):
-            registration.wake()
+            registration._wake()
             registration.cancel()
         fd, self._eventfd._fd = self._eventfd.fileno(), None
         if fd is not None:
@@ -133,7 +133,7 @@ class _EventFdWait(Operation[None]):
         if self._event.try_wait():
             return Ready(None)
         # Level-triggered: a notification that has come since wakes at once.
-        registration = cx.runtime.reactor.register_waker(
+        registration = cx._runtime.reactor.register_waker(
             self._event.fileno(), cx.waker, Interest.READABLE
         )
         self._event._waiting[self] = registration

@@ -150,10 +150,10 @@ class Wait(Operation[T]):
 
     def _at_once_or_wait(self) -> Generator[Pending, None, T]:
         cx = current.thread.context
-        if cx is not None and cx.budget > 0 and not cx.cancelled and self.result is NOTHING:
+        if cx is not None and cx._budget > 0 and not cx._cancelled and self.result is NOTHING:
             found = self.at_once()
             if found is not NOTHING:
-                cx.budget -= 1
+                cx._budget -= 1
                 self.result = _TAKEN
                 return found  # type: ignore[no-any-return]
         return (yield from poll_until_ready(self, self._advance))

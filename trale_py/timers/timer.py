@@ -44,13 +44,13 @@ class SleepWait(Operation[None]):
             return Ready(None)
         if self._entry is None or self._entry.waker != cx.waker:
             self._take_back()
-            self._reactor = cx.runtime.reactor
-            self._entry = self._reactor.add_timer(self._deadline, cx.waker)
+            self._reactor = cx._runtime.reactor
+            self._entry = self._reactor._add_timer(self._deadline, cx.waker)
         return PENDING
 
     def _take_back(self) -> None:
         if self._entry is not None and self._reactor is not None:
-            self._reactor.cancel_timer(self._entry)
+            self._reactor._cancel_timer(self._entry)
             self._entry = None
 
     def __repr__(self) -> str:
@@ -112,8 +112,8 @@ class Timer(Leaf[None]):
             return Ready(None)
         if self._entry is None or self._entry.waker != cx.waker:
             self._take_back()
-            self._reactor = cx.runtime.reactor
-            self._entry = self._reactor.add_timer(self._deadline, cx.waker)
+            self._reactor = cx._runtime.reactor
+            self._entry = self._reactor._add_timer(self._deadline, cx.waker)
         return PENDING
 
     def drop(self) -> None:
@@ -122,7 +122,7 @@ class Timer(Leaf[None]):
 
     def _take_back(self) -> None:
         if self._entry is not None and self._reactor is not None:
-            self._reactor.cancel_timer(self._entry)
+            self._reactor._cancel_timer(self._entry)
             self._entry = None
 
     def _wake_waiter(self) -> None:
