@@ -4,7 +4,10 @@
 
 /* Both are set and cleared by the thread itself, so a reference stays behind only in a thread that
  * is parked for ever. */
-static _Thread_local PyObject *thread_state_runtime, *thread_state_context;
+/* In the thread's static block, where they are read without a call of __tls_get_addr. The loader keeps
+ * room there for what is loaded late, of which these are two words. */
+static _Thread_local PyObject *thread_state_runtime __attribute__((tls_model("initial-exec")));
+static _Thread_local PyObject *thread_state_context __attribute__((tls_model("initial-exec")));
 
 Context *tpy_polling(void)
 {
