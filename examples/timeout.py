@@ -1,7 +1,7 @@
 """Time limits: on one await, on a block of code, on a whole task.
 
 Run:  python examples/timeout.py
-See:  the limit on one await: this did not end within 0.1 seconds
+See:  the limit on one await: timed out after 0.1 seconds
       the block was left after 0.1 s, with 2 pages
       the cleanup took the time it needed
       the task was cancelled: the user has gone

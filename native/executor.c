@@ -55,11 +55,11 @@ static PyObject *Executor_poll(Executor *self, PyObject *argument)
     }
     if (self->polling != NULL || tpy_thread_runtime() != self->runtime)
         return PyErr_Format(PyExc_RuntimeError,
-                            "%R is polled by its executor, which polls one task at a time", task);
+                            "%R is polled by its executor only, one task at a time", task);
     RunQueue *run_queue = task->cx->waker->run_queue;
     /* Before the poll, not after: R2. Not if it is in the queue: R43. */
     if (!trale_wait_on(run_queue->engine, task->cx->waker->cell))
-        return PyErr_Format(PyExc_RuntimeError, "it is not the turn of %R", task);
+        return PyErr_Format(PyExc_RuntimeError, "%R is not the next task of the batch", task);
     tpy_set_polling(task->cx);
     self->polling = Py_NewRef(argument);
     int ended = tpy_poll_task(task);

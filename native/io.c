@@ -29,7 +29,7 @@ static Py_ssize_t io_size_of(PyObject *number)
     Py_ssize_t n = PyLong_AsSsize_t(number);
     if (n >= 0 || PyErr_Occurred())
         return n;
-    PyErr_Format(PyExc_ValueError, "%zd is no number of bytes", n);
+    PyErr_Format(PyExc_ValueError, "the number of bytes must be 0 or more, not %zd", n);
     return -1;
 }
 
@@ -84,7 +84,7 @@ static int io_expect(Py_ssize_t given, Py_ssize_t wanted)
 {
     if (given == wanted)
         return 0;
-    PyErr_Format(PyExc_TypeError, "%zd arguments are wanted, not %zd", wanted, given);
+    PyErr_Format(PyExc_TypeError, "expected %zd arguments, not %zd", wanted, given);
     return -1;
 }
 

@@ -119,7 +119,7 @@ static PyObject *Latch_call_when_open(Latch *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "OO:call_when_open", &key, &call))
         return NULL;
     if (!PyCallable_Check(call))
-        return PyErr_Format(PyExc_TypeError, "call has to be something to call, not %R", call);
+        return PyErr_Format(PyExc_TypeError, "call must be callable, not %R", call);
     if (self->opened)
         Py_RETURN_FALSE;
     if (latch_store(self, key, call) < 0)

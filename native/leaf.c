@@ -17,7 +17,7 @@ Leaf *tpy_new_leaf(PyTypeObject *type, const LeafKind *kind)
 static int leaf_refuse(Leaf *self)
 {
     PyErr_Format(PyExc_RuntimeError,
-                 "cannot await %R again: it is for one await, which goes on or has ended", self);
+                 "cannot await %R again: it can be awaited once only", self);
     return -1;
 }
 
@@ -195,7 +195,7 @@ PyObject *tpy_leaf_throw(Leaf *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "O|OO:throw", &type, &value, &traceback))
         return NULL;
     if (!PyExceptionClass_Check(type) && !PyExceptionInstance_Check(type)) {
-        PyErr_Format(PyExc_TypeError, "%R is no exception", type);
+        PyErr_Format(PyExc_TypeError, "the argument must be an exception, not %R", type);
         return NULL;
     }
     leaf_drop(self);

@@ -134,7 +134,7 @@ static int Lock_init(Store *self, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!:Lock", names, &PyType_Type, &make))
         return -1;
     if (self->make != NULL || !PyType_IsSubtype((PyTypeObject *)make, Hold_type)) {
-        PyErr_SetString(PyExc_TypeError, "a Lock is set up once, with a kind of Hold");
+        PyErr_SetString(PyExc_TypeError, "a LockCore is initialized once, with a class of guards");
         return -1;
     }
     if ((self->at_once = PyType_GenericAlloc(tpy_AtOnce, 0)) == NULL)

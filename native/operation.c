@@ -154,7 +154,7 @@ static bool operation_lost_its_buffer(Operation *self)
     if (self->view.obj != NULL || self->kind < RECV_INTO || self->kind == RECV_FROM
         || self->kind == CALL)
         return false;
-    PyErr_Format(PyExc_RuntimeError, "%R was dropped while it was polled", self);
+    PyErr_Format(PyExc_RuntimeError, "%R was destroyed while it was polled", self);
     return true;
 }
 

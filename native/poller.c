@@ -94,7 +94,7 @@ static PyObject *Poller_watch(Poller *self, PyObject *number)
     if (fd == -1 && PyErr_Occurred())
         return NULL;
     if (fd != (int)fd) {
-        PyErr_Format(PyExc_OverflowError, "%ld is no descriptor", fd);
+        PyErr_Format(PyExc_OverflowError, "fd must be a descriptor, not %ld", fd);
         return NULL;
     }
     PyObject *key = PyLong_FromLong(fd);  /* `number` may be anything with an __index__ */

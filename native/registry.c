@@ -97,7 +97,7 @@ int tpy_register(PyObject *module, const tpy_uses *const *all, PyObject *name, P
     if (registry_versions == NULL && (registry_versions = PyDict_New()) == NULL)
         return -1;
     if (PyDict_GetItem(registry_versions, name) != NULL) {
-        PyErr_Format(PyExc_RuntimeError, "%R is in C, which knows it already: its module cannot be "
+        PyErr_Format(PyExc_RuntimeError, "%R is in C, which already has it: its module cannot be "
                      "reloaded", python);
         return -1;
     }

@@ -107,7 +107,7 @@ static Waker *run_queue_waker_of(RunQueue *self, PyObject *task)
     Waker *waker = ((Context *)cx)->waker;
     DECREF(cx);
     if (waker->run_queue != self) {
-        PyErr_Format(PyExc_ValueError, "%R is of another run-queue", task);
+        PyErr_Format(PyExc_ValueError, "%R belongs to another run-queue", task);
         return NULL;
     }
     return waker;

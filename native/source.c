@@ -83,7 +83,7 @@ static PyObject *Source_add(Source *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "OOpp:add", &key, &wakeable, &read, &write))
         return NULL;
     if (self->source == NULL) {
-        PyErr_SetString(PyExc_ValueError, "this source is not watched any more");
+        PyErr_SetString(PyExc_ValueError, "this source is no longer watched");
         return NULL;
     }
     if (source_discard(self, key) < 0)

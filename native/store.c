@@ -118,7 +118,7 @@ static enum step store_attempt_to_take(Wait *self)
     Wait *next = tpy_first(store->takers);
     if (self->who != NULL && self->who == store->owner) {
         PyErr_SetString(PyExc_RuntimeError,
-                        "this mutex is locked already by who would wait for it");
+                        "this task already holds the mutex");
         return FAILED;
     }
     if (next != NULL && next != self)

@@ -127,7 +127,7 @@ class Alive:
         self.run.join(self.run.spawn(task()))
 
     def failed(self) -> None:
-        """A task that has failed, and nobody took its error."""
+        """A task that has failed, and its error was never retrieved."""
 
         async def task() -> None:
             self.there.set()
@@ -283,7 +283,7 @@ def show(result: Result) -> str:
     usual = ("Traceback", "KeyboardInterrupt", "KeyError", " ")
     noise = [line for line in result.stderr.splitlines() if line and not line.startswith(usual)]
     if noise:
-        what = {"nobody took": "logged", "did not end": "named"}
+        what = {"never retrieved": "logged", "did not end": "named"}
         parts.append(next((say for key, say in what.items() if key in noise[0]), "stacks shown"))
     return ", ".join(parts)
 

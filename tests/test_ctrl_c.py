@@ -254,7 +254,9 @@ PRESSES, SWALLOWED, LOCKED = (2000, 1, 0) if engine == "native" else (500, 60, 1
 
 
 @pytest.mark.filterwarnings("ignore:.* was never awaited:RuntimeWarning")
-@pytest.mark.filterwarnings("ignore:.* was dropped unreleased:ResourceWarning")
+@pytest.mark.filterwarnings(
+    "ignore:.* was garbage-collected without being released:ResourceWarning"
+)
 def test_R28_R29_many_ctrl_c_at_random_lose_nothing() -> None:
     """By a timer, so wherever the script is: in a block, at its ends, in a ``__del__`` of ours."""
     pressed = heard = lost = 0

@@ -287,7 +287,7 @@ def test_G16_an_error_that_nobody_takes_is_logged_however_it_shows(
 def test_G16_what_cannot_be_in_a_group_has_a_stand_in() -> None:
     make = hostile(BaseException)
     error = stand_in(make())
-    assert str(error) == "an exception of the class HostileBaseException cannot be handled"
+    assert str(error) == "an exception of class HostileBaseException cannot be handled"
     caught = ended_by(lambda: in_script_group(make))
     assert isinstance(caught, ExceptionGroup)
     assert isinstance(caught.exceptions[0], RuntimeError)
@@ -315,5 +315,5 @@ def test_a_call_at_a_latch_that_fails_keeps_nobody_waiting(
 
     assert spawn(main()).join(TIMEOUT) == ["first", "third"]
     assert log.flush(TIMEOUT)
-    assert "at its opening failed" in caplog.text
+    assert "of an opened latch failed" in caplog.text
     caplog.clear()

@@ -161,7 +161,7 @@ def test_timeout() -> None:
     out, err = finish(start("timeout.py"))
     assert err == ""
     assert out == [
-        "the limit on one await: this did not end within 0.1 seconds",
+        "the limit on one await: timed out after 0.1 seconds",
         out[1],
         "the cleanup took the time it needed",
         "the task was cancelled: the user has gone",

@@ -500,7 +500,7 @@ def test_H9_a_fork_in_the_block_of_a_group_in_a_script(leaves: str, run_fork: Sc
         ("sys.exit(4)", 4, ""),
         ("sys.exit('a reason')", 1, "a reason"),
         ("raise KeyError('mine')", 1, "KeyError: 'mine'"),
-        ("await sleep(1)", 1, "RuntimeClosed: it stayed behind"),
+        ("await sleep(1)", 1, "RuntimeClosed: the runtime belongs to the parent"),
         ("await live", 1, "RuntimeClosed"),
         ("await refused_in_task(sleep, 1); sys.exit(5)", 5, ""),
     ],

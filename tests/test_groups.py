@@ -279,7 +279,7 @@ class TestInATask:
                 with pytest.raises(TypeError, match="forget to call"):
                     group.spawn(give)  # type: ignore[arg-type]
             refused(group)
-            with pytest.raises(RuntimeError, match="entered before"):
+            with pytest.raises(RuntimeError, match="already been entered"):
                 await group.__aenter__()
             return group
 
@@ -534,7 +534,7 @@ class TestInAScript:
         assert [handle.result() for handle in handles] == [0, 1, 2, 3, 4]
         with pytest.raises(RuntimeError, match="not open"):
             group.spawn(give(1))
-        with pytest.raises(RuntimeError, match="entered before"), group:
+        with pytest.raises(RuntimeError, match="already been entered"), group:
             pass
 
     def test_the_failure_comes_at_the_end_of_the_block(self) -> None:

@@ -558,7 +558,7 @@ def test_wakers_of_a_source_come_and_go(owner: Owner) -> None:
     owner.detach()
     owner.look()
     assert wakeable.woken >= 1
-    with pytest.raises(ValueError, match="not watched"):
+    with pytest.raises(ValueError, match="no longer watched"):
         source.add(wakeable, wakeable, True, True)
     del source
     assert (sys.getrefcount(wakeable), sys.getrefcount(gone)) == references
@@ -655,7 +655,7 @@ def test_an_operation_is_awaited_by_one_at_a_time(owner: Owner) -> None:
         assert first.send(None) is PENDING
     with (
         polling(FakeTask(owner.queue)._cx),
-        pytest.raises(RuntimeError, match="again: it is for one await"),
+        pytest.raises(RuntimeError, match="again: it can be awaited once"),
     ):
         await_it(operation).send(None)
     with polling(owner.cx):
@@ -938,7 +938,7 @@ def test_the_collector_sees_through_stores() -> None:
     sent.tx.try_send(sent)  # type: ignore[attr-defined]
     gone = [weakref.ref(each) for each in (node, other, sent)]
     del node, other, sent
-    with pytest.warns(ResourceWarning, match="dropped unreleased"):
+    with pytest.warns(ResourceWarning, match="garbage-collected without being released"):
         gc.collect()
     assert [each() for each in gone] == [None, None, None]
 

@@ -77,7 +77,7 @@ def test_an_operation_is_awaited_by_one_task_at_a_time() -> None:
     with stream_and_peer() as (stream, peer):
         read = stream.read()
         handle = parked(awaited(read))
-        with pytest.raises(RuntimeError, match="again: it is for one await"):
+        with pytest.raises(RuntimeError, match="again: it can be awaited once"):
             block_on(awaited(read))
         peer.sendall(b"x")
         assert handle.join(TIMEOUT) == b"x"

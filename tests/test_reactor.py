@@ -195,13 +195,13 @@ def test_a_number_that_is_not_open_is_refused_at_the_call() -> None:
 
 @pytest.mark.parametrize("interest", ["read", 1, None, Interest(0)])
 def test_an_interest_that_is_none_is_refused(interest: Any) -> None:
-    with pytest.raises(TypeError, match="interest has to be"):
+    with pytest.raises(TypeError, match="interest must be"):
         Reactor.get().register_waker(0, Flag(), interest)
 
 
 @pytest.mark.parametrize("waker", [None, "waker", print])
 def test_a_waker_that_is_none_is_refused(waker: Any) -> None:
-    with pytest.raises(TypeError, match="waker has to be"):
+    with pytest.raises(TypeError, match="waker must be"):
         Reactor.get().register_waker(0, waker, READABLE)
 
 

@@ -278,7 +278,7 @@ def test_B27_a_listener_set_blocking_says_so_once(
         parked(listener.accept()).cancel()
         executor_turn()
     assert [record.getMessage() for record in reports.records] == [
-        f"somebody has set {listener!r} blocking; it is set non-blocking again"
+        f"{listener!r} was set to blocking mode; it is non-blocking again"
     ]
 
 

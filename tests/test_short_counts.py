@@ -108,7 +108,7 @@ def test_D4_no_port_is_left_to_send_from(name: str) -> None:
                 "send_many": lambda: udp.send_many([(b"x", ("127.0.0.1", port))]),
                 "connect": lambda: udp.connect(("127.0.0.1", port)),
             }
-            with pytest.raises(OSError, match="no port is left to send from"):
+            with pytest.raises(OSError, match="no local port is free"):
                 run(calls[name]())
 
 

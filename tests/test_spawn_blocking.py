@@ -176,7 +176,7 @@ async def coroutine_function() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fn", "hint"), [(coroutine_function, "to spawn"), (3, "a call of one already"), (None, "fn")]
+    ("fn", "hint"), [(coroutine_function, "use spawn"), (3, "did you pass"), (None, "fn")]
 )
 def test_what_is_no_function_is_refused_at_the_call(fn: Any, hint: str) -> None:
     with pytest.raises(TypeError, match=hint):
@@ -184,7 +184,7 @@ def test_what_is_no_function_is_refused_at_the_call(fn: Any, hint: str) -> None:
 
 
 def test_what_is_no_executor_is_refused_at_the_call() -> None:
-    with pytest.raises(TypeError, match=r"executor has to be a concurrent\.futures\.Executor"):
+    with pytest.raises(TypeError, match=r"executor must be a concurrent\.futures\.Executor"):
         spawn_blocking(nothing_to_do, executor=4)  # type: ignore[arg-type]
 
 

@@ -327,7 +327,7 @@ class TestMutex:
         mutex: Mutex[None] = Mutex()
         guard = mutex.try_lock()
         assert guard is not None
-        with pytest.warns(ResourceWarning, match="dropped"):
+        with pytest.warns(ResourceWarning, match="garbage-collected"):
             del guard
         block_on(nothing())
         assert not mutex.locked()

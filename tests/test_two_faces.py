@@ -530,7 +530,7 @@ class TestRwLock:
             two.release()
         dropped = lock.try_write()
         assert dropped is not None
-        with pytest.warns(ResourceWarning, match="dropped"):
+        with pytest.warns(ResourceWarning, match="garbage-collected"):
             del dropped
         with lock.write_blocking(TIMEOUT) as guard:
             assert "writing" in repr(guard)
@@ -643,7 +643,7 @@ class TestOnceCell:
         in_line(cell._mutex._line, 2)
         waiting += [pool.submit(cell.get_or_init_blocking, make_now) for _ in range(2)]
         in_line(cell._mutex._line, 4)
-        with pytest.raises(RuntimeError, match="being made"):
+        with pytest.raises(RuntimeError, match="being initialized"):
             cell.set(8)
         go.set()
         assert [future.result(TIMEOUT) for future in waiting] == [7] * 5

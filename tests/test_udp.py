@@ -282,7 +282,7 @@ def test_what_is_not_bytes_like_is_refused(bad: Any, sock: UdpSocket) -> None:
 def test_C13_bad_sizes(sock: UdpSocket) -> None:
     with pytest.raises(ValueError, match="0 or more"):
         run(sock.recv_from(-1))
-    with pytest.raises(TypeError, match="has to be an int"):
+    with pytest.raises(TypeError, match="must be an int"):
         run(sock.recv(1.5))  # type: ignore[arg-type]
 
 

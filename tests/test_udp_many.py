@@ -463,13 +463,13 @@ def test_L3_no_memory_for_the_copies(
 
 @pytest.mark.parametrize("bad", [0, -1])
 def test_C13_max_below_one(bad: int, sock: UdpSocket) -> None:
-    with pytest.raises(ValueError, match=rf"max is {bad}; it has to be 1 or more"):
+    with pytest.raises(ValueError, match=rf"max must be 1 or more, not {bad}"):
         run(sock.recv_many(bad))
 
 
 @pytest.mark.parametrize("bad", [1.5, "1", None])
 def test_max_that_is_no_number(bad: Any, sock: UdpSocket) -> None:
-    with pytest.raises(TypeError, match="max has to be an int, not"):
+    with pytest.raises(TypeError, match="max must be an int, not"):
         run(sock.recv_many(bad))
 
 
@@ -479,7 +479,7 @@ def test_max_that_is_no_number(bad: Any, sock: UdpSocket) -> None:
     ids=["None", "int", "iterator", "dict", "no-pair", "None-in-it", "one", "str"],
 )
 def test_what_is_no_list_of_pairs_is_refused_at_the_call(pairs: Any, sock: UdpSocket) -> None:
-    with pytest.raises(TypeError, match="pairs has to be a list of"):
+    with pytest.raises(TypeError, match="pairs must be a list of"):
         sock.send_many(pairs)
 
 

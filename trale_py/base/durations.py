@@ -22,11 +22,11 @@ def to_ns(duration: Duration, argument: str) -> int:
     """``duration`` in nanoseconds, NEVER for infinity and whatever lies beyond the clock."""
     if not isinstance(duration, (timedelta, int, float)):
         raise TypeError(
-            f"{argument} has to be seconds (float or int) or a timedelta, not {duration!r}"
+            f"{argument} must be seconds (float or int) or a timedelta, not {duration!r}"
         )
     positive = duration >= timedelta(0) if isinstance(duration, timedelta) else duration >= 0
     if not positive:  # NaN neither
-        raise ValueError(f"{argument} is {duration!r}; it has to be 0 or more")
+        raise ValueError(f"{argument} must be 0 or more, not {duration!r}")
     if isinstance(duration, timedelta):
         return min(duration // timedelta(microseconds=1) * 1000, NEVER)
     if duration == math.inf:

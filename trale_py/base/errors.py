@@ -38,7 +38,7 @@ class Cancelled(BaseException):
     reason: object
 
     def __init__(self) -> None:
-        raise TypeError("Cancelled is not made by hand: call cancel() of a scope or a handle")
+        raise TypeError("do not create Cancelled: call cancel() on a scope or a handle")
 
     @classmethod
     def _because(cls, reason: object) -> Cancelled:
@@ -145,7 +145,7 @@ def is_a(error: object, kind: type[E]) -> TypeGuard[E]:
 def stand_in(error: BaseException) -> RuntimeError:
     """What is delivered in place of an error that cannot be handled. That is its cause."""
     name = type.__dict__["__qualname__"].__get__(type(error))
-    instead = RuntimeError(f"an exception of the class {name} cannot be handled")
+    instead = RuntimeError(f"an exception of class {name} cannot be handled")
     instead.__cause__ = error
     return instead
 

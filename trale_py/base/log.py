@@ -52,7 +52,7 @@ def _text(message: str, args: tuple[object, ...]) -> str:
     try:
         return message % args if args else message
     except BaseException as error:  # of a __repr__ of the user's
-        return f"{message} (which cannot be shown: {type(error).__name__})"
+        return f"{message} (formatting it failed: {type(error).__name__})"
 
 
 def _record(level: int, text: str, error: BaseException | None) -> logging.LogRecord:
@@ -147,7 +147,7 @@ class _Reporter:
             self._handle(self._inbox.get())
 
     def _ended(self, me: Thread) -> None:
-        """It was ended by force. The next report starts another."""
+        """It was terminated. The next report starts another."""
         if self._claim.get(None) is me:
             self._ident = 0
             self._claim.clear()
@@ -166,7 +166,7 @@ class _Reporter:
         except BaseException:  # of the user's error, which a handler has tried to show
             if record.exc_info is None:
                 raise
-            record.msg += " (its error cannot be shown)"
+            record.msg += " (formatting its error failed)"
             record.exc_info = None
             _log.handle(record)
 
@@ -176,7 +176,7 @@ class _Reporter:
         self._drops_looked_at += 1
         count, self._drops_told = total - self._drops_told, total
         if count:
-            _log.error("%d reports were dropped here: the handlers did not keep up", count)
+            _log.error("%d reports were dropped here: the log handlers are too slow", count)
 
 
 def _begin() -> None:

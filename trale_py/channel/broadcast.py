@@ -113,7 +113,7 @@ class BroadcastReceiver(UntilClosed[T], Generic[T]):
         finally:
             gate.settle()
         if value is NOTHING:
-            raise WouldBlock("nothing new was sent")
+            raise WouldBlock("no new value was sent")
         return value  # type: ignore[no-any-return]
 
     def close(self) -> None:

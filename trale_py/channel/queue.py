@@ -114,7 +114,7 @@ class Sender(_End[T]):
     def try_send(self, value: T) -> None:
         """Send without waiting, from any thread: WouldBlock if there is no room now."""
         if not self._core.try_send(value):
-            raise WouldBlock("there is no room in the channel")
+            raise WouldBlock("the channel is full")
 
 
 class Receiver(_End[T], UntilClosed[T]):
@@ -143,5 +143,5 @@ class Receiver(_End[T], UntilClosed[T]):
         """Take a value without waiting, from any thread: WouldBlock if there is none now."""
         value = self._core.try_recv()
         if value is NOTHING:
-            raise WouldBlock("there is nothing in the channel")
+            raise WouldBlock("the channel is empty")
         return value  # type: ignore[no-any-return]

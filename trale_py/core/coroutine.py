@@ -33,9 +33,9 @@ def as_coroutine(coro: object) -> Coroutine[Any, Any, Any]:
     if isinstance(coro, Coroutine):
         return coro
     if inspect.isasyncgen(coro):
-        hint = "an async generator is iterated with async for"
+        hint = "iterate over an async generator with async for"
     elif inspect.isasyncgenfunction(coro):
-        hint = "this is an async generator function: iterate over what it returns with async for"
+        hint = "call this async generator function, and iterate over the result with async for"
     elif inspect.iscoroutinefunction(coro):
         hint = "did you forget to call it?"
     elif callable(coro):
@@ -116,7 +116,7 @@ def foreign(yielded: object) -> RuntimeError:
     if yielded is None:
         what = "a bare yield (asyncio.sleep(0)? here it is yield_now())"
     return RuntimeError(
-        f"a trale_py task awaited {what}, which is not trale_py's and which only its own "
-        "event loop can wake. Bridge: await it there, and have that loop call set() of a "
+        f"a trale_py task awaited {what}, which belongs to another library: only its "
+        "own event loop can wake it. Bridge: await it there, and have that loop call set() of a "
         "trale_py Event, which this task awaits."
     )

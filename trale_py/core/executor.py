@@ -67,7 +67,7 @@ def block_on(coro: Coroutine[Any, Any, T] | Future[T]) -> T:
     if current.thread.runtime is not None:
         close_refused(coro)
         raise WouldDeadlock(
-            "block_on() on the executor's thread would wait for itself; in a task: await"
+            "block_on() on the executor's thread would deadlock; in a task, use await"
         )
     coro = as_coroutine(coro)
     handle: JoinHandle[T] | None = None
@@ -209,7 +209,7 @@ class Executor:
         alive would wait for ever. So its last call ends the runtime, if that has not been done.
         """
         if self._claim.setdefault(None, me) is me and not self._has_ended:
-            self._fault = self._fault or RuntimeError("the executor's thread was ended by force")
+            self._fault = self._fault or RuntimeError("the executor's thread was terminated")
             self._end()
 
     def _loop(self) -> None:
@@ -226,9 +226,7 @@ class Executor:
 
     def _poll(self, task: Task) -> None:
         if self._polling is not None:
-            raise RuntimeError(
-                f"{task!r} is polled by its executor, which polls one task at a time"
-            )
+            raise RuntimeError(f"{task!r} is polled by its executor only, one task at a time")
         run_queue = self._runtime.run_queue
         # It looks odd to put a task to sleep that is about to run (R2). But while it runs, it
         # gives its waker to others, and they may call it before poll() is back here: a wake

@@ -133,7 +133,7 @@ def poll_until_ready(
                 if step is not PENDING:
                     raise TypeError(
                         f"{type(future).__name__}.poll() returned {step!r}; "
-                        "it has to return Ready(value) or PENDING"
+                        "it must return Ready(value) or PENDING"
                     )
             yield PENDING
     finally:

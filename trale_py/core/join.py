@@ -96,7 +96,7 @@ class JoinHandle(Generic[T]):
         seconds = -1 if timeout is None else to_timeout(timeout, "timeout")
         if current.thread.runtime is not None:
             raise WouldDeadlock(
-                "join() on the executor's thread would wait for itself; in a task: await the handle"
+                "join() on the executor's thread would deadlock; in a task, await the handle"
             )
         self._check_reachable()
         if not self._outcome.wait_blocking(seconds):
@@ -143,7 +143,7 @@ class JoinHandle(Generic[T]):
     def _check_awaitable(self) -> None:
         """RuntimeError if waiting for it in this task could never end."""
         if self._is_own():
-            raise RuntimeError(f"task {self.name!r} awaits its own handle: that would never end")
+            raise RuntimeError(f"task {self.name!r} awaits its own handle, which would never end")
         self._check_reachable()
 
     def _is_own(self) -> bool:

@@ -91,7 +91,7 @@ class Latch:
 
 def not_let_through(error: BaseException) -> None:
     """One waiter's call has failed. The others must hear of the opening all the same."""
-    report("a call that a latch has made at its opening failed", error=error)
+    report("a callback of an opened latch failed", error=error)
 
 
 def never_return() -> NoReturn:

@@ -77,9 +77,7 @@ class Leaf(Future[T_co]):
         return self._state == POLLED and cx is not None and cx.waker == self._polled_by
 
     def _refuse(self) -> NoReturn:
-        raise RuntimeError(
-            f"cannot await {self!r} again: it is for one await, which goes on or has ended"
-        )
+        raise RuntimeError(f"cannot await {self!r} again: it can be awaited once only")
 
     def poll(self, cx: Context) -> Ready[T_co] | Pending:
         if not hasattr(cx, "waker"):

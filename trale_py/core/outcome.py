@@ -104,7 +104,7 @@ class Outcome(Latch, Generic[T]):
         exiting = not threading.main_thread().is_alive()
         if not exiting or not is_a(self.error, RuntimeClosed):  # which would say just that
             report(
-                "task %d (%s), spawned at %s, failed, and nobody took its error",
+                "task %d (%s), spawned at %s, failed, and its error was never retrieved",
                 self.id,
                 self.name,
                 self.spawned_at(),

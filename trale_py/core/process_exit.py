@@ -85,7 +85,7 @@ def end_process() -> None:
     runtime = current.default_runtime()
     if sys.flags.dev_mode:
         runtime.name_tasks(
-            "tasks that had not ended when the program did, and are cancelled (%d): %s"
+            "cancelling the tasks that are still running at the interpreter's exit (%d): %s"
         )
     if runtime.tasks():
         with _watched():
@@ -129,8 +129,8 @@ def _shut_down(runtime: RuntimeLike) -> None:
             grace = 0
     if grace and runtime.left:
         report(
-            "tasks that did not end within %g s of their cancellation at the interpreter's exit, "
-            "and are left as they are (%d): %s",
+            "tasks that did not end within %g s of their cancellation at the interpreter's exit "
+            "are abandoned (%d): %s",
             grace,
             len(runtime.left),
             listed(runtime.left),

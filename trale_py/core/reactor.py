@@ -101,7 +101,7 @@ class Reactor:
         if not self._stopping:
             fault, self._fault = self._fault, None
             self._runtime.run_queue.fail(
-                fault or RuntimeError("the reactor's thread was ended by force")
+                fault or RuntimeError("the reactor's thread was terminated")
             )
 
     # -- sources: executor's thread -------------------------------------------------------
@@ -157,11 +157,11 @@ class Reactor:
         """
         if not isinstance(interest, Interest) or not interest:
             raise TypeError(
-                f"interest has to be Interest.READABLE, Interest.WRITABLE or both, not {interest!r}"
+                f"interest must be Interest.READABLE, Interest.WRITABLE or both, not {interest!r}"
             )
         # Here and not at the wake: there it would end the reactor's thread.
         if not callable(getattr(waker, "wake", None)):
-            raise TypeError(f"waker has to be a Waker, not {waker!r}")
+            raise TypeError(f"waker must be a Waker, not {waker!r}")
         if self._runtime.gone:
             raise RuntimeClosed(self._runtime.gone)
         if not isinstance(fd, int):

@@ -245,7 +245,7 @@ class Runtime:
         """See :meth:`trale_py.Executor.shutdown`."""
         seconds = -1 if timeout is None else to_timeout(timeout, "timeout")
         if current.thread.runtime is not None:
-            raise WouldDeadlock("shutdown() on the executor's thread would wait for itself")
+            raise WouldDeadlock("shutdown() on the executor's thread would deadlock")
         if not self.executor._claimed:
             return
         limit = math.inf if seconds < 0 else time.monotonic() + seconds
@@ -264,7 +264,7 @@ class Runtime:
                 return True
             if not self._told_patience:
                 self._told_patience = True
-                self.name_tasks("a shutdown waits for tasks that were cancelled (%d): %s")
+                self.name_tasks("shutdown is waiting for cancelled tasks (%d): %s")
             seconds = max(seconds - _PATIENCE_SECONDS, -1)
         if self._ended.wait_blocking(seconds):
             return True
@@ -300,7 +300,7 @@ class Runtime:
 
     def _give_up(self) -> None:
         """The executor is stuck in a task. Nobody else shall be: fail all handles. Any thread."""
-        self.leave("the runtime has been shut down, while a task did not give way")
+        self.leave("the runtime has been shut down while a task blocked the executor's thread")
         self.given_up += self.tasks()
         self.left = [task._outcome for task in self.given_up if task._outcome is not None]
         for task in self.given_up:
@@ -345,7 +345,7 @@ class Runtime:
     def stay_behind(self) -> None:
         """This process is a fork, and the threads are in the parent. See process_exit.py."""
         self.forked = True
-        self.gone = "it stayed behind in the parent when this process was forked"
+        self.gone = "the runtime belongs to the parent of this forked process"
         self.closing = True
         # Who waits for these are other threads, or this one, if a signal handler forked.
         self._started.open()

@@ -220,7 +220,7 @@ class Task:
         if scope._throws == SWALLOWED and not self._runtime.closing:
             report(
                 "task %d (%s), spawned at %s, seems to swallow its cancellation: "
-                "it was cancelled %d times in the same scope, and goes on",
+                "it was cancelled %d times in the same scope and still runs",
                 self.id,
                 self.name,
                 "?" if self._outcome is None else self._outcome.spawned_at(),
@@ -272,7 +272,7 @@ class Task:
         self, outcome: Outcome[Any], error: BaseException, failed: BaseException
     ) -> None:
         """The end is claimed, so nobody else will say how the task has ended."""
-        report("the end of task %d (%s) was not told as it should be", self._id, self._name,
+        report("notifying the waiters of task %d (%s) failed", self._id, self._name,
                error=failed)  # fmt: skip
         if not outcome.opened:
             outcome.fail(error, report=self._group is None)
@@ -335,7 +335,7 @@ class Task:
     def _check_unstarted(self) -> None:
         if not is_unstarted(self._coro):
             raise RuntimeError(
-                f"{self.name}: this coroutine has already been run, or another task runs it"
+                f"{self.name}: this coroutine has already run, or another task is running it"
             )
 
     def _throw_in(self, error: BaseException) -> None:

@@ -38,7 +38,7 @@ class Job(Protocol):
         """There is no thread to run it. Executor's thread."""
 
     def cut_off(self) -> None:
-        """Its thread was ended by force. If it has begun it ends here, else it stays queued."""
+        """Its thread was terminated. If it has begun it ends here, else it stays queued."""
 
 
 class BlockingPool:
@@ -97,9 +97,9 @@ class BlockingPool:
     @limit.setter
     def limit(self, limit: int) -> None:
         if isinstance(limit, bool) or not isinstance(limit, int):
-            raise TypeError(f"limit has to be an int, not {limit!r}")
+            raise TypeError(f"limit must be an int, not {limit!r}")
         if limit < 1:
-            raise ValueError(f"limit has to be at least 1, not {limit}")
+            raise ValueError(f"limit must be 1 or more, not {limit}")
         self._limit = limit
         self._call_on_executor(self._limit_changed)
 
@@ -206,7 +206,7 @@ class BlockingPool:
             del job  # its result is not ours to keep
 
     def _died(self, me: Thread) -> None:
-        """The thread's last call. If it was ended by force, another has to take its place."""
+        """The thread's last call. If it was terminated, another has to take its place."""
         self._idle.pop(me, None)
         if self._workers.pop(me, self) is None:  # it was there: it has not left in order
             for job, worker in list(self._running.items()):

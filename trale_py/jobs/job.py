@@ -65,11 +65,13 @@ def spawn_blocking(
             print(spawn_blocking(is_prime, 2**61 - 1, executor=processes).join())
     """
     if inspect.iscoroutinefunction(fn):
-        raise TypeError(f"fn has to be a plain function, not {fn!r}: that is one to spawn()")
+        raise TypeError(
+            f"fn must be a plain function, not {fn!r}: use spawn() for a coroutine function"
+        )
     if not callable(fn):
-        raise TypeError(f"fn has to be a function, not {fn!r}: is it a call of one already?")
+        raise TypeError(f"fn must be a function, not {fn!r}: did you pass fn() instead of fn?")
     if executor is not None and not callable(getattr(executor, "submit", None)):
-        raise TypeError(f"executor has to be a concurrent.futures.Executor, not {executor!r}")
+        raise TypeError(f"executor must be a concurrent.futures.Executor, not {executor!r}")
     runtime = current.runtime()
     runtime.ensure_running()
     job: BlockingCall[T] | SubmittedCall[T]
@@ -170,7 +172,7 @@ class BlockingCall(Future[T], Generic[T]):
         if self._fate.get(None, _GIVEN_UP) is _GIVEN_UP:
             return
         if not self._ended and self._value is None and self.error is None:
-            self.error = RuntimeError("the thread of this call was ended by force")
+            self.error = RuntimeError("the thread of this call was terminated")
         self._finish()  # again perhaps: it may have been cut off before the wake
 
     def _finish(self) -> None:

@@ -115,14 +115,14 @@ def _split(address: str) -> tuple[str, int]:
 
 def _check_host(address: Address, host: str) -> None:
     if "\0" in host or len(host) > 255:
-        raise _bad(address, "that is no host name")
+        raise _bad(address, "that is not a host name")
     if host == "" or _family_of(host) is not None:
         return
     try:
         socket.getaddrinfo(host, 0, flags=socket.AI_NUMERICHOST)
     except (OSError, UnicodeError):  # a name; the idna codec has its say first
         return
-    raise _bad(address, f"{host!r} is no IP address as people write it, and no name")
+    raise _bad(address, f"{host!r} is neither an IP address nor a host name")
 
 
 def _family_of(host: str) -> socket.AddressFamily | None:
@@ -147,7 +147,7 @@ def to_bind(address: Address) -> Endpoint:
     if endpoint is None:
         raise ValueError(
             f"cannot bind to {address!r}: the host must be an IP address, '' or 'localhost', "
-            "as bind does not wait for a name server"
+            "because bind does not resolve names"
         )
     return endpoint
 
@@ -177,7 +177,7 @@ def _look_up_all(address: HostPort) -> list[Endpoint]:
         endpoints = address.look_up()
     except UnicodeError as error:  # what the idna codec raises for labels it cannot encode
         raise socket.gaierror(
-            socket.EAI_NONAME, f"{address.host!r} is no host name: {error}"
+            socket.EAI_NONAME, f"{address.host!r} is not a host name: {error}"
         ) from error
     except OSError as error:
         raise type(error)(error.errno, f"{error.strerror}: {address.host!r}") from None

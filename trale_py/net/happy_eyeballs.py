@@ -108,4 +108,4 @@ class _Race(Generic[C]):
             connection.close()
             return
         self._winner, self._over = connection, True
-        self._attempts.cancel_scope.cancel("another address has answered")
+        self._attempts.cancel_scope.cancel("another address answered first")

@@ -208,7 +208,7 @@ class Operation(leaf.Operation[T]):
         return None
 
     def _try_once(self) -> T:
-        assert self._call is not None, "who has none overrides this"
+        assert self._call is not None, "override this if you have no socket"
         return self._call()
 
     def _done(self, result: T) -> Ready[Any] | None:

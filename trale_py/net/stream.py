@@ -85,7 +85,7 @@ class BaseStream(BaseSocket):
         """
         delimiter = bytes(byte_view(sep, "sep"))
         if not delimiter:
-            raise ValueError("sep is empty; it has to have at least one byte")
+            raise ValueError("sep must have 1 byte or more, not 0")
         _check_count(limit, "limit")
         with self._side(self._reader):
             await self._no_wait()

@@ -98,7 +98,7 @@ class TcpStream(BaseStream):
             if error.errno is not None:  # the kernel's own, with the address in it
                 raise
             where = show((target.host, target.port))
-            raise TimeoutError(f"no connection within {seconds} seconds: {where}") from None
+            raise TimeoutError(f"timed out after {seconds} seconds: {where}") from None
 
     @classmethod
     async def _connect(cls, target: HostPort) -> Self:
@@ -236,7 +236,7 @@ class TcpListener(BaseSocket):
         os.set_blocking(self._sock.fileno(), False)
         if not self._told:
             self._told = True
-            report("somebody has set %r blocking; it is set non-blocking again", self)
+            report("%r was set to blocking mode; it is non-blocking again", self)
 
     def __aiter__(self) -> AsyncIterator[TcpStream]:
         """Accept for ever, until the listener is closed (ClosedResourceError).

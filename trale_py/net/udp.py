@@ -96,14 +96,12 @@ class UdpSocket(BaseSocket):
         return await self._writing(partial(self._sock.send, view, NOW_NOSIGNAL), view)
 
     def _check_eagain(self) -> None:
-        """EAGAIN has a second meaning in sendto(2) and connect(2): no port is left to send from.
+        """EAGAIN has a second meaning in sendto(2) and connect(2): no local port is free.
 
         No event would tell when there is one again. A socket that has one waits for room.
         """
         if self._sock.getsockname()[1] == 0:
-            raise OSError(
-                errno.EAGAIN, f"{os.strerror(errno.EAGAIN)}: no port is left to send from"
-            )
+            raise OSError(errno.EAGAIN, f"{os.strerror(errno.EAGAIN)}: no local port is free")
 
     async def recv_many(self, max: int) -> list[tuple[bytes, SocketAddress]]:
         """Wait for a datagram; return it and what came after it, in one system call.
@@ -121,9 +119,9 @@ class UdpSocket(BaseSocket):
         package's compiled part is missing. See recvmmsg(2).
         """
         if not isinstance(max, int):
-            raise TypeError(f"max has to be an int, not {max!r}")
+            raise TypeError(f"max must be an int, not {max!r}")
         if max < 1:
-            raise ValueError(f"max is {max}; it has to be 1 or more")
+            raise ValueError(f"max must be 1 or more, not {max}")
         count = min(max, _linux.BATCH)
         # A batch that is short has emptied the queue, and could end readiness as a short read of
         # a stream does. It does not: the next try mostly finds what came while this batch was
@@ -228,20 +226,20 @@ def _cut(data: ReadableBuffer) -> bytes:
 
 def _check_size(n: int) -> None:
     if not isinstance(n, int):
-        raise TypeError(f"n has to be an int, not {n!r}")
+        raise TypeError(f"n must be an int, not {n!r}")
     if n < 0:
-        raise ValueError(f"n is {n}; it has to be 0 or more")
+        raise ValueError(f"n must be 0 or more, not {n}")
 
 
 def _check_pairs(pairs: object) -> list[tuple[ReadableBuffer, HostPort | None]]:
     """The first pairs, as many as one system call takes, with their addresses checked."""
     if not isinstance(pairs, Sequence):
-        raise TypeError(f"pairs has to be a list of (data, addr), not {type(pairs).__name__}")
+        raise TypeError(f"pairs must be a list of (data, addr), not {type(pairs).__name__}")
     checked = []
     before, target = None, None
     for pair in islice(pairs, _linux.BATCH):
         if not isinstance(pair, tuple) or len(pair) != 2:
-            raise TypeError(f"pairs has to be a list of (data, addr), and in it is {pair!r}")
+            raise TypeError(f"pairs must be a list of (data, addr), but it contains {pair!r}")
         data, addr = pair
         if addr is not before:  # mostly, many go to one place
             before, target = addr, None if addr is None else to_connect(addr)

@@ -127,8 +127,8 @@ class CancelScope(ScopeTree):
         task = current_task()
         if task is None:
             raise RuntimeError(
-                f"{self!r} can be entered in a task only; in a script: handle.join(timeout=...) "
-                "limits a wait, and block_on() runs a coroutine that has scopes in it"
+                f"{self!r} can be entered in a task only; in a script, use "
+                "handle.join(timeout=...), or run a coroutine that uses scopes with block_on()"
             )
         self._enter(task._runtime, task._innermost(), task)
         return self
@@ -163,7 +163,7 @@ class CancelScope(ScopeTree):
 
     def _enter(self, runtime: RuntimeLike, parent: ScopeTree | None, task: Task | None) -> None:
         if self._state != "new":
-            raise RuntimeError(f"this CancelScope was entered before: {self!r}")
+            raise RuntimeError(f"this CancelScope has already been entered: {self!r}")
         self._state = "entered"
         # A cancel() in another thread marks and then looks for a runtime; here the runtime is
         # named first, and then link() looks whether it is marked.
@@ -198,12 +198,12 @@ class CancelScope(ScopeTree):
         ``task``: which leaves it; None outside of tasks, where a coroutine is being closed.
         """
         if self._runtime is None:
-            raise RuntimeError(f"{self!r} is left, but was not entered")
+            raise RuntimeError(f"{self!r} was exited, but not entered")
         if task is not None and task is self._task:
-            wrong = f"{self!r} is left while scopes are open that were entered in it"
+            wrong = f"cannot exit {self!r} before the scopes that were entered inside it"
         else:
             entered_in = self._entered_in or repr(self._task)
-            wrong = f"{self!r} was entered in {entered_in} and is left in {task!r}"
+            wrong = f"{self!r} was entered in {entered_in}, but exited in {task!r}"
         self._state = "left"
         self._runtime.call_on_executor(self._leave)
         if task is not None:
@@ -216,7 +216,7 @@ class CancelScope(ScopeTree):
         if self._state != "entered" or self._called or self._runtime is None:
             return
         if self._deadline <= time.monotonic_ns():
-            self._deliver("its deadline is over")
+            self._deliver("its deadline has passed")
         elif self._deadline != NEVER:
             self._timer = self._runtime.reactor._add_timer(self._deadline, _Alarm(self))
 
@@ -249,7 +249,7 @@ class _FailScope(CancelScope):
         tb: TracebackType | None,
     ) -> Literal[False]:
         if super().__exit__(exc_type, exc, tb):
-            raise TimeoutError(f"this did not end in time: {self.reason}")
+            raise TimeoutError(f"timed out: {self.reason}")
         return False
 
 
@@ -277,7 +277,7 @@ def current_effective_deadline() -> float:
     """
     task = current_task()
     if task is None:
-        raise RuntimeError("outside of tasks there is no cancellation and no deadline")
+        raise RuntimeError("cancellation and deadlines exist in tasks only")
     earliest = NEVER
     node = task._scope
     while node is not None:
@@ -291,5 +291,5 @@ def current_effective_deadline() -> float:
 
 def _deadline_ns(deadline: float) -> int:
     if not isinstance(deadline, (int, float)):
-        raise TypeError(f"deadline has to be a float, as now() returns, not {deadline!r}")
+        raise TypeError(f"deadline must be a float, as now() returns, not {deadline!r}")
     return to_ns(0.0 if deadline < 0 else deadline, "deadline")

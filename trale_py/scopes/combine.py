@@ -169,7 +169,7 @@ class AsCompleted(AsyncIterator[JoinHandle[T]]):
 
     def _enter(self) -> None:
         if self._busy:
-            raise RuntimeError("another task waits in this as_completed() already")
+            raise RuntimeError("another task is already waiting in this as_completed()")
         self._busy = True
 
     def __del__(self) -> None:
@@ -197,7 +197,7 @@ def timeout(seconds: Duration, awaitable: Source[T]) -> Coroutine[Any, Any, T]:
 async def _timeout(seconds: Duration, awaitable: Source[T]) -> T:
     with move_on_after(seconds):
         return await awaitable
-    raise TimeoutError(f"this did not end within {seconds} seconds")
+    raise TimeoutError(f"timed out after {seconds} seconds")
 
 
 class _Batch:
@@ -317,7 +317,7 @@ class _Batch:
         for handle in self.own:
             if not handle.done():
                 self._cancelled[handle] = None
-                handle.cancel("the others are not needed any more")
+                handle.cancel("the others are no longer needed")
         own = set(self.own)
         for handle, call in self._calls:
             if handle not in own:

@@ -126,7 +126,7 @@ class TaskGroup(WithBlock):
             raise RuntimeError("this TaskGroup is not open")
         task = current_task()
         if task is None or task._runtime is not self._runtime:
-            raise RuntimeError("start() is called in a task of the runtime that the group is in")
+            raise RuntimeError("start() must be called in a task of the group's runtime")
         starting = TaskGroup()
         status: TaskStatus[Any] = TaskStatus(starting, self)
         error: BaseException | None = None
@@ -155,7 +155,9 @@ class TaskGroup(WithBlock):
     async def __aenter__(self) -> TaskGroup:
         task = current_task()
         if task is None:
-            raise RuntimeError("async with TaskGroup() is for tasks; in a script: with TaskGroup()")
+            raise RuntimeError(
+                "async with TaskGroup() works in tasks only; in a script, use with TaskGroup()"
+            )
         self.cancel_scope.__enter__()
         self._runtime, self._host_id = task._runtime, task.id
         return self
@@ -203,7 +205,10 @@ class TaskGroup(WithBlock):
 
     def __enter__(self) -> TaskGroup:
         if current.thread.runtime is not None:
-            raise WouldDeadlock("with TaskGroup() would wait for itself; in a task: async with")
+            raise WouldDeadlock(
+                "with TaskGroup() on the executor's thread would deadlock; "
+                "in a task, use async with"
+            )
         runtime = current.runtime()
         runtime.ensure_running()
         self.cancel_scope._enter(runtime, None, None)
@@ -239,7 +244,7 @@ class TaskGroup(WithBlock):
         if not self._runtime.forked:
             self._done.wait_blocking()
         if self._runtime.forked:  # the tasks are the parent's, and so is their end
-            raise RuntimeClosed(f"this TaskGroup cannot be left: {self._runtime.gone}")
+            raise RuntimeClosed(f"this TaskGroup cannot wait for its tasks: {self._runtime.gone}")
 
     def _report_errors(self) -> None:
         errors, self._errors = self._errors, []
@@ -254,7 +259,7 @@ class TaskGroup(WithBlock):
 
     def _adopt(self, task: Task) -> None:
         if self._closed:
-            task._throw_in(RuntimeError("this TaskGroup was closed before the task could begin"))
+            task._throw_in(RuntimeError("this TaskGroup was closed before the task could start"))
             return
         self._take_over(task)
 
@@ -339,7 +344,7 @@ class TaskStatus(Generic[T]):
     def started(self, value: T | None = None) -> None:
         """The task is ready: ``start()`` returns ``value``. Once, in tasks; else RuntimeError."""
         if self._called or current.thread.context is None or not self._starting._children:
-            raise RuntimeError("started() is called once, in a task, while start() waits for it")
+            raise RuntimeError("call started() once, in a task, while start() waits for it")
         self._value = value
         self._called = True
         if self._starting.cancel_scope._effective:

@@ -46,7 +46,9 @@ class SignalReceiver:
 
     def __enter__(self) -> Self:
         if self._fd is not None:
-            raise RuntimeError(f"{self!r} was entered before; call open_signal_receiver() again")
+            raise RuntimeError(
+                f"{self!r} has already been entered; call open_signal_receiver() again"
+            )
         eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         try:
             self._receiver = _signals.open_receiver(eventfd, self._signums, chain=self._chain)
@@ -70,8 +72,9 @@ class SignalReceiver:
         self._close_fd()
         if replaced:
             warnings.warn(
-                f"while {self!r} was open, another handler was set for "
-                f"{', '.join(_name(signum) for signum in sorted(replaced))}; it stays",
+                f"another handler was set for "
+                f"{', '.join(_name(signum) for signum in sorted(replaced))} "
+                f"while {self!r} was open; it is kept",
                 RuntimeWarning,
                 stacklevel=2,
             )

@@ -137,7 +137,7 @@ class Condition(Generic[T]):
     def _entered(self) -> Guard[T]:
         guard = self._mutex._entered
         if guard is None or self._mutex._owner != who_asks():
-            raise RuntimeError("this works inside (async) with the condition only")
+            raise RuntimeError("this works only inside (async) with condition")
         return guard
 
     async def __aenter__(self) -> Guard[T]:

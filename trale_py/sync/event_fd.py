@@ -96,7 +96,7 @@ class EventFd(Closing):
         while not self.try_wait():
             left = deadline - time.monotonic()
             if left <= 0:
-                raise TimeoutError(f"nothing came within {timeout} seconds")
+                raise TimeoutError(f"timed out after {timeout} seconds")
             # Now and then it comes up: a signal may come before poll() and after the last look.
             poll.poll(math.ceil(min(left, 0.1) * 1000))
 

@@ -68,7 +68,7 @@ class Guard(Hold, WithBlock, Generic[T]):
         """Unlock. From any thread. RuntimeError the second time, and inside ``async with``."""
         self._check()
         if self._mutex._entered is self:
-            raise RuntimeError("this guard is released by leaving its with block")
+            raise RuntimeError("leave the with block to release this guard")
         self._unlock()
 
     def _check(self) -> None:
@@ -86,7 +86,7 @@ class Guard(Hold, WithBlock, Generic[T]):
             self._unlock()
 
     def _dropped(self, stacklevel: int) -> None:
-        text = f"a guard of {self._mutex!r} was dropped unreleased"
+        text = f"a guard of {self._mutex!r} was garbage-collected without being released"
         warnings.warn(text, ResourceWarning, stacklevel=stacklevel)
 
     def __repr__(self) -> str:

@@ -45,10 +45,10 @@ class OnceCell(Generic[T]):
         """Give it its value; never waits. RuntimeError if it has one, or if it is being made."""
         guard = self._mutex.try_lock()
         if guard is None:
-            raise RuntimeError("the value of this cell is being made")
+            raise RuntimeError("the value of this cell is being initialized")
         with guard:
             if self.is_set():
-                raise RuntimeError("this cell has its value already")
+                raise RuntimeError("this cell already has a value")
             self._value = value
 
     async def get_or_init(self, make: Callable[[], Awaitable[T]]) -> T:

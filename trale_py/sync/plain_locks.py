@@ -286,7 +286,7 @@ class _Lock(Wait[Any]):
         mutex, hold = self.hold._mutex, self.hold
         if mutex._owner is not None:
             if mutex._owner is self.who:
-                raise RuntimeError("this mutex is locked already by who would wait for it")
+                raise RuntimeError("this task already holds the mutex")
             return False
         mutex._owner, hold._held, self.result = self.who, True, hold
         return True

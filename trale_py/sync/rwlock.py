@@ -150,7 +150,7 @@ class RwGuard(Releasable, WithBlock, Generic[T]):
 
     def _dropped(self) -> None:
         try:
-            text = f"a guard of {self._lock!r} was dropped unreleased"
+            text = f"a guard of {self._lock!r} was garbage-collected without being released"
             warnings.warn(text, ResourceWarning, stacklevel=3)
         finally:
             self._let_go()

@@ -252,7 +252,7 @@ def park(wait: Wait[Any], timeout: Duration | None) -> None:
     while not wait.look(parked):
         left = max(0.0, deadline - time.monotonic()) if seconds >= 0 else -1
         if not acquire_lock(parked, left, process) and not wait._delivered():
-            raise TimeoutError(f"nothing came within {timeout} seconds")
+            raise TimeoutError(f"timed out after {timeout} seconds")
         if os.getpid() != process:
             raise RuntimeClosed("this wait was the parent's, and this is a forked child")
 
@@ -265,8 +265,7 @@ def refuse_on_executor() -> None:
     """WouldDeadlock there: who waits keeps it from running what would end the wait."""
     if current.thread.runtime is not None:
         raise WouldDeadlock(
-            "this would keep the executor's thread from running anything else; "
-            "in a task: await the form without _blocking"
+            "this would block the executor's thread; in a task, await the method without _blocking"
         )
 
 
@@ -297,9 +296,9 @@ def _unpark(parked: threading.Lock) -> None:
 def check_capacity(value: object, argument: str, least: int) -> int:
     """A count that a user has given."""
     if not isinstance(value, int):
-        raise TypeError(f"{argument} has to be an int, not {value!r}")
+        raise TypeError(f"{argument} must be an int, not {value!r}")
     if value < least:
-        raise ValueError(f"{argument} is {value!r}; it has to be {least} or more")
+        raise ValueError(f"{argument} must be {least} or more, not {value!r}")
     if value > sys.maxsize:
-        raise OverflowError(f"{argument} is {value!r}; nobody can count that far")
+        raise OverflowError(f"{argument} is too large: {value!r}")
     return value

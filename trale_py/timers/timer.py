@@ -164,7 +164,7 @@ def sleep_until(deadline: float) -> Coroutine[Any, Any, None]:
         await sleep_until(start + 1.5)
     """
     if not isinstance(deadline, (int, float)):
-        raise TypeError(f"deadline has to be a float, as now() returns, not {deadline!r}")
+        raise TypeError(f"deadline must be a float, as now() returns, not {deadline!r}")
     # A time before the clock's zero is past, like any other.
     return SleepWait(to_ns(deadline if not deadline < 0 else 0.0, "deadline"))
 
@@ -175,9 +175,9 @@ class Interval:
     def __init__(self, period: Duration, missed: Literal["burst", "delay", "skip"]) -> None:
         self._period = to_ns(period, "period")
         if self._period == 0:
-            raise ValueError("period is 0; it has to be more than that")
+            raise ValueError("period must be more than 0, not 0")
         if missed not in ("burst", "delay", "skip"):
-            raise ValueError(f"missed is {missed!r}; it has to be 'burst', 'delay' or 'skip'")
+            raise ValueError(f"missed must be 'burst', 'delay' or 'skip', not {missed!r}")
         self._missed = missed
         self._next = time.monotonic_ns()
 
