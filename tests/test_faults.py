@@ -194,8 +194,8 @@ def test_each_step_of_the_end_may_fail(
 
     owner, name = {
         "reactor.stop": (runtime.reactor, "_stop"),
-        "names.close": (runtime.names, "close"),
-        "jobs.close": (runtime.jobs, "close"),
+        "names.close": (runtime.names, "_close"),
+        "jobs.close": (runtime.jobs, "_close"),
         "_find_tasks": (RuntimeEnd, "_find_tasks"),
         "_keep": (RuntimeEnd, "_keep"),
     }.get(step, (runtime, step))

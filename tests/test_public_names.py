@@ -15,6 +15,8 @@ import pytest
 
 import trale_py
 from trale_py import channel
+from trale_py.core.thread_pool import BlockingPool
+from trale_py.streams.signals import SignalReceiver
 
 PACKAGE = Path(trale_py.__file__).parent
 LIST = Path(__file__).parent / "public_names.txt"
@@ -27,6 +29,8 @@ CLASSES = {
     for name in module.__all__
     if isinstance(getattr(module, name), type)
 }
+# What public calls return, though it has no public name of its own.
+RETURNED = {"Executor.blocking_pool": BlockingPool, "open_signal_receiver": SignalReceiver}
 OURS = {name: cls for name, cls in CLASSES.items() if name != "InvalidStateError"}
 NOT_LOADED = ("asyncio", "ssl", "multiprocessing", "trale_py.channel")
 
@@ -36,7 +40,7 @@ def shown() -> Iterator[str]:
         yield name
         if name in SUBMODULES:
             yield from (f"{name}.{inside}" for inside in dir(SUBMODULES[name]))
-    for name, cls in CLASSES.items():
+    for name, cls in (CLASSES | RETURNED).items():
         yield from (f"{name}.{member}" for member in members(cls))
 
 

@@ -510,11 +510,11 @@ def test_a_pool_that_is_closed_drops_what_is_queued() -> None:
     gate = Gate()
     ran: list[int] = []
     pool = BlockingPool("test", 1, lambda function: function())
-    pool.submit(blocking.BlockingCall(gate.job, pool))
+    pool._submit(blocking.BlockingCall(gate.job, pool))
     assert gate.entered.acquire(timeout=TIMEOUT)
-    pool.submit(blocking.BlockingCall(lambda: ran.append(1), pool))
+    pool._submit(blocking.BlockingCall(lambda: ran.append(1), pool))
     (thread,) = pool._workers
-    pool.close()
+    pool._close()
     gate.leave.set()
     thread.join(TIMEOUT)
     assert not thread.is_alive()

@@ -123,7 +123,7 @@ def test_R17_a_job_comes_as_the_last_thread_leaves(monkeypatch: pytest.MonkeyPat
 
     class Job:
         def run(self) -> None:
-            pool.forget(self)  # type: ignore[arg-type]
+            pool._forget(self)  # type: ignore[arg-type]
             ran.set()
 
     job: Any = Job()
@@ -135,11 +135,11 @@ def test_R17_a_job_comes_as_the_last_thread_leaves(monkeypatch: pytest.MonkeyPat
             super().__delitem__(key)
             if not self.handed_in:
                 self.handed_in = True
-                pool._queued[job] = None  # what submit() does, on a machine with no thread left
+                pool._queued[job] = None  # what _submit() does, on a machine with no thread left
                 pool._jobs.put(job)
 
     pool._workers = Workers()
-    pool.submit(Job())  # type: ignore[arg-type]
+    pool._submit(Job())  # type: ignore[arg-type]
     assert ran.wait(TIMEOUT)
     ran.clear()
     assert ran.wait(TIMEOUT)
@@ -177,7 +177,7 @@ def test_I9_no_thread_can_be_started_and_one_that_left_has_taken_the_job(
     with monkeypatch.context() as patch:
         no_threads(patch)
         call.run()  # what the last worker does, before submit() looks who is there
-        pool.submit(call)
+        pool._submit(call)
     assert ran == [1]
 
 
@@ -243,7 +243,7 @@ def test_a_thread_goes_idle_while_the_pool_is_closed() -> None:
             workers.popitem()
 
     pool._workers, pool._jobs = workers, Jobs()  # type: ignore[assignment]
-    pool.close()
+    pool._close()
     assert told == [None] * 3
 
 
@@ -262,15 +262,15 @@ def test_a_thread_that_has_just_taken_a_job_is_not_counted_as_idle() -> None:
         def __delitem__(self, key: Any) -> None:
             if pool._queued and not handed_in:
                 handed_in.append(True)
-                pool.submit(BlockingCall(second.set, pool))
+                pool._submit(BlockingCall(second.set, pool))
             super().__delitem__(key)
 
     handed_in: list[bool] = []
     pool._idle = Idle()
-    pool.submit(BlockingCall(first, pool))
+    pool._submit(BlockingCall(first, pool))
     assert done.wait(TIMEOUT)
     workers = list(pool._workers)
-    pool.close()
+    pool._close()
     for worker in workers:
         worker.join(TIMEOUT)
     assert answered == [True]
@@ -349,7 +349,7 @@ def test_H21_a_thread_that_is_killed_at_any_line_loses_no_job(runtime: Runtime) 
                     results.append(runtime.spawn(job(n)).join(10))
                 pool._work = work  # type: ignore[method-assign]
             assert results in ([0, 1, 2], [0, 1], [0, 2], [1, 2])
-            runtime.call_on_executor(pool.close)
+            runtime.call_on_executor(pool._close)
 
         return everywhere(module, attempt)
 
@@ -418,7 +418,7 @@ def test_R39_a_job_is_given_up_while_it_ends(runtime: Runtime) -> None:
         work, calls = pool._work, list[BlockingCall[int]]()
 
         def abandon() -> None:
-            pool.abandon(calls[0])
+            pool._abandon(calls[0])
 
         pool._work = lambda: at(abandon).run(work)  # type: ignore[method-assign]
 
@@ -429,7 +429,7 @@ def test_R39_a_job_is_given_up_while_it_ends(runtime: Runtime) -> None:
         assert runtime.spawn(job(1)).join(10) == 1
         pool._work = work  # type: ignore[method-assign]
         assert runtime.spawn(job(2)).join(10) == 2
-        runtime.call_on_executor(pool.close)
+        runtime.call_on_executor(pool._close)
 
     monkeypatched = thread_pool._IDLE_SECONDS
     thread_pool._IDLE_SECONDS = 0.01

@@ -62,7 +62,7 @@ class Reactor:
     # -- life: executor's thread --------------------------------------------------------
 
     def _start(self) -> None:
-        """Open the descriptors and start the thread. What fails here is undone by ``stop``."""
+        """Open the descriptors and start the thread. What fails here is undone by ``_stop``."""
         self._poller.open()
         self._thread = Thread(self._run, "trale-reactor", self._died)
         self._thread.start()
@@ -109,8 +109,8 @@ class Reactor:
     def _attach(self, fd: int) -> Source:
         """Start to watch ``fd``, or share the source of those who already do.
 
-        Whatever is ready now is reported anew, also if it was reported before. Each attach()
-        wants a release() or a detach(). OSError if the kernel refuses.
+        Whatever is ready now is reported anew, also if it was reported before. Each _attach()
+        wants a _release() or a _detach(). OSError if the kernel refuses.
         """
         source = self._poller.sources.get(fd)
         if source is not None and not self._poller.rearm(source):

@@ -54,7 +54,7 @@ class Registration:
         """Executor's thread."""
         if not self._waker:
             return
-        if self._reactor._stopping:  # too late for stop() to wake it, so it is done here
+        if self._reactor._stopping:  # too late for _stop() to wake it, so it is done here
             self._wake()
             return
         try:

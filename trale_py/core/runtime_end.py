@@ -38,8 +38,8 @@ class RuntimeEnd:
                 self._find_tasks,
                 self._tell_fault,
                 runtime.reactor._stop,
-                runtime.names.close,
-                runtime.jobs.close,
+                runtime.names._close,
+                runtime.jobs._close,
                 # Before anybody hears from a handle that the runtime is gone: so that their next
                 # spawn finds another.
                 partial(runtime.leave, "the runtime has been shut down"),

@@ -4,7 +4,7 @@ Scopes nest, and the scopes of all tasks form one forest: a task's outermost sco
 alone, or under the scope of the group that spawned it. Cancelling one cancels all that
 is below it, except what is shielded.
 
-Executor's thread only, but for ``mark``.
+Executor's thread only, but for ``_mark``.
 """
 
 from __future__ import annotations

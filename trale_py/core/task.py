@@ -152,7 +152,7 @@ class Task:
         return f"<Task {self.id} {self.name!r} {self.state}>"
 
     def _poll(self) -> bool:
-        """Run the coroutine to its next suspension. True: it has ended, see settle().
+        """Run the coroutine to its next suspension. True: it has ended, see _settle().
 
         Whatever it raises ends this task only, be it SystemExit, KeyboardInterrupt or
         GeneratorExit. RuntimeError if it is not the executor that calls, or in the midst of a poll.

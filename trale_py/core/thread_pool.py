@@ -29,7 +29,7 @@ class Job(Protocol):
     error: BaseException | None  # what ``run`` ended with
 
     def run(self) -> None:
-        """Its turn in a thread. ``forget`` tells the pool that it has begun."""
+        """Its turn in a thread. ``_forget`` tells the pool that it has begun."""
 
     def give_up(self) -> bool:
         """Never run. False: it does, or has."""
@@ -111,7 +111,7 @@ class BlockingPool:
 
     # -- executor's thread ---------------------------------------------------------------------
 
-    def submit(self, job: Job) -> None:
+    def _submit(self, job: Job) -> None:
         """RuntimeError if there is no thread and none can be started."""
         self._queued[job] = None
         self._jobs.put(job)
@@ -152,7 +152,7 @@ class BlockingPool:
                 for job in list(self._queued):
                     job.fail(error)
 
-    def abandon(self, job: Job) -> None:
+    def _abandon(self, job: Job) -> None:
         """Nobody waits for it any more, and it runs.
 
         R39: it may be just over. We and its thread both pop it from ``_running``. If we have it,
@@ -164,7 +164,7 @@ class BlockingPool:
         with contextlib.suppress(RuntimeError):  # no more threads to be had: then it is these
             self._add_threads()
 
-    def close(self) -> None:
+    def _close(self) -> None:
         """Have the threads end when they are done with what they do; the rest is dropped."""
         self._closed = True
         for job in list(self._queued):
@@ -174,7 +174,7 @@ class BlockingPool:
 
     # -- any thread ----------------------------------------------------------------------------
 
-    def forget(self, job: Job) -> None:
+    def _forget(self, job: Job) -> None:
         """It is queued no more. It stays in ``_jobs``, and does nothing when its turn comes."""
         self._queued.pop(job, None)
 
@@ -223,7 +223,7 @@ class BlockingPool:
         """End this thread, unless it turns out to be needed.
 
         R17: a job may come while the last thread leaves. We strike ourselves off first, and look
-        at the queue second; submit() enters the job first, and counts the threads second. Whoever
+        at the queue second; _submit() enters the job first, and counts the threads second. Whoever
         is second sees the other.
         """
         del self._workers[me]

@@ -118,7 +118,7 @@ class BlockingCall(Future[T], Generic[T]):
         submitted = self._waker is not None
         self._waker = cx.waker
         if not submitted:
-            self._pool.submit(self)
+            self._pool._submit(self)
         if not self._ended:
             return PENDING
         value, self._value = self._value, None  # a handle may keep us, but not these
@@ -136,14 +136,14 @@ class BlockingCall(Future[T], Generic[T]):
     def drop(self) -> None:
         self._unwanted = True
         if not self.give_up():
-            self._pool.abandon(self)
+            self._pool._abandon(self)
         self._value = self.error = None
 
     def give_up(self, reason: object = None) -> bool:
         """Never start. False: it has started. Any thread, any number of times."""
         if self._fate.setdefault(None, _GIVEN_UP) is not _GIVEN_UP:
             return False
-        self._pool.forget(self)
+        self._pool._forget(self)
         self._function = None  # and what that refers to: it may be long until its turn comes
         return True
 
@@ -158,7 +158,7 @@ class BlockingCall(Future[T], Generic[T]):
         try:
             if self._fate.setdefault(None, me) is not me:
                 return
-            self._pool.forget(self)
+            self._pool._forget(self)
             function, self._function = self._function, None
             assert function is not None
             self._value = function()

@@ -166,7 +166,7 @@ class CancelScope(ScopeTree):
             raise RuntimeError(f"this CancelScope has already been entered: {self!r}")
         self._state = "entered"
         # A cancel() in another thread marks and then looks for a runtime; here the runtime is
-        # named first, and then link() looks whether it is marked.
+        # named first, and then _link() looks whether it is marked.
         self._runtime = runtime
         self._link(parent, task)
         if self._deadline != NEVER:
