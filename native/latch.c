@@ -7,7 +7,6 @@
 PyTypeObject *tpy_Latch;
 static PyTypeObject *LatchWait_type;
 static PyObject *latch_name_result;
-static PyObject *latch_not_let_through;  /* of latch.py */
 
 /* Waits for a latch; of a handle, it results in what that has. */
 typedef struct {
@@ -79,13 +78,21 @@ static int latch_let_through(Latch *self, PyObject *key)
     }
     PyObject *result = PyObject_CallNoArgs(call);
     Py_DECREF(call);
-    if (result == NULL) {
-        PyObject *error = tpy_caught();
-        result = PyObject_CallFunctionObjArgs(latch_not_let_through, error, NULL);
-        Py_DECREF(error);
-    }
     XDECREF(result);
     return result == NULL ? -1 : 0;
+}
+
+/* The same, when an exception may be set: the first of several is kept. */
+static int latch_let_through_also(Latch *self, PyObject *key, bool failed)
+{
+    PyObject *type, *value, *traceback;
+    if (!failed)
+        return latch_let_through(self, key);
+    PyErr_Fetch(&type, &value, &traceback);
+    if (latch_let_through(self, key) < 0)
+        PyErr_Clear();
+    PyErr_Restore(type, value, traceback);
+    return -1;
 }
 
 int tpy_open_latch(Latch *self)
@@ -97,11 +104,12 @@ int tpy_open_latch(Latch *self)
         error = latch_let_through(self, key);
         Py_DECREF(key);
     }
-    PyObject *keys = error < 0 || self->more == NULL ? NULL : PyDict_Keys(self->more);
+    PyObject *keys = self->more == NULL ? NULL : PyDict_Keys(self->more);
     if (self->more != NULL && keys == NULL)
         return -1;
-    for (Py_ssize_t n = 0; keys != NULL && error == 0 && n < PyList_Size(keys); n++)
-        error = latch_let_through(self, PyList_GetItem(keys, n));
+    for (Py_ssize_t n = 0; keys != NULL && n < PyList_Size(keys); n++)
+        if (latch_let_through_also(self, PyList_GetItem(keys, n), error < 0) < 0)
+            error = -1;
     XDECREF(keys);
     return error;
 }
@@ -348,7 +356,6 @@ int tpy_add_latch(PyObject *module)
 
 static const tpy_use latch_uses[] = {
     {TPY_USE_NAME, "JoinHandle", "result", .place = &latch_name_result},
-    {TPY_USE_OBJECT, "trale_py.core.latch", "not_let_through", .place = &latch_not_let_through},
     {0},
 };
 

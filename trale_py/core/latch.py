@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Hashable
 from typing import NoReturn
 
-from ..base.log import report
 from . import current
 from .engine import accelerated
 from .future import PENDING, Pending, Ready
@@ -40,14 +39,20 @@ class Latch:
         self.waiters: dict[Hashable, Callable[[], object]] = {}
 
     def open(self) -> None:
-        """Let everybody through, in the order they came. Executor's thread only."""
+        """Let everybody through, in the order they came. Executor's thread only.
+
+        What a call raises comes out when all have been let through.
+        """
         self.opened = True
+        failed: BaseException | None = None
         for key in list(self.waiters):
             try:
                 # In one statement: if something raises between the two, a waiter is lost.
                 self.waiters.pop(key, bool)()
             except BaseException as error:
-                not_let_through(error)
+                failed = error
+        if failed is not None:
+            raise failed
 
     def call_when_open(self, key: Hashable, call: Callable[[], object]) -> bool:
         """Leave ``call`` to be called at the opening. False: it is open already.
@@ -87,11 +92,6 @@ class Latch:
             self.forget(lock)
             if current.exiting:
                 _freeze_daemon()
-
-
-def not_let_through(error: BaseException) -> None:
-    """One waiter's call has failed. The others must hear of the opening all the same."""
-    report("a callback of an opened latch failed", error=error)
 
 
 def never_return() -> NoReturn:

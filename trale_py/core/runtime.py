@@ -139,6 +139,10 @@ class Runtime:
                 self.run_queue.push(task)
             else:
                 self.call_on_executor(partial(self._push_adopted, task, adopt))
+        except RecursionError:
+            # R51: the call of the push has failed, or what it calls. Nothing more is called here.
+            del self._tasks[outcome.id]
+            raise
         except BaseException:
             # R25: a Ctrl-C, before the push or just after it. That is known when all that was
             # pushed before has had its turn, and what that pushes on behalf of a group.
@@ -156,9 +160,13 @@ class Runtime:
     def _push_adopted(self, task: Task, adopt: Callable[[Task], None]) -> None:
         try:
             adopt(task)
-        except BaseException as error:  # memory was short: it must not be waited for in vain
-            task._throw_in(error)
-        self.run_queue.push(task)
+        except BaseException as error:  # memory was short: it ends by that, and is waited for
+            task._throw = error  # and no call of _throw_in(), which could fail as well
+        try:
+            self.run_queue.push(task)
+        except BaseException:
+            task._leave_group()  # R51: a child that is never polled would be waited for
+            raise
 
     def context_of(self, task_id: int) -> contextvars.Context | None:
         """What a task runs in. Any thread. None: it had ended."""
@@ -281,9 +289,13 @@ class Runtime:
 
     def _begin_ending(self) -> None:
         """Cancel everything; when all tasks have ended, the rest follows. Executor's thread."""
-        for task in self.tasks():
-            make_call(partial(task._cancel, "the runtime is being shut down"))
-        self._go_on_ending()
+        try:
+            for task in self.tasks():
+                make_call(partial(task._cancel, "the runtime is being shut down"))
+            self._go_on_ending()
+        except BaseException:  # memory was short: then the tasks are left as they are
+            self.executor._stop()
+            raise
 
     def _go_on_ending(self) -> None:
         """No task is left: close the async generators, and when those tasks have ended, stop."""

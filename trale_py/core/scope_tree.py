@@ -46,15 +46,20 @@ class ScopeTree:
         self._task: TaskLike | None = None  # whose code this is; None for a group in a script
 
     def _link(self, parent: ScopeTree | None, task: TaskLike | None) -> None:
-        """Stand under ``parent``, as the innermost of ``task``."""
-        self._parent = parent
-        self._task = task
+        """Stand under ``parent``, as the innermost of ``task``.
+
+        R51: what calls this may be at the limit of recursion, or of memory. Half a link would
+        leave the task under a scope that it is never in, or the group with a child that is not.
+        So nothing is called here, and the one step that takes memory is the first.
+        """
         if parent is not None:
             parent._children[self] = None
+        self._parent = parent
+        self._task = task
+        inherits = parent is not None and not self._shield and parent._effective
+        self._effective = self._called or inherits
         if task is not None:
             task._scope = self
-        self._effective = self._called or self._inherits()
-        if task is not None:
             task._cx._cancelled = self._effective
 
     def _unlink(self) -> None:
@@ -103,8 +108,8 @@ class ScopeTree:
             effective = node._called or node._inherits()
             if effective == node._effective:
                 continue
+            todo.extend(node._children)  # first, as it takes memory: R51
             node._effective = effective
-            todo.extend(node._children)
             if node._task is not None and node._task._scope is node:
                 node._task._cx._cancelled = effective
                 if effective:

@@ -272,10 +272,10 @@ class Task:
         self, outcome: Outcome[Any], error: BaseException, failed: BaseException
     ) -> None:
         """The end is claimed, so nobody else will say how the task has ended."""
-        report("notifying the waiters of task %d (%s) failed", self._id, self._name,
-               error=failed)  # fmt: skip
-        if not outcome.opened:
-            outcome.fail(error, report=self._group is None)
+        if outcome.opened:
+            raise failed  # a waiter was not woken, and would wait for ever: it ends the runtime
+        report("settling task %d (%s) failed", self._id, self._name, error=failed)
+        outcome.fail(error, report=self._group is None)
 
     def _abandon(self, error: BaseException) -> None:
         """The runtime ends, and the task has not. Any thread, if the executor is stuck."""
@@ -319,8 +319,9 @@ class Task:
     def _stand_under(self, parent: ScopeTree | None) -> None:
         """Give the task its outermost scope, below ``parent``."""
         if self._root is None:
-            self._root = ScopeTree()
-            self._root._link(parent, self)
+            root = ScopeTree()
+            root._link(parent, self)
+            self._root = root
         elif parent is not None:  # cancelled before its group adopted it: that must not be lost
             self._root._move(parent)
 

@@ -168,9 +168,14 @@ class CancelScope(ScopeTree):
         # A cancel() in another thread marks and then looks for a runtime; here the runtime is
         # named first, and then _link() looks whether it is marked.
         self._runtime = runtime
-        self._link(parent, task)
-        if self._deadline != NEVER:
-            runtime.call_on_executor(self._set_timer)
+        try:
+            # The link comes last, and is whole or not there: R51.
+            if self._deadline != NEVER:
+                runtime.call_on_executor(self._set_timer)
+            self._link(parent, task)
+        except BaseException:
+            self._state = "left"
+            raise
 
     def _leave(self) -> None:
         self._state = "left"

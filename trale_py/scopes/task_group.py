@@ -158,8 +158,9 @@ class TaskGroup(WithBlock):
             raise RuntimeError(
                 "async with TaskGroup() works in tasks only; in a script, use with TaskGroup()"
             )
-        self.cancel_scope.__enter__()
-        self._runtime, self._host_id = task._runtime, task.id
+        runtime, host_id = task._runtime, task.id
+        self.cancel_scope.__enter__()  # the last call: R51
+        self._runtime, self._host_id = runtime, host_id
         return self
 
     async def __aexit__(
@@ -171,22 +172,22 @@ class TaskGroup(WithBlock):
         scope, task = self.cancel_scope, current_task()
         closing = is_a(exc, GeneratorExit) and not was_raised(exc)
         if task is None or task is not scope._task or closing:
-            self._tell(self._fail)
-            self._tell(self._close)
+            self._tell(self._end_alone)
             return scope.__exit__(exc_type, exc, tb)
         cancelled = None
-        if exc is not None:
-            error, cancelled = without_cancelled(exc) if scope._effective else (exc, None)
-            self._fail(error)
-        self._close()
         try:
+            if exc is not None:
+                failure, cancelled = without_cancelled(exc) if scope._effective else (exc, None)
+                self._fail(failure)
+            self._close()
             await self._wait()
             self._raise_errors()
             if cancelled is None and self._cut_off and scope._effective:
                 raise Cancelled._because(scope._why())
         except BaseException as error:
-            if not self._done.opened:  # it is closed while it waits
-                self._fail()
+            if not self._done.opened:  # it is closed while it waits, or recursion is too deep: R51
+                assert self._runtime is not None
+                self._runtime.publish(self._end_alone)
             if scope.__exit__(type(error), error, traceback_of(error)):
                 return True
             raise
@@ -232,8 +233,7 @@ class TaskGroup(WithBlock):
     def _exit_again(self, error: BaseException, exc: BaseException | None) -> None:
         assert self._runtime is not None
         if not self._done.opened and not self._runtime.forked:
-            self._tell(self._fail)
-            self._tell(self._close)
+            self._tell(self._end_alone)
             if _is_interrupt(exc):  # this is the second one
                 return
             self._wait_blocking()
@@ -264,10 +264,10 @@ class TaskGroup(WithBlock):
         self._take_over(task)
 
     def _take_over(self, task: Task) -> None:
-        # The first may fail, as memory is short; then there is no child to be waited for.
+        # The first two may fail, as memory is short; then there is no child to be waited for.
         task._stand_under(self.cancel_scope)
-        task._group = self
         self._children[task] = None
+        task._group = self
 
     def _hand_over(self, task: Task, group: TaskGroup) -> None:
         """Have ``group`` wait for the task from now on."""
@@ -297,6 +297,11 @@ class TaskGroup(WithBlock):
         """The body has ended: when all children have, it is over."""
         self._ending = True
         self._check_done()
+
+    def _end_alone(self) -> None:
+        """Nobody waits for it any more."""
+        self._fail()
+        self._close()
 
     def _check_done(self) -> None:
         if self._ending and not self._children and not self._starts:
