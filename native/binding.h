@@ -1,11 +1,11 @@
 /* The binding: the engine's objects as Python sees them. Thin, on the stable ABI.
  *
- * The GIL is kept in every call but RunQueue.next_batch when it has to wait, and Poller.run. What is
+ * The GIL is kept in every call but RunQueue.next_batch when it must wait, and Poller.run. What is
  * kept takes less than a microsecond and never waits; a thread that drops the GIL may get it back
  * only after the switch interval of 5 ms, if another one computes. The one exception follows from
  * that: while another thread computes, next_batch first waits in epoll with the GIL kept, after I/O
  * and for TRALE_MOMENT_NS, 50 us, at most (trale_wait_a_moment). The order is: GIL, then the engine's
- * lock; nobody takes the GIL while it holds the lock.
+ * lock; no thread takes the GIL while it holds the lock.
  *
  * Names
  *     trale_ begins what the engine shows, tpy_ what the binding does. A static name begins with its
@@ -17,7 +17,7 @@
  *                from the push to the end.
  *     KIND_CALL  the owner is something to call, with a reference.
  *     KIND_WAKE  the owner is an object with a wake(), with a reference: somebody's own waker.
- * In the latter two, whoever takes the cell out of the queue, the heap or a list of waiters has the
+ * In the latter two, the one that takes the cell out of the queue, the heap or a list of waiters has the
  * reference. All owners are written with the GIL held.
  */
 #ifndef TPY_BINDING_H
@@ -75,7 +75,7 @@ typedef struct {
     int budget;      /* operations left to the task in this turn */
     char cancelled;  /* the task is inside a cancelled scope */
     char last_look;  /* see waker.py */
-    char ended;      /* somebody has claimed its end */
+    char ended;      /* its end is claimed */
 } Context;
 
 typedef struct {

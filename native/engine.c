@@ -1,6 +1,6 @@
 /* The engine as a whole, its cells and its timers. Its other parts:
  *
- *     engine_sources.c    who waits for which descriptor, and what epoll says of it
+ *     engine_sources.c    the waiters for each descriptor, and what epoll says of it
  *     engine_executor.c   the executor's side: batches, and where it waits
  *     engine_reactor.c    the reactor's side
  */
@@ -12,7 +12,7 @@
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 
-/* The engine is broken, and the executor has to hear of it. The lock is held. Only the first error is
+/* The engine is broken, and the executor must hear of it. The lock is held. Only the first error is
  * kept. */
 static void engine_break_down(trale_engine *e, int error)
 {
@@ -77,7 +77,7 @@ void trale_cell_unref(trale_cell *cell)
 
 /* R1, as it looks with a lock and a condition variable: queue first, then tell, both under the lock.
  * The executor looks at the queue and falls asleep under the same lock, so it sees either the cell
- * or the signal. Only who finds it asleep tells it, and only once. */
+ * or the signal. Only a thread that finds it asleep notifies it, and only once. */
 void trale_unlock_and_tell(trale_engine *e)
 {
     enum trale_executor was = e->executor;
@@ -248,7 +248,7 @@ trale_engine *trale_new(void)
 
 static int engine_add_own(trale_engine *e, int fd, uint64_t id)
 {
-    /* Edge-triggered: each ring and each alarm is told once, and nobody has to read it off. */
+    /* Edge-triggered: each write and each expiry is reported once, and need not be read. */
     struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = id};
     return epoll_ctl(e->epoll, EPOLL_CTL_ADD, fd, &event);
 }

@@ -1,4 +1,4 @@
-/* The engine: run-queue, sources, timers, and who waits where. It knows no Python.
+/* The engine: run-queue, sources, timers, and which thread waits where. It knows no Python.
  *
  * Two threads and one lock
  *     The executor takes cells out of the queue and runs what they stand for. The reactor waits
@@ -100,14 +100,14 @@ bool trale_wait_a_moment(trale_engine *e);
 
 enum { TRALE_READ, TRALE_WRITE, TRALE_DIRECTIONS };
 
-/* A place in the list of those who wait for a direction. It belongs to whoever waits. */
+/* An entry in the list of waiters of a direction. The waiter owns it. */
 typedef struct trale_waiter {
     struct trale_waiter *next, *prev;  /* NULL while it is in no list; lock */
     trale_cell *cell;                  /* woken when the direction is ready; with a reference */
 } trale_waiter;
 
 /* R3: the reactor counts events, the executor writes down which count it had seen before the call
- * that said "would block". Ready while they differ: newer news wins, whoever brings it. */
+ * that said "would block". Ready while they differ: the newer report wins. */
 typedef struct trale_direction {
     _Atomic uint64_t events;  /* written under the lock, read without */
     _Atomic bool more;        /* the end, an error, urgent data: a short read proves nothing */
@@ -129,11 +129,11 @@ typedef struct trale_source {
 /* -errno of epoll_ctl's ADD; the source is made nevertheless, but for -ENOMEM. */
 int trale_watch(trale_engine *e, int fd, trale_source **source);
 int trale_rearm(trale_engine *e, trale_source *source);  /* report anew what is ready: MOD */
-void trale_unwatch(trale_engine *e, trale_source *source);  /* DEL, and wake who waits */
+void trale_unwatch(trale_engine *e, trale_source *source);  /* DEL, and wake the waiters */
 
 /* Wait for a direction unless it has become ready (then false). `waiter` is zeroed before its first
  * use; if it is in the list already it keeps its place there, and `cell` is woken in place of the
- * one before: who polls last is who waits. */
+ * one before: the last poller is the waiter. */
 bool trale_wait_for(trale_engine *e, trale_direction *d, trale_waiter *waiter, trale_cell *cell);
 
 /* Wait for the next event, ready or not. */
@@ -150,7 +150,7 @@ static inline bool trale_ready(const trale_direction *d)
 
 /* ---- timers ------------------------------------------------------------------------------------- */
 
-/* One deadline. It belongs to whoever set it, who takes it back before it frees it. */
+/* One deadline. The caller that set it owns it, and takes it back before freeing it. */
 typedef struct trale_timer {
     int64_t deadline;  /* ns of CLOCK_MONOTONIC */
     uint64_t order;    /* among equal deadlines; lock */

@@ -1,4 +1,4 @@
-/* What the parts of the engine know of it. Nobody else includes this. */
+/* What the parts of the engine share. No other file includes this. */
 #ifndef TRALE_ENGINE_PRIVATE_H
 #define TRALE_ENGINE_PRIVATE_H
 

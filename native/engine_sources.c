@@ -1,4 +1,4 @@
-/* Sources: who waits for which descriptor, and what epoll says of it. */
+/* Sources: the waiters for each descriptor, and what epoll says of it. */
 
 #include "engine_private.h"
 

@@ -37,7 +37,7 @@ typedef struct {
     PyObject *function;  /* CALL */
     PyObject *lent;      /* CALL: a memoryview that the function uses, or NULL */
     Py_buffer view;      /* RECV_INTO, SEND, SEND_ALL, SEND_TO; until the end */
-    Py_ssize_t want;     /* how many bytes it asks for; 0: nobody knows */
+    Py_ssize_t want;     /* how many bytes it asks for; 0: not known */
     Py_ssize_t sent;     /* SEND_ALL */
     struct sockaddr_in to;  /* SEND_TO */
     enum kind kind;

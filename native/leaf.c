@@ -57,7 +57,7 @@ static enum step leaf_begin(Leaf *self, Context *cx)
         leaf_refuse(self);
         return FAILED;
     }
-    /* No context: whoever drives this coroutine is not an executor of ours. */
+    /* No context: this coroutine is not driven by our executor. */
     if (cx == NULL)
         return WAIT;
     if (cx->last_look)

@@ -14,7 +14,7 @@ typedef struct Leaf Leaf;
 
 typedef struct {
     /* Try to finish. FAILED: an exception is set; DONE: with a result; WAIT: the waker of `cx` is
-     * with whoever will call it. Never AGAIN. */
+     * with the part that will call it. Never AGAIN. */
     enum step (*advance)(Leaf *self, Context *cx, PyObject **result);
     /* Take back whatever was registered. After FAILED and DONE too, and perhaps again. */
     void (*drop)(Leaf *self);
@@ -25,7 +25,7 @@ typedef struct {
 /* See leaf.py, where all from AWAITED on is "used". */
 enum use {
     NEW,      /* freed now, it was forgotten */
-    HANDED,   /* somebody sees to it */
+    HANDED,   /* another object owns it */
     POLLED,   /* by hand */
     AWAITED,  /* the await has not begun: the task had no budget left */
     REFUSED,  /* nor has this one: it was to begin in a cancelled scope */
@@ -58,7 +58,7 @@ PyObject *tpy_leaf_delivered(Leaf *self, PyObject *ignored);
 PyObject *tpy_leaf_throw(Leaf *self, PyObject *args);
 extern PyMethodDef tpy_leaf_methods[];
 
-/* What a leaf's dealloc asks first. True: it was forgotten, and who was told so has kept it. */
+/* What a leaf's dealloc asks first. True: it was forgotten, and the warning has kept it alive. */
 static inline int tpy_leaf_stays(void *self)
 {
     return ((Leaf *)self)->use == NEW && tpy_leaf_warn(self);

@@ -158,7 +158,7 @@ static bool operation_lost_its_buffer(Operation *self)
     return true;
 }
 
-/* Try until it is done or has to wait. */
+/* Try until it is done or must wait. */
 static enum step operation_try_it(Operation *self, Context *cx, Source *source, PyObject **result)
 {
     if (source->source == NULL)  /* somebody else stopped to watch the descriptor */
@@ -233,7 +233,7 @@ static enum step operation_advance(Leaf *leaf, Context *cx, PyObject **result)
 
 /* ---- the type ------------------------------------------------------------------------------------ */
 
-/* The collector has to see through an operation: a socket may refer to one of its own, or a
+/* The collector must see through an operation: a socket may refer to one of its own, or a
  * function to what awaits it. There is no clear, as such a cycle passes through objects that have
  * one. The view is not shown: the clear of a memoryview that is exported leaves it broken. */
 static int Operation_traverse(Operation *self, visitproc visit, void *arg)

@@ -125,7 +125,7 @@ bool tpy_push_task(RunQueue *self, Waker *waker, PyObject *task)
 {
     if (!trale_push(self->engine, waker->cell))
         return false;
-    run_queue_link_task(waker, task);  /* in time: nobody takes it out without the GIL */
+    run_queue_link_task(waker, task);  /* in time: no thread takes it out without the GIL */
     return true;
 }
 

@@ -3,7 +3,7 @@
  *
  * There is no Gate. A step is done with the GIL held, and where other code may come in (a waiter is
  * woken, something is made or freed) the store is in order: so the R12 and R16 of the Python ones
- * do not arise. Who stands in a line is not referred to by it, but leaves it before it is freed.
+ * do not arise. A line does not refer to its waiters: a waiter leaves it before it is freed.
  */
 #ifndef TPY_STORE_H
 #define TPY_STORE_H
@@ -11,7 +11,7 @@
 #include "leaf.h"
 
 typedef struct Link {
-    struct Link *next, *prev;  /* a ring; NULL in who stands in no line */
+    struct Link *next, *prev;  /* a ring; NULL when it stands in no line */
 } Link;
 
 typedef struct {
@@ -22,14 +22,14 @@ typedef struct {
 
 typedef struct {
     PyObject_HEAD
-    Line *takers;        /* who waits for a permit or a value */
+    Line *takers;        /* the waiters for a permit or a value */
     Py_ssize_t count;    /* permits or values that are there; then no taker waits */
     /* of a Queue */
-    Line *givers;        /* who waits for room; then there is none */
+    Line *givers;        /* the waiters for room; then there is none */
     PyObject *values;    /* a deque; NULL: permits, which are only counted */
     Py_ssize_t capacity; /* 0: the takers that wait are the room */
     Py_ssize_t slots;    /* room that was granted to givers who have not used it yet */
-    char closed;         /* then nobody waits */
+    char closed;         /* then there are no waiters */
     /* of a Lock */
     PyTypeObject *make;  /* its kind of Hold */
     PyObject *at_once;   /* an AtOnce, for the hold of an async with that need not wait */
@@ -56,7 +56,7 @@ typedef struct {
     PyObject *value;  /* that it gives, or was granted; or NULL */
     Hold *hold;       /* of a Lock: what will have it */
     PyObject *who;    /* of a Lock: its owner then; a task's is found when it is polled */
-    PyObject *wake;   /* of who waits: its Waker or, in a thread, a lock to release; or NULL */
+    PyObject *wake;   /* the waiter's Waker or, in a thread, a lock to release; or NULL */
     char state;       /* enum state */
     char gives;
     char enters;      /* the lock's `entered` will be its hold */
@@ -65,14 +65,14 @@ typedef struct {
 /* The one whose turn it is, borrowed, or NULL. */
 Wait *tpy_first(Line *line);
 
-/* Stand in its line, at the end or, who had its turn already, at the front; and in none any more. */
+/* Join its line at the end, or at the front if it had its turn already; and leave it. */
 void tpy_enter_line(Wait *self, int in_front);
 void tpy_leave_line(Wait *self);
 
 /* Take what it waits for if it is its turn, or stand in line, to be woken by `waker`. */
 enum step tpy_look(Wait *self, PyObject *waker);
 
-/* A permit or a value, for the first who waits, or to be kept, first of all or last. Takes the
+/* A permit or a value, for the first waiter, or to be kept, first of all or last. Takes the
  * reference to `value`. -1: an exception is set, and the value is lost. */
 int tpy_put(Store *self, PyObject *value, int in_front);
 

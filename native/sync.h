@@ -25,7 +25,7 @@ static inline struct timespec trale_timespec(int64_t ns)
     return (struct timespec){.tv_sec = ns / TRALE_NS, .tv_nsec = ns % TRALE_NS};
 }
 
-/* The condition variable has to be of CLOCK_MONOTONIC. */
+/* The condition variable must use CLOCK_MONOTONIC. */
 static inline void trale_wait_until(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t ns)
 {
     struct timespec t = trale_timespec(ns);

@@ -77,7 +77,7 @@ static int task_fail(Task *self, char first)
     return 1;
 }
 
-/* Whether somebody else has begun to run the coroutine, or it is not known. */
+/* Whether other code has begun to run the coroutine, or it is not known. */
 static int task_may_be_suspended(Task *self)
 {
     PyObject *suspended = PyObject_GetAttr(self->coro, task_name_cr_suspended);

@@ -1,4 +1,4 @@
-/* Tasks, their outcomes and handles: what spawning, polling and joining a task has to do each time.
+/* Tasks, their outcomes and handles: what spawning, polling and joining a task must do each time.
  *
  * Each type here is the base of the Python class of the same name, and has its fields. A method that
  * is written here too does what the Python one does, in the usual case; whatever is unusual it leaves
@@ -12,11 +12,11 @@
 
 #include "binding.h"
 
-/* See latch.py. The first who waits needs no dict. */
+/* See latch.py. The first waiter needs no dict. */
 typedef struct {
     PyObject_HEAD
-    PyObject *key, *call;  /* of the first; NULL: nobody waits, or all are in `more` */
-    PyObject *more;        /* {key: call} of who came later; NULL until there is one */
+    PyObject *key, *call;  /* of the first; NULL: no waiter, or all are in `more` */
+    PyObject *more;        /* {key: call} of the later ones; NULL until there is one */
     char opened;
 } Latch;
 
@@ -82,7 +82,7 @@ extern PyTypeObject *tpy_Latch, *tpy_Outcome, *tpy_Task, *tpy_JoinHandle, *tpy_R
 Latch *tpy_new_latch(void);
 PyObject *tpy_new_latch_wait(JoinHandle *handle);
 
-/* Let all through. -1: what somebody had called has failed. */
+/* Wake all waiters. -1: a callback has failed. */
 int tpy_open_latch(Latch *self);
 int tpy_latch_traverse(Latch *self, visitproc visit, void *arg);
 int tpy_latch_clear(Latch *self);
@@ -91,7 +91,7 @@ int tpy_latch_clear(Latch *self);
 Outcome *tpy_new_outcome(void);
 PyObject *tpy_new_handle(PyObject *runtime, Outcome *outcome);
 
-/* Settle with that value, whose reference it takes. -1: what somebody had called has failed. */
+/* Settle with that value, whose reference it takes. -1: a callback has failed. */
 int tpy_succeed(Outcome *self, PyObject *value);
 
 static inline PyObject *tpy_outcome_value(Outcome *outcome)

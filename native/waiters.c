@@ -19,7 +19,7 @@ static Line *waiters_line_of(Wait *self)
     return self->gives ? self->store->givers : self->store->takers;
 }
 
-/* At its end or, who had its turn already, at its front. */
+/* At its end, or at its front if it had its turn already. */
 void tpy_enter_line(Wait *self, int in_front)
 {
     Link *ring = &waiters_line_of(self)->ring, *next = in_front ? ring->next : ring, *link = &self->link;

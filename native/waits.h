@@ -24,7 +24,7 @@
  * One is no wait, and the binding's:
  *
  *     TPY_CONTENDED_NS     | 1 ms     | ns  | executor | To get the GIL back took longer: another
- *                          |          |     |          | thread computes. Who only passes through
+ *                          |          |     |          | thread computes. A thread that only passes through
  *                          |          |     |          | Python does not keep it for that long.
  */
 #ifndef TRALE_WAITS_H

@@ -109,7 +109,7 @@ trale_cell *tpy_cell_for(PyObject *wakeable)
         PyErr_NoMemory();
         return NULL;
     }
-    cell->state = TRALE_WAITING;  /* nobody else knows it yet */
+    cell->state = TRALE_WAITING;  /* no other thread knows it yet */
     INCREF(wakeable);
     return cell;
 }

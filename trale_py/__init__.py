@@ -1,4 +1,4 @@
-"""trale_py: an async runtime for Linux, for scripts and for whoever wants to know how one works.
+"""trale_py: an async runtime for Linux, for scripts and for readers who want to know how one works.
 
 ::
 

@@ -3,7 +3,7 @@
  * The handler runs on whatever thread the kernel chooses, between any two instructions. It touches
  * only atomics, `previous` and an eventfd. Two rules keep these valid while it runs:
  *   - open and close hold `changing`; the handler takes no lock.
- *   - The handler counts itself in `running`. Who took something out of its sight waits until it
+ *   - The handler counts itself in `running`. Code that took something out of its sight waits until it
  *     is 0 before that is used for anything else (R50: a descriptor that is closed and its number
  *     given to somebody else, between the handler's look at it and its write).
  */
@@ -31,7 +31,7 @@ static struct receiver {
     _Atomic signal_set pending;  /* what has come and was not taken yet */
     int eventfd;
     bool chain;
-    int generation;            /* of who has the place; ids are never used twice */
+    int generation;            /* of the receiver in this slot; ids are never used twice */
 } receivers[TRALE_RECEIVERS];
 
 static struct sigaction previous[SIGNALS];  /* as of before the first receiver of that signal */

@@ -24,7 +24,7 @@ def take(receiver: int) -> set[int]:
 
 
 def close_receiver(receiver: int) -> set[int]:
-    """End a receiver. The signals for which somebody else has set a handler, which stays."""
+    """End a receiver. Returns the signals whose handler other code has replaced; that one stays."""
     _, lib = library()
     return _numbers(lib.trale_signals_close(receiver))
 

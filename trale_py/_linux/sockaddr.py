@@ -29,7 +29,7 @@ def encode(family: int, host: str, port: int, flow: int = 0, scope: int = 0) -> 
     return _IPV6.pack(family, port.to_bytes(2, "big"), flow.to_bytes(4, "big"), address, scope)
 
 
-@lru_cache(maxsize=1024)  # who sends many datagrams sends them from few places
+@lru_cache(maxsize=1024)  # many datagrams come from few addresses
 def decode(name: bytes) -> SocketAddress:
     """What Python shows for it: a 2-tuple for IPv4, a 4-tuple for IPv6."""
     family, port, flow, address, scope = _IPV6.unpack(name)

@@ -36,7 +36,7 @@ def check() -> None:
 
 
 def is_patched() -> bool:
-    """Whether somebody has put threads of another kind in the place of Python's."""
+    """Whether Python's threads are replaced, as gevent's or eventlet's monkey patch does."""
     return not isinstance(_thread.start_new_thread, BuiltinFunctionType) or not hasattr(
         select, "epoll"
     )

@@ -3,8 +3,8 @@
 ============================  ==========================================================
 ``channel(capacity)``         each value to one receiver; the senders wait when it is full
 ``oneshot()``                 one value, once
-``broadcast(capacity)``       each value to every receiver; who is too slow misses some
-``watch(initial)``            the newest value only, for whoever looks
+``broadcast(capacity)``       each value to every receiver; a slow receiver misses some
+``watch(initial)``            the newest value only, for any number of receivers
 ============================  ==========================================================
 
 Each is a pair: an end to send and an end to receive, and either may be used by any number

@@ -1,4 +1,4 @@
-"""What broadcast and watch have in common: all hear what is sent, and nobody waits to send."""
+"""What broadcast and watch share: every receiver gets each value, and a send never waits."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class BroadcastReceiver(UntilClosed[T], Generic[T]):
 
     def __init__(self, core: _Core[T], number: int) -> None:
         self._core = core
-        self._next = number  # of the value it has to get; belongs to the gate's lock
+        self._next = number  # of the next value to receive; guarded by the gate's lock
 
     def recv(self) -> Coroutine[Any, Any, T]:
         """Wait for the next value. Cancelled, it takes none.

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def oneshot() -> tuple[OneshotSender[Any], OneshotReceiver[Any]]:
-    """A channel for one value: ``(tx, rx)``. For an answer, say, that somebody waits for. ::
+    """A channel for one value: ``(tx, rx)``. For a reply, for example. ::
 
         tx, rx = oneshot()
         spawn(compute(tx))           # ends with tx.send(result)
@@ -42,7 +42,7 @@ class OneshotSender(Generic[T]):
             raise Closed(value)
 
     def close(self) -> None:
-        """Send nothing: who waits gets Closed. From anywhere."""
+        """Send nothing: a waiting receiver gets Closed. From anywhere."""
         self._tx.close()
 
     @property

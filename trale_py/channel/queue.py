@@ -11,7 +11,7 @@ What is the case between two steps:
 
 - while a receiver waits, the buffer is empty;
 - while a sender waits, there is no free slot;
-- once closed, nobody is in line.
+- once closed, there are no waiters.
 """
 
 from __future__ import annotations

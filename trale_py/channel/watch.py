@@ -1,4 +1,4 @@
-"""watch(): the newest value, for whoever looks."""
+"""watch(): the newest value only, for any number of receivers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 def watch(initial: T) -> tuple[WatchSender[T], WatchReceiver[T]]:
     """A value that changes, and a way to wait for that: ``(tx, rx)``.
 
-    Only the newest value is kept: who looks late has missed the ones between. ::
+    Only the newest value is kept: a receiver that looks late misses the ones between. ::
 
         tx, rx = watch("starting")
         tx.send("running")     # from any thread
@@ -61,7 +61,7 @@ class WatchSender(Generic[T]):
         return self._core.state[1]
 
     def close(self) -> None:
-        """The value is final: who waits for a change gets Closed. From anywhere."""
+        """The value is final: a receiver that waits for a change gets Closed. From anywhere."""
         self._core.close()
 
     @property

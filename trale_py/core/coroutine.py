@@ -1,4 +1,4 @@
-"""Coroutines: what may be spawned, and what to say to whoever spawns or awaits something else."""
+"""Coroutines: what may be spawned or awaited, and the errors for anything else."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Where am I: which runtime's executor is this thread, and which task is it polling?
 
 These few names are all the state the package keeps outside a Runtime object. The
-per-thread part is asked for wherever "may I wait here?" or "who do I wake?" is
+per-thread part is asked for wherever "may I wait here?" or "which task is this?" is
 decided. It is never derived from a thread's ident or name: a child forked inside a
 task inherits both from the executor, and is not one.
 

@@ -34,7 +34,7 @@ class Ready(Generic[T_co]):
 
 @final
 class Pending:
-    """The type of PENDING, which ``poll`` returns when the future has to wait."""
+    """The type of PENDING, which ``poll`` returns when the future must wait."""
 
     __slots__ = ()
 
@@ -110,7 +110,7 @@ def poll_until_ready(
     try:
         while True:
             cx = current.thread.context
-            # No context: whoever drives this coroutine is not a trale_py executor.
+            # No context: this coroutine is not driven by a trale_py executor.
             # Yield; it will say in its own words what it makes of that.
             if cx is not None:
                 if cx._last_look:  # the task is cancelled: see Task.poll

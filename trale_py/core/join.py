@@ -34,7 +34,7 @@ class JoinHandle(Generic[T]):
 
     ``handle.join()`` waits in a thread, ``await handle`` in a task; both any number of
     times, by any number of waiters, and after the end too. Dropping the handle detaches
-    the task: it runs on. If it then fails, or nobody ever asks, the error is logged.
+    the task: it runs on. If it then fails, or its result is never retrieved, the error is logged.
     """
 
     __slots__ = ("__weakref__", "_job", "_outcome", "_runtime")

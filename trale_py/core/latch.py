@@ -59,7 +59,7 @@ class Latch:
 
         Exactly one side makes it so (R8). The waiter stores its entry and then looks at
         ``opened``; the executor sets ``opened`` and then looks at the entries. Whichever
-        comes second sees the other. If both do, the entry goes to who pops it first.
+        comes second sees the other. If both do, only one of them pops the entry.
         """
         self.waiters[key] = call
         return not (self.opened and self.waiters.pop(key, None) is not None)
@@ -122,7 +122,7 @@ def acquire_lock(lock: threading.Lock, timeout: float, process: int) -> bool:
     One that comes after the last bytecode and before the wait has begun does neither: its
     handler would run when the wait is over, which may be never. So the main thread, which
     alone runs handlers, comes up now and then. It may come up in another process: the handler
-    has forked. Who would open the latch is in the parent, so that ends the wait too.
+    has forked. The thread that would open the latch is in the parent, so that ends the wait too.
     """
     if threading.current_thread() is not threading.main_thread():
         return lock.acquire(timeout=timeout)

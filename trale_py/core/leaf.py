@@ -99,7 +99,7 @@ class Leaf(Future[T_co]):
         self._take_back()
 
     def _hand_over(self) -> None:
-        """Somebody sees to it from here on, who may also drop it: then it was not forgotten."""
+        """Another object owns it from here on and may drop it: then it was not forgotten."""
         self._state = max(self._state, HANDED)
 
 
@@ -124,7 +124,7 @@ class Operation(Forgettable, Leaf[T_co], Coroutine[Any, Any, T_co]):
 
     __slots__ = ("_steps",)
 
-    _steps: Generator[Pending, None, T_co]  # of who sends by hand
+    _steps: Generator[Pending, None, T_co]  # for callers that use send() themselves
 
     def send(self, value: None, /) -> Pending:
         if not hasattr(self, "_steps"):
@@ -156,7 +156,7 @@ class Operation(Forgettable, Leaf[T_co], Coroutine[Any, Any, T_co]):
 
 @accelerated  # C calls it; and now that it can, it makes its own operations
 def warn_forgotten(operation: object, stacklevel: int = 2) -> None:
-    """Nobody has awaited it. Once the interpreter's exit has begun, nothing is said."""
+    """Warn that it was never awaited. Silent once the interpreter's exit has begun."""
     if not current.exiting and not sys.is_finalizing():
         text = f"{operation!r} was never awaited"
         warnings.warn(text, RuntimeWarning, stacklevel, source=operation)
@@ -174,7 +174,7 @@ def hand_over(source: Any) -> None:
 
 
 def close_unused(source: Future[object]) -> None:
-    """End an operation, unless somebody awaits it."""
+    """End an operation, unless it is being awaited."""
     if isinstance(source, Coroutine) and hasattr(source, "_use"):
         with contextlib.suppress(RuntimeError):
             source._use()

@@ -1,9 +1,9 @@
-"""Outcome: what became of a task, kept for whoever asks for it.
+"""Outcome: the result of a task, kept until it is asked for.
 
 The task and its JoinHandle share one. The executor settles it, once; handles take from
-it. An error that nobody took must not vanish: it is logged when nobody can take it any
+it. An error that was not retrieved must not vanish: it is logged when it cannot be any
 more. Task and handle may end in either order and in different threads, so the question
-"has anybody taken this?" is one dict entry, and who pops it has the answer (R9).
+"was it retrieved?" is one dict entry, popped once (R9).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Outcome(Latch, Generic[T]):
         self.cancelled = False
         self._value: T | None = None
         self._traceback: TracebackType | None = None
-        self._unclaimed = unclaimed  # the runtime's errors that nobody has taken
+        self._unclaimed = unclaimed  # the runtime's errors that are not yet retrieved
 
     def spawned_at(self) -> str:
         return line_of(self.code, self.offset)
@@ -79,7 +79,7 @@ class Outcome(Latch, Generic[T]):
         self.fail(error, report=False)
 
     def fail(self, error: BaseException, *, report: bool = True) -> None:
-        """Settle with ``error``; ``report`` says whether to log it if nobody takes it."""
+        """Settle with ``error``; ``report`` says whether to log it if it is never retrieved."""
         self.error = error
         self._traceback = traceback_of(error)
         if report:
@@ -89,7 +89,7 @@ class Outcome(Latch, Generic[T]):
             self.report_unclaimed()
 
     def abandon(self) -> bool:
-        """The last handle is gone. True: somebody should call report_unclaimed(), on the executor.
+        """The last handle is gone. True: the caller must call report_unclaimed(), on the executor.
 
         R9: abandon() raises its flag, then looks for an error; fail() stores the error,
         then looks at the flag. If both see each other, report_unclaimed() still logs it once.

@@ -87,7 +87,7 @@ class Poller:
         self._rung = False  # the bell rings, and the reactor has not come to look yet
         self._stopping = False
         self._descriptors = contextlib.ExitStack()  # closes those that are open
-        self._robbed = False  # somebody else has closed them
+        self._robbed = False  # other code has closed our descriptors
         self._epoll_returns = 0
         self._events = 0
 
@@ -156,7 +156,7 @@ class Poller:
             self._break(error)
 
     def _break(self, error: OSError) -> None:
-        """Somebody has closed our descriptors: end the runtime."""
+        """Other code has closed our descriptors: end the runtime."""
         self._robbed = True
         self._run_queue.fail(error)
 
@@ -169,7 +169,7 @@ class Poller:
         return True
 
     def unwatch(self, source: Source) -> None:
-        """Stop watching, if it is watched, and wake whoever waits. Call it before close()."""
+        """Stop watching, if it is watched, and wake all waiters. Call it before close()."""
         if self.sources.get(source.fd) is source:
             del self.sources[source.fd]
             # ENOENT, EBADF: it was closed behind our back, which ended the watching too.
@@ -266,7 +266,7 @@ class Poller:
         R6: an entry that is due no earlier than ``_armed``, or that finds ``_rung`` set, is
         left in the inbox without ringing: we will come and look. So ``_armed`` is published
         first and the inbox looked at last; ``_rung`` is cleared first and the inbox emptied
-        last. add_timer() puts first, and looks at them last: whoever is second sees the other.
+        last. add_timer() puts first, and looks at them last: the second one sees the first.
         """
         deadline = self._timers.next_deadline()
         self._armed = NEVER if deadline is None else deadline

@@ -55,7 +55,7 @@ def runtime_begins(runtime: RuntimeLike) -> None:
     """Any thread, before it starts the executor's.
 
     R14: another thread may fork while the runtime begins. In the child it would never have
-    begun, and who spawns there would wait for it for ever. So it stands here before its thread
+    begun, and a spawn there would wait for it for ever. So it stands here before its thread
     exists, and whether there is one at the fork is told by the claim.
     """
     global _worker

@@ -1,7 +1,7 @@
 """Reactor: the thread that waits for the kernel, and what others ask of it.
 
 The waiting itself is the poller's (poller.py). Here is how the thread begins and ends,
-who shares a source with whom, and how anybody may leave a waker for a descriptor.
+which objects share a source, and how user code may leave a waker for a descriptor.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Reactor:
         self._thread.start()
 
     def _stop(self) -> None:
-        """End the thread, wake whoever still waits for a descriptor, close our own."""
+        """End the thread, wake all that still wait for a descriptor, close our own."""
         if self._thread is None:
             return
         self._stopping = True
@@ -97,7 +97,7 @@ class Reactor:
             self._fault = error
 
     def _died(self, _: Thread) -> None:
-        """The thread's last call. Nobody would wake anybody any more: the runtime has to end."""
+        """The thread's last call. No task would be woken any more: the runtime must end."""
         if not self._stopping:
             fault, self._fault = self._fault, None
             self._runtime.run_queue.fail(
@@ -107,7 +107,7 @@ class Reactor:
     # -- sources: executor's thread -------------------------------------------------------
 
     def _attach(self, fd: int) -> Source:
-        """Start to watch ``fd``, or share the source of those who already do.
+        """Start to watch ``fd``, or share a source that is already watched.
 
         Whatever is ready now is reported anew, also if it was reported before. Each _attach()
         wants a _release() or a _detach(). OSError if the kernel refuses.
@@ -132,7 +132,7 @@ class Reactor:
             self._detach(source)
 
     def _detach(self, source: Source) -> None:
-        """Stop watching, for all users, and wake whoever waits. Call it before close()."""
+        """Stop watching, for all users, and wake all waiters. Call it before close()."""
         self._poller.unwatch(source)
 
     # -- wakers on descriptors: any thread ------------------------------------------------

@@ -42,7 +42,7 @@ class Registration:
         self._fd = fd
         self._interest = interest
         self._source: Source | None = None
-        self._waker = [waker]  # whoever pops it has it: the one that fires, or cancel()
+        self._waker = [waker]  # popped once: by the event or by cancel()
         self._error: OSError | None = None  # why the descriptor cannot be watched
 
     @property
@@ -90,7 +90,7 @@ class Registration:
             return
         try:
             waker.wake()
-        except BaseException as error:  # somebody's own; the reactor has to go on
+        except BaseException as error:  # the user's waker; the reactor must go on
             report("%r, the waker of a descriptor, failed", waker, error=error)
 
     def cancel(self) -> None:

@@ -1,4 +1,4 @@
-"""The run-queue and the wait-queue: who is to be polled, and who sleeps until a wake.
+"""The run-queue (tasks to poll) and the wait-queue (tasks that sleep until a wake).
 
 A task that is neither running nor finished is in exactly one of two places: on its
 way to the executor (the run-queue), or in ``waiting`` under its id (the wait-queue).
@@ -100,7 +100,7 @@ class RunQueue(Generic[T]):
         It is empty if all there was to do were calls, or wakes that came too late.
         """
         batch: deque[T | Callable[[], object]] = deque()
-        # Nobody else takes from the queue, so what qsize() counts will be there.
+        # Only this thread takes from the queue, so what qsize() counts will be there.
         for _ in range(self._inbox.qsize() or 1):
             item = self._inbox.get()
             if not isinstance(item, int):

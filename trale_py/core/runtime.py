@@ -61,7 +61,7 @@ class Runtime:
         """What each spawn, poll and end looks at."""
         self = object.__new__(cls)
         self.run_queue = RunQueue()
-        self.unclaimed = {}  # errors that nobody has taken yet
+        self.unclaimed = {}  # errors that are not yet retrieved
         self._tasks = {}
         self._next_id = itertools.count(1).__next__
         self._started = Latch()
@@ -311,7 +311,7 @@ class Runtime:
             self.executor._stop()
 
     def _give_up(self) -> None:
-        """The executor is stuck in a task. Nobody else shall be: fail all handles. Any thread."""
+        """The executor is stuck in a task: fail all handles, so that joins end. Any thread."""
         self.leave("the runtime has been shut down while a task blocked the executor's thread")
         self.given_up += self.tasks()
         self.left = [task._outcome for task in self.given_up if task._outcome is not None]
@@ -359,7 +359,7 @@ class Runtime:
         self.forked = True
         self.gone = "the runtime belongs to the parent of this forked process"
         self.closing = True
-        # Who waits for these are other threads, or this one, if a signal handler forked.
+        # The waiters of these are other threads, or this one, if a signal handler forked.
         self._started.open()
         self._ended.open()
         self.run_queue.stay_behind()

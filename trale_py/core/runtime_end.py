@@ -1,9 +1,9 @@
 """The end of a runtime: a list of steps, of which each is taken in every case.
 
 Whatever a step raises (no memory, a recursion limit, a broken ``close()`` of the user's) is
-reported, and the next one follows. The last one settles every handle, so nobody waits for ever.
+reported, and the next one follows. The last one settles every handle, so no join waits for ever.
 
-What is left of the coroutines that have begun is not closed: what they still have to do would run
+What is left of the coroutines that have begun is not closed: what they still do would run
 without a runtime, and some never return from it. The executor keeps them.
 
 R11: a thread may push while the runtime ends. It pushes and then looks at ``_ended``; we open that
@@ -26,7 +26,7 @@ from .task import Task
 
 
 class RuntimeEnd:
-    """Executor's thread, last of all. ``fault`` is what has ended it, if nobody asked for it."""
+    """Executor's thread, last of all. ``fault`` is its error; None after a shutdown."""
 
     def __init__(self, runtime: Any, fault: BaseException | None) -> None:
         self._runtime = runtime  # the Runtime, whose part this is

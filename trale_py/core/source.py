@@ -36,8 +36,8 @@ class Direction:
     Invariants:
       - ``events`` and ``more`` are written by the reactor's thread, ``seen`` by the
         executor's.
-      - ``waiters`` takes and gives up entries by single dict operations: who pops an entry
-        (the reactor to wake it, the future to take it back) has it.
+      - ``waiters`` takes and gives up entries by single dict operations, so only one thread
+        (the reactor to wake it, or the executor to take it back) pops an entry.
     """
 
     __slots__ = ("events", "more", "seen", "waiters")
@@ -57,7 +57,7 @@ class Direction:
 
         All waiters are woken, not one: an edge does not say how much there is to take, and
         one that was woken and then cancelled would take the event with it. They try in the
-        order they came; those who find nothing wait on.
+        order they came; those that find nothing wait on.
         """
         if more:
             self.more = True
@@ -76,8 +76,8 @@ class Source:
     """A descriptor's place in the reactor. It belongs to a descriptor, not to its number:
     a number that was closed and used anew gets a new source.
 
-    ``users`` counts who has attached it: a stream and an AsyncFd of the same descriptor
-    share one.
+    ``users`` counts the objects that have attached it: a stream and an AsyncFd of the same
+    descriptor share one.
     """
 
     __slots__ = ("fd", "gone", "pollable", "read", "users", "write")

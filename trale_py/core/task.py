@@ -228,7 +228,7 @@ class Task:
             )
 
     def _settle(self) -> None:
-        """Hand the result of the last poll to whoever waits for it. Executor's thread only.
+        """Hand the result of the last poll to the waiters. Executor's thread only.
 
         RuntimeError if it has not ended.
 
@@ -271,7 +271,7 @@ class Task:
     def _settle_anyway(
         self, outcome: Outcome[Any], error: BaseException, failed: BaseException
     ) -> None:
-        """The end is claimed, so nobody else will say how the task has ended."""
+        """The end is claimed, so only this call reports how the task has ended."""
         if outcome.opened:
             raise failed  # a waiter was not woken, and would wait for ever: it ends the runtime
         report("settling task %d (%s) failed", self._id, self._name, error=failed)
@@ -292,7 +292,7 @@ class Task:
             group._child_ended(self)
 
     def _take_outcome(self) -> Outcome[Any] | None:
-        """What is to be settled. None: somebody else has taken it.
+        """What is to be settled. None: another thread has taken it.
 
         R15: a task that did not give way may end at the very moment when a shutdown gives it up,
         in another thread. Both come here; it goes to who claims it, and its error to nobody else.

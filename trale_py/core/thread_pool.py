@@ -153,7 +153,7 @@ class BlockingPool:
                     job.fail(error)
 
     def _abandon(self, job: Job) -> None:
-        """Nobody waits for it any more, and it runs.
+        """Its caller no longer waits, but it runs.
 
         R39: it may be just over. We and its thread both pop it from ``_running``. If we have it,
         the thread is struck off, and ends when it finds its job gone; else it works on.
@@ -206,7 +206,7 @@ class BlockingPool:
             del job  # its result is not ours to keep
 
     def _died(self, me: Thread) -> None:
-        """The thread's last call. If it was terminated, another has to take its place."""
+        """The thread's last call. If it was terminated, another must take its place."""
         self._idle.pop(me, None)
         if self._workers.pop(me, self) is None:  # it was there: it has not left in order
             for job, worker in list(self._running.items()):

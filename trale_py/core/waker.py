@@ -1,8 +1,8 @@
 """Waker and Context: how a future that cannot finish yet says whom to call back.
 
-A future's ``poll`` is given a Context. If it has to wait, it hands ``cx.waker`` to
-whoever will know when it is worth trying again (the reactor, another task, a thread)
-and returns PENDING. That somebody later calls ``wake()``, and the task is polled again.
+A future's ``poll`` is given a Context. If it must wait, it hands ``cx.waker`` to
+the part that will know when to try again (the reactor, another task, a thread)
+and returns PENDING. That part later calls ``wake()``, and the task is polled again.
 
 wake() is legal always and harmless twice: on a task that is queued or has finished it
 does nothing. It says "look again", never "it is done": a future that is polled looks
@@ -71,7 +71,7 @@ class Context:
     """What a future is polled with: the waker of the task that is polling it.
 
     The library's own futures also find the task's runtime here, so that none of them
-    has to search for it.
+    must search for it.
     """
 
     __slots__ = ("_budget", "_cancelled", "_end", "_last_look", "_runtime", "waker")
@@ -80,9 +80,9 @@ class Context:
         self.waker = waker
         self._runtime = runtime
         self._budget = 0  # operations left to the task in this turn; see Task.poll
-        self._end = [True]  # who pops it has claimed the task's end
+        self._end = [True]  # popped once: popping it claims the task's end
         self._cancelled = False  # the task is inside a cancelled scope; see cancel.py
-        # The task is cancelled and was resumed only to see whether its wait is over; whoever
+        # The task is cancelled and was resumed only to see whether its wait is over; code that
         # finds that it is clears this. See Task.poll.
         self._last_look = False
 

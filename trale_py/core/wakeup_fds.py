@@ -14,7 +14,7 @@ import os
 
 import linuxfd
 
-# Well inside a C int. Who waits longer wakes once in between and sets the alarm again.
+# Well inside a C int. A longer wait wakes once in between and sets the alarm again.
 LONGEST_WAIT_NS = 3600 * 10**9
 
 

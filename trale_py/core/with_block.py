@@ -77,5 +77,5 @@ class Releasable:
             self._dropped()
 
     def _dropped(self) -> None:
-        """Release it, and say that nobody has."""
+        """Release it, and warn that it was not released."""
         raise NotImplementedError

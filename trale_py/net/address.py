@@ -137,7 +137,7 @@ def _family_of(host: str) -> socket.AddressFamily | None:
 
 
 def to_bind(address: Address) -> Endpoint:
-    """An address of this machine, to bind to. A name would have to be looked up: ValueError."""
+    """An address of this machine, to bind to. A name needs a lookup: ValueError."""
     target = parse(address)
     if target.host == "":
         target = target._replace(host="0.0.0.0")

@@ -64,7 +64,7 @@ class _Race(Generic[C]):
         self._failed = Event()  # an attempt has, since the last one was started
         self._error: OSError | None = None
         self._winner: C | None = None
-        self._over = False  # somebody has won, or nobody waits for it any more
+        self._over = False  # an address has won, or the caller no longer waits
 
     async def run(self, endpoints: Sequence[Endpoint]) -> C:
         failure: BaseException | None = None

@@ -88,7 +88,10 @@ class Io:
         self.shared = False
         self.buffer = bytearray()
         self.cut_off = ""
-        self.busy = {False: False, True: False}  # is somebody reading, is somebody writing?
+        self.busy = {
+            False: False,
+            True: False,
+        }  # by ``writing``: a task is in there
 
     def recv(self, owner: Owner, n: int) -> Coroutine[Any, Any, bytes]:
         """1 to ``n`` bytes of the buffer, or else of the socket; ``b""`` at the end."""
@@ -99,7 +102,7 @@ class Io:
         return _RecvInto(self, owner, view)
 
     def fill(self, owner: Owner, n: int) -> Coroutine[Any, Any, bytes]:
-        """As ``recv``, but past the buffer, and for who has claimed the reading already."""
+        """As ``recv``, but past the buffer, for a caller that has claimed the reading."""
         call = partial(owner._sock.recv, n, NOW)
         return _Fill(self, owner, call, writing=False, want=n)
 
@@ -136,7 +139,7 @@ class Io:
         return data
 
     def check_whole(self) -> None:
-        """BrokenPipeError if nobody could go on writing, as a part of something was sent."""
+        """BrokenPipeError if an earlier write sent only a part of its data."""
         if self.cut_off:
             raise BrokenPipeError(errno.EPIPE, f"{os.strerror(errno.EPIPE)}: {self.cut_off}")
 

@@ -157,7 +157,7 @@ class BaseSocket(Closing):
             self._io.source = None
         try:
             self._close_socket()
-        except OSError as error:  # EBADF: closed behind our back. Who asked need not be here.
+        except OSError as error:  # EBADF: closed behind our back. The caller may be gone.
             report("closing a %s failed: %s", type(self).__name__, error)
 
     def _close_socket(self) -> None:

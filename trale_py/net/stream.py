@@ -160,7 +160,7 @@ class BaseStream(BaseSocket):
 
 
 class Claim:
-    """``with claim:`` for an operation of several parts: nobody else comes between."""
+    """``with claim:`` for an operation of several parts: no other task comes between."""
 
     __slots__ = ("_io", "_writing")
 

@@ -226,7 +226,7 @@ class TcpListener(BaseSocket):
             raise
 
     def _set_nonblocking(self) -> None:
-        """O_NONBLOCK is the open file's: whoever else has that file may have cleared it.
+        """O_NONBLOCK is the open file's: another process that shares the file may have cleared it.
 
         accept(2) has no MSG_DONTWAIT, so the flag is looked at before each call. If it is cleared
         between this look and the call, SO_RCVTIMEO bounds the wait of a listener made by ``bind``.

@@ -1,7 +1,7 @@
 """Cancel scopes: stretches of a task's code that can be told to stop.
 
 It is level-triggered. A cancelled scope raises Cancelled not once but at every
-checkpoint (every await of this library) until the scope is left. So whoever swallows it
+checkpoint (every await of this library) until the scope is left. So code that swallows it
 by mistake meets it again.
 
 Cancelled is never raised by the operation itself. A task inside a cancelled scope that
@@ -63,7 +63,7 @@ class CancelScope(ScopeTree):
         self._deadline = _deadline_ns(deadline)
         self._state: Literal["new", "entered", "left"] = "new"
         self._caught = False
-        self._runtime: RuntimeLike | None = None  # set on entry: who has to hear of changes
+        self._runtime: RuntimeLike | None = None  # set on entry; told of changes
         self._timer: TimerEntry | None = None
 
     # -- what users see -----------------------------------------------------------------------
@@ -189,7 +189,7 @@ class CancelScope(ScopeTree):
         if not self._of_group:
             self._leave()
             return
-        # The group's children stay under it, and cancel() has to reach them. It cannot inherit any
+        # The group's children stay under it, and cancel() must reach them. It cannot inherit any
         # more: what it has inherited counts as its own.
         if self._effective:
             self._mark(self._why())

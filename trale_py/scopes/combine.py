@@ -272,7 +272,7 @@ class _Batch:
                 await self.rest_ends()
             raise
         for handle in self.handles:
-            # It may be of another runtime: who is first is decided in this one.
+            # It may be of another runtime: this one decides which is first.
             call = partial(runtime.call_on_executor, partial(self._has_ended, handle))
             self._calls.append((handle, call))
             if not handle._outcome.call_when_open(call, call):

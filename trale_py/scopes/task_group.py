@@ -84,7 +84,7 @@ class TaskGroup(WithBlock):
         self._cut_off = False  # a child was ended by the cancellation of a scope outside of it
         self._ending = False  # the body has ended: the last child's end is the group's
         self._closed = False  # no child is adopted any more
-        self._done = Latch()  # closed, for those who wait
+        self._done = Latch()  # closed, for its waiters
 
     def spawn(
         self,

@@ -1,4 +1,4 @@
-"""AsyncFd: wait for a descriptor that somebody else reads and writes."""
+"""AsyncFd: wait for a descriptor that other code reads and writes."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class AsyncFd(Closing):
         return _FdReady(self, Interest.WRITABLE)
 
     def close(self) -> None:
-        """Take the registrations back; who waits gets ClosedResourceError. Any thread."""
+        """Take the registrations back; a waiting task gets ClosedResourceError. Any thread."""
         self._closed = True
         for waiting in list(self._waiting.values()):
             waiting.wake()

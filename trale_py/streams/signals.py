@@ -21,7 +21,7 @@ from ..base.errors import ClosedResourceError
 from ..core.leaf import checkpoint
 from .async_fd import AsyncFd
 
-# A thread's own fault, which it cannot go on from, and the two that nobody can handle.
+# A thread's own fault, which it cannot go on from, and the two that cannot be handled.
 _NOT_TO_BE_RECEIVED = {
     signal.SIGSEGV,
     signal.SIGBUS,

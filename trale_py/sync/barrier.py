@@ -1,4 +1,4 @@
-"""Barrier: nobody goes on before all have come."""
+"""Barrier: all wait until the last one has come."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .waiters import Gate, Line, Wait, block, check_capacity
 class Barrier:
     """Lets ``parties`` waiters through together, when the last of them has come; then anew.
 
-    Tasks and threads count alike. Who goes away while it waits is as if it had not come:
+    Tasks and threads count alike. A waiter that leaves does not count:
     the others go on waiting, and no barrier is ever broken. ::
 
         start = Barrier(3)

@@ -1,4 +1,4 @@
-"""Condition: wait, with a mutex released meanwhile, until somebody says that something changed."""
+"""Condition: wait for a notification, with a mutex released meanwhile."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Condition(Generic[T]):
-    """A mutex, and a line of those who wait for what it guards to change.
+    """A mutex, and the waiters for a change of what it guards.
 
     ``mutex``: one to share; by default one of its own. Tasks and threads wait in one line. ::
 

@@ -32,7 +32,7 @@ class Event:
         self._line = Line()
 
     def set(self) -> None:
-        """Let everybody through who waits or will wait. From anywhere."""
+        """Wake all waiters; later waits return at once. From anywhere."""
         if not self._set:
             self._gate.call(self._open)
 

@@ -27,7 +27,7 @@ class EventFd(Closing):
     """Each ``notify_one()`` lets one wait through, in this process or another; each is counted.
 
     The count is the kernel's, so a process that has the descriptor takes part: one that was
-    forked, or that was given it (``pass_fds``, a Unix socket). Who comes first is the
+    forked, or that was given it (``pass_fds``, a Unix socket). The first one to read is the
     kernel's choice. ::
 
         done = EventFd()

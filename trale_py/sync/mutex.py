@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Mutex(Lock["Guard[T]"], Generic[T]):
-    """A lock around an optional value. Fair: whoever came first is next.
+    """A lock around an optional value. Fair: first come, first served.
 
     Tasks and threads wait in one line. May be made anywhere, before the runtime exists too. ::
 
@@ -34,7 +34,7 @@ class Mutex(Lock["Guard[T]"], Generic[T]):
         self._value = value
 
     def locked(self) -> bool:
-        """Whether somebody has locked it."""
+        """Whether it is locked."""
         return self._owner is not None
 
     def try_lock(self) -> Guard[T] | None:

@@ -26,7 +26,7 @@ class Notify:
     __slots__ = ("_count", "_gate", "_line")
 
     def __init__(self) -> None:
-        self._count = 0  # notifications that nobody has taken; then nobody waits
+        self._count = 0  # notifications that are kept; more than 0 means no waiters
         self._gate = Gate()
         self._line = Line()
 
@@ -35,7 +35,7 @@ class Notify:
         self._gate.call(self._notify_one)
 
     def notify_waiters(self) -> None:
-        """Let all through who wait now; nothing is kept for later. From anywhere."""
+        """Wake all present waiters; nothing is kept for later. From anywhere."""
         self._gate.call(self._notify_waiters)
 
     def wait(self) -> Coroutine[Any, Any, None]:

@@ -1,4 +1,4 @@
-"""OnceCell: a value that is made by the first who needs it."""
+"""OnceCell: a value that its first user initializes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class OnceCell(Generic[T]):
 
     def __init__(self) -> None:
         self._value: T = _EMPTY
-        self._mutex: Mutex[None] = Mutex()  # of whoever makes the value
+        self._mutex: Mutex[None] = Mutex()  # held while the value is made
 
     def is_set(self) -> bool:
         """Whether it has its value."""

@@ -23,7 +23,7 @@ H = TypeVar("H", bound="Hold")
 
 @accelerated
 class Permits:
-    """So many permits, and the line of those who wait for one."""
+    """A number of permits, and the waiters for one."""
 
     __slots__ = ("_count", "_gate", "_line")
 
@@ -137,7 +137,7 @@ class _Acquire(Wait[None]):
 
 @accelerated
 class Hold:
-    """A hold of a Lock, which Guard is built on. Dropped while it has the lock, it says so."""
+    """Base of Guard. If garbage-collected while locked, it warns and releases."""
 
     __slots__ = ("_held", "_mutex")
 
@@ -181,7 +181,7 @@ class Hold:
         mutex._line.pop(waiter, None)
 
     def _dropped(self, stacklevel: int) -> None:
-        """Say that nobody has released it. Afterwards it is."""
+        """Warn that it was not released. Afterwards it is released."""
         raise NotImplementedError
 
     def __del__(self) -> None:

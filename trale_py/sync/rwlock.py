@@ -18,7 +18,7 @@ T = TypeVar("T")
 class RwLock(Generic[T]):
     """A lock around an optional value, for any number of readers or for one writer.
 
-    Fair: whoever came first is next, so a writer that waits holds up the readers behind it.
+    Fair: first come, first served. A waiting writer holds up the readers behind it.
     Tasks and threads wait in one line. A task that holds it and asks again may wait for itself. ::
 
         config = RwLock({})

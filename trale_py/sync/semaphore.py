@@ -7,7 +7,7 @@ from .waiters import check_capacity
 
 
 class Semaphore(Permits):
-    """``value`` permits; who finds none left waits for one, in the order of coming.
+    """``value`` permits; when none is left, acquire waits. First come, first served.
 
     Tasks and threads wait in one line. May be made anywhere, before the runtime exists
     too. Released more often than acquired, it grows. ::

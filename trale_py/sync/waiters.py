@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 NOTHING: Final[Any] = object()  # not granted
 TURN: Final[Any] = object()  # granted: that the next attempt comes before all others
-_TAKEN: Final[Any] = object()  # it was granted, and who waited has it
+_TAKEN: Final[Any] = object()  # it was granted, and the waiter has it
 
 
 class Gate:
@@ -85,7 +85,7 @@ class Gate:
 
 
 class Line(OrderedDict["Wait[Any]", None]):
-    """Who waits, in order. Lock held, for all of it."""
+    """The waiters, in order. Call its methods with the gate's lock held."""
 
     __slots__ = ()
 
@@ -140,7 +140,7 @@ class Wait(Operation[T]):
         return False
 
     def give_back(self) -> None:
-        """``result`` was granted and is not used, or it left the line: see who is next."""
+        """``result`` was granted and is not used, or it left the line: serve the next waiter."""
 
     # The two faces.
 
@@ -242,7 +242,7 @@ def block(operation: Coroutine[Any, Any, T], timeout: Duration | None) -> T:
 
 
 def park(wait: Wait[Any], timeout: Duration | None) -> None:
-    """Return when it has a result. If it raises instead, somebody must drop the wait."""
+    """Return when it has a result. If it raises instead, the caller must drop the wait."""
     seconds = -1 if timeout is None else to_timeout(timeout, "timeout")
     refuse_on_executor()
     deadline = time.monotonic() + seconds
@@ -262,7 +262,7 @@ def _nobody_yet() -> None:
 
 
 def refuse_on_executor() -> None:
-    """WouldDeadlock there: who waits keeps it from running what would end the wait."""
+    """WouldDeadlock on the executor's thread: a wait there would block the task that ends it."""
     if current.thread.runtime is not None:
         raise WouldDeadlock(
             "this would block the executor's thread; in a task, await the method without _blocking"
@@ -270,7 +270,7 @@ def refuse_on_executor() -> None:
 
 
 def who_asks() -> object:
-    """The task that is being polled, or the thread: who would wait for itself."""
+    """The task that is being polled, or the thread: the owner of a lock."""
     return current.thread.context or this_thread()
 
 

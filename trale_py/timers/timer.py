@@ -126,7 +126,7 @@ class Timer(Leaf[None]):
             self._entry = None
 
     def _wake_waiter(self) -> None:
-        """Have who waits poll again, to see what has changed."""
+        """Have the waiting task poll again, to see what has changed."""
         waker = None if self._entry is None else self._entry.waker
         self._take_back()
         if waker is not None:
