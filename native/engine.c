@@ -86,10 +86,10 @@ void trale_unlock_and_tell(trale_engine *e)
         if (was == TRALE_ASLEEP)
             TRALE_SIGNAL(&e->work);
     }
-    bool ring = was == TRALE_IN_EPOLL && e->executor == TRALE_AWAKE;
+    bool notify = was == TRALE_IN_EPOLL && e->executor == TRALE_AWAKE;
     TRALE_UNLOCK(&e->lock);
-    if (ring) {
-        int error = TRALE_RING(e->bell);
+    if (notify) {
+        int error = TRALE_NOTIFY(e->wakeup_fd);
         if (error != 0)
             trale_lock_and_tell_robbed(e, error);
     }
@@ -152,7 +152,7 @@ int64_t trale_now(void)
     return TRALE_CLOCK();
 }
 
-/* Set the alarm, unless it goes off in time. One that goes off too early does no harm, so it is
+/* Set the timerfd, unless it expires in time. One that expires too early does no harm, so it is
  * never put off. Under the lock, as two threads with different news must not set it in the wrong
  * order. */
 void trale_arm(trale_engine *e)
@@ -162,7 +162,7 @@ void trale_arm(trale_engine *e)
         return;
     /* 0 would mean: never. */
     struct itimerspec when = {.it_value = trale_timespec(next > 0 ? next : 1)};
-    if (timerfd_settime(e->alarm, TFD_TIMER_ABSTIME, &when, NULL) == 0)
+    if (timerfd_settime(e->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) == 0)
         e->armed = next;
     else
         trale_robbed(e, errno);
@@ -242,7 +242,7 @@ trale_engine *trale_new(void)
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&e->lock, NULL);
     e->armed = TRALE_NEVER;
-    e->epoll = e->bell = e->alarm = -1;
+    e->epoll = e->wakeup_fd = e->timer_fd = -1;
     return e;
 }
 
@@ -259,9 +259,9 @@ int trale_open(trale_engine *e)
     if (e->epoll >= 0)
         return -EALREADY;
     if ((e->epoll = epoll_create1(EPOLL_CLOEXEC)) >= 0
-        && (e->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) >= 0
-        && (e->alarm = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)) >= 0
-        && engine_add_own(e, e->bell, TRALE_BELL) == 0 && engine_add_own(e, e->alarm, TRALE_ALARM) == 0)
+        && (e->wakeup_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) >= 0
+        && (e->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)) >= 0
+        && engine_add_own(e, e->wakeup_fd, TRALE_WAKEUP_FD) == 0 && engine_add_own(e, e->timer_fd, TRALE_TIMER_FD) == 0)
         return 0;
     error = -errno;
     trale_close(e);
@@ -278,8 +278,8 @@ static void engine_close_fd(trale_engine *e, int *fd)
 
 void trale_close(trale_engine *e)
 {
-    engine_close_fd(e, &e->alarm);
-    engine_close_fd(e, &e->bell);
+    engine_close_fd(e, &e->timer_fd);
+    engine_close_fd(e, &e->wakeup_fd);
     engine_close_fd(e, &e->epoll);
 }
 

@@ -4,7 +4,7 @@
  *     The executor takes cells out of the queue and runs what they stand for. The reactor waits
  *     in epoll and puts the cells of those who waited into the queue. Anybody else may push and
  *     wake. All that is shared is under one lock, which is held for a few steps: at most
- *     TRALE_BATCH events or timers, and no call that waits. Now and then a table grows, or the alarm
+ *     TRALE_BATCH events or timers, and no call that waits. Now and then a table grows, or the timerfd
  *     is set. No caller's code runs under it.
  *
  * Who sits in epoll

@@ -10,12 +10,12 @@
 #define TRALE_CHUNK 256  /* sources in one piece of the table */
 
 /* What epoll carries for the engine's own descriptors; a source's generation begins at 1. */
-#define TRALE_BELL 0
-#define TRALE_ALARM 1
+#define TRALE_WAKEUP_FD 0
+#define TRALE_TIMER_FD 1
 
 enum trale_executor {
     TRALE_AWAKE,     /* it will look at the queue before it waits */
-    TRALE_IN_EPOLL,  /* it waits in epoll: ring the bell */
+    TRALE_IN_EPOLL,  /* it waits in epoll: write to the wakeup_fd */
     TRALE_ASLEEP,    /* it waits on `work`: signal */
 };
 
@@ -42,10 +42,10 @@ struct trale_engine {
     trale_source *free_source;  /* lock */
 
     trale_heap heap;  /* lock */
-    int64_t armed;    /* when the alarm will go off; lock */
+    int64_t armed;    /* when the timerfd will expire; lock */
     int64_t looked;   /* when the executor last looked at epoll; executor's thread */
 
-    int epoll, bell, alarm;
+    int epoll, wakeup_fd, timer_fd;
     trale_counts counts;  /* lock */
     struct epoll_event fetched[TRALE_BATCH];  /* executor's thread */
 };
@@ -89,7 +89,7 @@ static inline void trale_wake_cell(trale_engine *e, trale_cell *cell)
 /* R1: after something may have been queued. */
 void trale_unlock_and_tell(trale_engine *e);
 
-/* Set the alarm for the next deadline, unless it goes off in time. */
+/* Set the timerfd for the next deadline, unless it goes off in time. */
 void trale_arm(trale_engine *e);
 size_t trale_fire_timers(trale_engine *e, int64_t now);
 

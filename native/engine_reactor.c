@@ -54,7 +54,7 @@ int trale_stop_reactor(trale_engine *e)
     e->stopping = true;
     TRALE_SIGNAL(&e->duty);
     TRALE_UNLOCK(&e->lock);
-    int error = TRALE_RING(e->bell);
+    int error = TRALE_NOTIFY(e->wakeup_fd);
     if (error != 0)
         trale_lock_and_tell_robbed(e, error);
     return -error;

@@ -133,8 +133,8 @@ static int sources_control(trale_engine *e, int operation, const trale_source *s
 /* What failed may be due to our own descriptors. If they are what they were, this changes nothing. */
 static void sources_look_after_our_own(trale_engine *e)
 {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = TRALE_BELL};
-    if (epoll_ctl(e->epoll, EPOLL_CTL_MOD, e->bell, &event) < 0)
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = TRALE_WAKEUP_FD};
+    if (epoll_ctl(e->epoll, EPOLL_CTL_MOD, e->wakeup_fd, &event) < 0)
         trale_lock_and_tell_robbed(e, errno);
 }
 
@@ -193,9 +193,9 @@ void trale_unwatch(trale_engine *e, trale_source *source)
 static void sources_deliver(trale_engine *e, const struct epoll_event *event)
 {
     uint64_t id = event->data.u64;
-    if (id == TRALE_BELL)
+    if (id == TRALE_WAKEUP_FD)
         return;
-    if (id == TRALE_ALARM) {
+    if (id == TRALE_TIMER_FD) {
         e->armed = TRALE_NEVER;
         return;
     }

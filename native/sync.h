@@ -1,4 +1,4 @@
-/* Every lock, wait, clock and ring of the engine, by these names and no others, so that a test can
+/* Every lock, wait, clock and notification of the engine, by these names and no others, so that a test can
  * put its own in their place. */
 #ifndef TRALE_SYNC_H
 #define TRALE_SYNC_H
@@ -32,7 +32,7 @@ static inline void trale_wait_until(pthread_cond_t *condition, pthread_mutex_t *
     pthread_cond_timedwait(condition, lock, &t);
 }
 
-/* Adds to an eventfd. EAGAIN: its counter is full, so it rings already. Returns errno or 0. */
+/* Adds to an eventfd. EAGAIN: its counter is full, so it is readable already. Returns errno or 0. */
 static inline int trale_ring(int fd)
 {
     uint64_t one = 1;
@@ -59,6 +59,6 @@ static inline int trale_epoll_wait_ns(int fd, struct epoll_event *events, int n,
 #define TRALE_EPOLL_WAIT(fd, events, n, ms) epoll_wait(fd, events, n, ms)
 #define TRALE_EPOLL_WAIT_NS(fd, events, n, ns) trale_epoll_wait_ns(fd, events, n, ns)
 #define TRALE_CLOCK() trale_clock()
-#define TRALE_RING(fd) trale_ring(fd)
+#define TRALE_NOTIFY(fd) trale_ring(fd)
 
 #endif

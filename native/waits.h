@@ -17,7 +17,7 @@
  *                          |          |     |          | epoll no more often: a look is a system
  *                          |          |     |          | call, and costs less than a hundredth of
  *                          |          |     |          | that time.
- *     TRALE_LATE_NS        | 100 ms   | ns  | executor | It sleeps, and an alarm has not come: it looks
+ *     TRALE_LATE_NS        | 100 ms   | ns  | executor | It sleeps, and the timerfd is late: it looks
  *                          |          |     |          | for itself (R42). Long, as that only happens
  *                          |          |     |          | when somebody has closed our descriptors.
  *
@@ -34,7 +34,7 @@
 #define TRALE_GRACE_MS 1
 #define TRALE_STUCK_NS 1000000LL
 #define TRALE_LOOK_NS 50000LL
-#ifndef TRALE_LATE_NS  /* the explorer does without, or it would not find a lost alarm */
+#ifndef TRALE_LATE_NS  /* the explorer does without, or it would not find a lost timer */
 #define TRALE_LATE_NS 100000000LL
 #endif
 #define TPY_CONTENDED_NS 1000000LL

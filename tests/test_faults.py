@@ -135,14 +135,14 @@ def test_R41_a_ring_that_fails_is_repeated_or_ends_the_runtime(
 ) -> None:
     waits = runtime.spawn(sleep(math.inf))
     runtime.spawn(sleep(0.01)).join(10)
-    ring, failures = wakeup_fds.Bell.ring, [error]
+    notify, failures = wakeup_fds.WakeupFd.notify, [error]
 
-    def fails_once(self: wakeup_fds.Bell) -> None:
+    def fails_once(self: wakeup_fds.WakeupFd) -> None:
         if failures:
             raise failures.pop()
-        ring(self)
+        notify(self)
 
-    monkeypatch.setattr(wakeup_fds.Bell, "ring", fails_once)
+    monkeypatch.setattr(wakeup_fds.WakeupFd, "notify", fails_once)
     first = runtime.spawn(sleep(0.02))
     if error is MemoryError:
         with pytest.raises(MemoryError):

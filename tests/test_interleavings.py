@@ -158,13 +158,13 @@ def test_R4_a_waiter_that_comes_while_an_event_is_told() -> None:
 
 
 def test_R6_a_timer_that_comes_while_the_reactor_goes_to_sleep() -> None:
-    class Bell:
-        rung = False
+    class WakeupFd:
+        notified = False
 
-        def ring(self) -> None:
-            self.rung = True
+        def notify(self) -> None:
+            self.notified = True
 
-    class Alarm:
+    class TimerFd:
         deadline = NEVER
 
         def set(self, deadline: int, now: int) -> None:
@@ -172,52 +172,52 @@ def test_R6_a_timer_that_comes_while_the_reactor_goes_to_sleep() -> None:
 
     def attempt(at: Any) -> None:
         made = Poller(RunQueue())  # type: ignore[arg-type]
-        bell, alarm = Bell(), Alarm()
-        made._bell, made._alarm = bell, alarm  # type: ignore[assignment]
+        wakeup_fd, timer_fd = WakeupFd(), TimerFd()
+        made._wakeup_fd, made._timer_fd = wakeup_fd, timer_fd  # type: ignore[assignment]
         made.add_timer(NEVER - 10, CountingWaker())
         made._fire_timers()
-        made._set_alarm()
-        bell.rung = False
+        made._set_timer_fd()
+        wakeup_fd.notified = False
 
         def turn() -> bool:
             made._fire_timers()
-            return made._set_alarm()
+            return made._set_timer_fd()
 
         interleaving = at(lambda: made.add_timer(NEVER - 100, CountingWaker()))
         sleeps = interleaving.run(turn)
         if interleaving.happened and sleeps:
-            assert bell.rung or alarm.deadline == NEVER - 100
+            assert wakeup_fd.notified or timer_fd.deadline == NEVER - 100
 
     assert everywhere(poller, attempt) > 10
 
 
 def test_R6_a_later_timer_while_an_earlier_one_fires() -> None:
-    """It does not ring, as the reactor will wake before it; which is just what it is doing."""
+    """It does not notify, as the reactor will wake before it; which is just what it is doing."""
 
     class Still:
-        rung = False
+        notified = False
         deadline = NEVER
 
-        def ring(self) -> None:
-            self.rung = True
+        def notify(self) -> None:
+            self.notified = True
 
         def set(self, deadline: int, now: int) -> None:
             self.deadline = deadline
 
     def attempt(at: Any) -> None:
         made, still = Poller(RunQueue()), Still()
-        made._bell = made._alarm = still  # type: ignore[assignment]
+        made._wakeup_fd = made._timer_fd = still  # type: ignore[assignment]
         made._timers.push(TimerEntry(1, CountingWaker()))
         made._armed = 1
 
         def turn() -> bool:
             made._fire_timers()
-            return made._set_alarm()
+            return made._set_timer_fd()
 
         interleaving = at(lambda: made.add_timer(NEVER - 100, CountingWaker()))
         sleeps = interleaving.run(turn)
         if interleaving.happened and sleeps:
-            assert still.rung or still.deadline == NEVER - 100
+            assert still.notified or still.deadline == NEVER - 100
 
     assert everywhere(poller, attempt) > 10
 
@@ -226,29 +226,29 @@ def test_R6_a_second_timer_while_the_bell_still_rings() -> None:
     """Two timers at any two moments of a turn: none is left in the inbox of a sleeper."""
 
     class Silent:
-        rings = 0
+        notified = 0
 
-        def ring(self) -> None:
-            self.rings += 1
+        def notify(self) -> None:
+            self.notified += 1
 
         def set(self, deadline: int, now: int) -> None:
             pass
 
     def attempt(at: Any) -> None:
         made = Poller(RunQueue())  # type: ignore[arg-type]
-        bell = Silent()
-        made._bell = made._alarm = bell  # type: ignore[assignment]
-        made.add_timer(NEVER - 10, CountingWaker())  # rings; the reactor has not looked yet
-        bell.rings = 0
+        wakeup_fd = Silent()
+        made._wakeup_fd = made._timer_fd = wakeup_fd  # type: ignore[assignment]
+        made.add_timer(NEVER - 10, CountingWaker())  # notifies; the reactor has not looked yet
+        wakeup_fd.notified = 0
 
         def turn() -> bool:
             made._fire_timers()
-            return made._set_alarm()
+            return made._set_timer_fd()
 
         interleaving = at(lambda: made.add_timer(NEVER - 100, CountingWaker()))
         sleeps = interleaving.run(turn)
         if interleaving.happened and sleeps and not made._timer_inbox.empty():
-            assert bell.rings == 1
+            assert wakeup_fd.notified == 1
 
     assert everywhere(poller, attempt) > 10
 

@@ -111,7 +111,7 @@ class Side:
     def turn(self) -> list[int]:
         """Look at timers and epoll; the tasks that this, or anything before, has woken."""
         if self.kind is PYTHON:
-            self.poller._bell.ring()  # or it might sleep
+            self.poller._wakeup_fd.notify()  # or it might sleep
             self.poller._turn()
         else:
             end = time.monotonic_ns() + LOOK_NS

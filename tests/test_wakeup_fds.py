@@ -1,4 +1,4 @@
-"""The bell and the alarm: linuxfd's faults stay behind them."""
+"""WakeupFd and TimerFd: linuxfd's faults stay behind them."""
 
 from __future__ import annotations
 
@@ -13,54 +13,54 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from trale_py.base.durations import NEVER
-from trale_py.core.wakeup_fds import LONGEST_WAIT_NS, Alarm, Bell
+from trale_py.core.wakeup_fds import LONGEST_WAIT_NS, TimerFd, WakeupFd
 
 Script = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def bell() -> Iterator[Bell]:
-    bell = Bell()
-    yield bell
-    bell.close()
+def wakeup_fd() -> Iterator[WakeupFd]:
+    wakeup_fd = WakeupFd()
+    yield wakeup_fd
+    wakeup_fd.close()
 
 
 @pytest.fixture
-def alarm() -> Iterator[Alarm]:
-    alarm = Alarm()
-    yield alarm
-    alarm.close()
+def timer_fd() -> Iterator[TimerFd]:
+    timer_fd = TimerFd()
+    yield timer_fd
+    timer_fd.close()
 
 
-def rings(fd: Bell | Alarm, timeout: float = 0) -> bool:
+def readable(fd: WakeupFd | TimerFd, timeout: float = 0) -> bool:
     return bool(select.select([fd], [], [], timeout)[0])
 
 
-def test_a_bell_rings_until_it_is_cleared(bell: Bell) -> None:
-    assert not rings(bell)
-    bell.ring()
-    bell.ring()
-    assert rings(bell)
-    assert rings(bell)
-    bell.clear()
-    assert not rings(bell)
+def test_a_wakeup_fd_is_readable_until_it_is_cleared(wakeup_fd: WakeupFd) -> None:
+    assert not readable(wakeup_fd)
+    wakeup_fd.notify()
+    wakeup_fd.notify()
+    assert readable(wakeup_fd)
+    assert readable(wakeup_fd)
+    wakeup_fd.clear()
+    assert not readable(wakeup_fd)
 
 
-def test_clearing_a_bell_that_does_not_ring(bell: Bell) -> None:
-    bell.clear()
-    assert not rings(bell)
+def test_clearing_a_wakeup_fd_that_is_not_readable(wakeup_fd: WakeupFd) -> None:
+    wakeup_fd.clear()
+    assert not readable(wakeup_fd)
 
 
-def test_B25_ringing_a_bell_whose_counter_is_full(bell: Bell) -> None:
-    os.eventfd_write(bell.fileno(), 2**64 - 2)
-    bell.ring()
-    assert rings(bell)
-    bell.clear()
-    assert not rings(bell)
+def test_B25_notifying_a_wakeup_fd_whose_counter_is_full(wakeup_fd: WakeupFd) -> None:
+    os.eventfd_write(wakeup_fd.fileno(), 2**64 - 2)
+    wakeup_fd.notify()
+    assert readable(wakeup_fd)
+    wakeup_fd.clear()
+    assert not readable(wakeup_fd)
 
 
-@pytest.mark.parametrize("kind", [Bell, Alarm])
-def test_non_blocking_and_not_inherited(kind: type[Bell] | type[Alarm]) -> None:
+@pytest.mark.parametrize("kind", [WakeupFd, TimerFd])
+def test_non_blocking_and_not_inherited(kind: type[WakeupFd] | type[TimerFd]) -> None:
     fd = kind()
     assert not os.get_blocking(fd.fileno())
     assert fcntl.fcntl(fd.fileno(), fcntl.F_GETFD) & fcntl.FD_CLOEXEC
@@ -68,23 +68,23 @@ def test_non_blocking_and_not_inherited(kind: type[Bell] | type[Alarm]) -> None:
     assert fd.fileno() == -1
 
 
-def test_an_alarm_for_a_time_that_is_past_goes_off_at_once(alarm: Alarm) -> None:
-    alarm.set(1, time.monotonic_ns())
-    assert rings(alarm, 10)
-    alarm.clear()
-    assert not rings(alarm)
+def test_a_timer_fd_for_a_time_that_is_past_expires_at_once(timer_fd: TimerFd) -> None:
+    timer_fd.set(1, time.monotonic_ns())
+    assert readable(timer_fd, 10)
+    timer_fd.clear()
+    assert not readable(timer_fd)
 
 
-def test_an_alarm_is_never_early(alarm: Alarm) -> None:
+def test_a_timer_fd_is_never_early(timer_fd: TimerFd) -> None:
     for n in range(100):
         deadline = time.monotonic_ns() + 300_000 + n * 1_001
-        alarm.set(deadline, time.monotonic_ns())
-        assert rings(alarm, 10)
+        timer_fd.set(deadline, time.monotonic_ns())
+        assert readable(timer_fd, 10)
         assert time.monotonic_ns() >= deadline
-        alarm.clear()
+        timer_fd.clear()
 
 
-def test_what_linuxfd_is_told_is_never_before_the_deadline(alarm: Alarm) -> None:
+def test_what_linuxfd_is_told_is_never_before_the_deadline(timer_fd: TimerFd) -> None:
     """It cuts off what is less than a nanosecond, and a float is no exact nanosecond."""
     told: list[float] = []
 
@@ -92,31 +92,31 @@ def test_what_linuxfd_is_told_is_never_before_the_deadline(alarm: Alarm) -> None
         def settime(self, value: float, *_: object) -> None:
             told.append(value)
 
-    real, alarm._timerfd = alarm._timerfd, Record()
+    real, timer_fd._timerfd = timer_fd._timerfd, Record()
     rng = random.Random(1)
     for _ in range(2000):
         deadline = rng.randrange(1, 10 ** rng.randrange(1, 17))
-        alarm.set(deadline, deadline)
+        timer_fd.set(deadline, deadline)
         seconds = int(told[-1])
         nanoseconds = int(1e9 * (told[-1] - seconds))  # as linuxfd does it
         assert deadline <= seconds * 10**9 + nanoseconds <= deadline + 250
-    alarm._timerfd = real
+    timer_fd._timerfd = real
 
 
 @pytest.mark.parametrize("deadline", [2**31 * 10**9, (2**31 + 1) * 10**9, 2**33 * 10**9, NEVER])
-def test_a_deadline_beyond_a_C_int_of_seconds(alarm: Alarm, deadline: int) -> None:
-    alarm.set(deadline, time.monotonic_ns())
-    left, _ = alarm._timerfd.gettime()
+def test_a_deadline_beyond_a_C_int_of_seconds(timer_fd: TimerFd, deadline: int) -> None:
+    timer_fd.set(deadline, time.monotonic_ns())
+    left, _ = timer_fd._timerfd.gettime()
     assert LONGEST_WAIT_NS / 1e9 - 60 < left <= LONGEST_WAIT_NS / 1e9 + 1
-    assert not rings(alarm)
+    assert not readable(timer_fd)
 
 
-def test_E7_setting_an_alarm_anew_silences_it(alarm: Alarm) -> None:
-    alarm.set(1, time.monotonic_ns())
-    assert rings(alarm, 10)
-    alarm.set(NEVER, time.monotonic_ns())
-    assert not rings(alarm)
-    alarm.clear()
+def test_E7_setting_a_timer_fd_anew_silences_it(timer_fd: TimerFd) -> None:
+    timer_fd.set(1, time.monotonic_ns())
+    assert readable(timer_fd, 10)
+    timer_fd.set(NEVER, time.monotonic_ns())
+    assert not readable(timer_fd)
+    timer_fd.clear()
 
 
 def test_I18_descriptor_0_is_closed(run_script: Script) -> None:
@@ -124,10 +124,10 @@ def test_I18_descriptor_0_is_closed(run_script: Script) -> None:
     result = run_script(
         """
         import os
-        from trale_py.core.wakeup_fds import Alarm, Bell
+        from trale_py.core.wakeup_fds import TimerFd, WakeupFd
 
         os.close(0)
-        for kind in (Bell, Alarm):
+        for kind in (WakeupFd, TimerFd):
             fd = kind()
             assert fd.fileno() == 0, fd.fileno()
             fd.close()

@@ -183,7 +183,7 @@ static void run(int scenario)
     lock_held = owner_of_lock = NULL;
     now = 1000 * TRALE_NS;
     alarm_at = INT64_MAX;
-    bell_rings = alarm_rings = data_comes = false;
+    wakeup_fd_set = timer_fd_expired = data_comes = false;
     watched = 0;
     fault = NULL;
     said = done = wanted = 0;

@@ -30,9 +30,9 @@ static void sim_unlock(void *lock);
 static void sim_wait(void *condition, void *lock, int64_t until);
 static void sim_signal(void *condition);
 static int sim_epoll_wait(struct epoll_event *events, int ms);
-static void sim_ring(void);
+static void sim_notify(void);
 static int sim_epoll_ctl(int operation, const struct epoll_event *event);
-static void sim_set_alarm(int64_t ns);
+static void sim_set_timer_fd(int64_t ns);
 static int64_t sim_clock(void);
 
 static inline struct timespec trale_timespec(int64_t ns)
@@ -48,7 +48,7 @@ static inline struct timespec trale_timespec(int64_t ns)
 #define TRALE_EPOLL_WAIT(fd, events, n, ms) sim_epoll_wait(events, ms)
 #define TRALE_EPOLL_WAIT_NS(fd, events, n, ns) sim_epoll_wait(events, (int)((ns) / MS) + 1)
 #define TRALE_CLOCK() sim_clock()
-#define TRALE_RING(fd) (sim_ring(), 0)
+#define TRALE_NOTIFY(fd) (sim_notify(), 0)
 #define TRALE_LATE_NS INT64_MAX
 
 #define epoll_create1(flags) 100
@@ -57,7 +57,7 @@ static inline struct timespec trale_timespec(int64_t ns)
 #define epoll_ctl(epoll, operation, fd, event) \
     ((void)(epoll), (void)(fd), sim_epoll_ctl(operation, event))
 #define timerfd_settime(fd, flags, when, before) \
-    (sim_set_alarm((when)->it_value.tv_sec * TRALE_NS + (when)->it_value.tv_nsec), 0)
+    (sim_set_timer_fd((when)->it_value.tv_sec * TRALE_NS + (when)->it_value.tv_nsec), 0)
 #define close(fd) ((void)(fd))
 
 #include "engine_whole.h"
@@ -96,13 +96,13 @@ static const char *fault;  /* what this run has shown */
 
 static void *owner_of_lock, *lock_held;  /* there is one lock */
 static int64_t now;
-static bool bell_rings, alarm_rings, data_comes;
+static bool wakeup_fd_set, timer_fd_expired, data_comes;
 static int64_t alarm_at;
 static uint64_t watched;  /* what the one descriptor carries in epoll; 0: it is not there */
 
 static bool has_events(void)
 {
-    return bell_rings || alarm_rings || (data_comes && watched != 0);
+    return wakeup_fd_set || timer_fd_expired || (data_comes && watched != 0);
 }
 
 static bool can_run(const fibre *f)
@@ -194,27 +194,27 @@ static void sim_signal(void *condition)
 #endif
 }
 
-static void sim_ring(void)
+static void sim_notify(void)
 {
-#ifndef PLANT_NO_RING
-    step("ring");
-    bell_rings = true;
+#ifndef PLANT_NO_NOTIFY
+    step("notify");
+    wakeup_fd_set = true;
 #endif
 }
 
 static int sim_epoll_ctl(int operation, const struct epoll_event *event)
 {
-    if (event->data.u64 > TRALE_ALARM) {
+    if (event->data.u64 > TRALE_TIMER_FD) {
         step("epoll_ctl");
         watched = operation == EPOLL_CTL_DEL ? 0 : event->data.u64;
     }
     return 0;
 }
 
-static void sim_set_alarm(int64_t ns)
+static void sim_set_timer_fd(int64_t ns)
 {
     alarm_at = ns;
-    alarm_rings = ns <= now;
+    timer_fd_expired = ns <= now;
 }
 
 static int64_t sim_clock(void)
@@ -230,15 +230,15 @@ static int sim_epoll_wait(struct epoll_event *events, int ms)
     step(ms == 0 ? "looks into epoll" : "epoll_wait");
     self->in_epoll = false;
     int n = 0;
-    if (bell_rings)
-        events[n++] = (struct epoll_event){.events = EPOLLIN, .data.u64 = TRALE_BELL};
-    if (alarm_rings)
-        events[n++] = (struct epoll_event){.events = EPOLLIN, .data.u64 = TRALE_ALARM};
+    if (wakeup_fd_set)
+        events[n++] = (struct epoll_event){.events = EPOLLIN, .data.u64 = TRALE_WAKEUP_FD};
+    if (timer_fd_expired)
+        events[n++] = (struct epoll_event){.events = EPOLLIN, .data.u64 = TRALE_TIMER_FD};
     if (data_comes && watched != 0) {
         events[n++] = (struct epoll_event){.events = EPOLLIN, .data.u64 = watched};
         data_comes = false;
     }
-    bell_rings = alarm_rings = false;
+    wakeup_fd_set = timer_fd_expired = false;
     step("has returned from epoll");  /* with the events in its hands, before it takes the lock */
     return n;
 }
@@ -250,7 +250,7 @@ static void advance(int64_t to)
     if (to > now)
         now = to;
     if (alarm_at <= now) {
-        alarm_rings = true;
+        timer_fd_expired = true;
         alarm_at = INT64_MAX;
     }
 }

@@ -81,7 +81,7 @@ static void test_L1_open_fails_and_leaves_no_descriptor(void)
         limit.rlim_cur = (rlim_t)(first + room);
         CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
         CHECK(trale_open(e) == -EMFILE);
-        CHECK(e->epoll < 0 && e->bell < 0 && e->alarm < 0 && fcntl(first, F_GETFD) < 0);
+        CHECK(e->epoll < 0 && e->wakeup_fd < 0 && e->timer_fd < 0 && fcntl(first, F_GETFD) < 0);
         CHECK(setrlimit(RLIMIT_NOFILE, &before) == 0);
     }
     CHECK(trale_open(e) == 0);

@@ -91,7 +91,7 @@ static void test_deadlines_at_the_ends_of_time(void)
         trale_timer timer = {0};
         trale_wait_on(e, cell);
         CHECK(trale_set_timer(e, &timer, past[i], cell) == 0);
-        trale_park(e);  /* the alarm is set for it, and goes off */
+        trale_park(e);  /* the timerfd is set for it, and expires */
         CHECK(trale_begin_batch(e) == 1);
         take(e, cell);
     }

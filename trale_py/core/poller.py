@@ -44,7 +44,7 @@ from .engine import accelerated
 from .run_queue import RunQueue
 from .source import Source
 from .timer_heap import TimerEntry, TimerHeap, Wakeable
-from .wakeup_fds import LONGEST_WAIT_NS, Alarm, Bell
+from .wakeup_fds import LONGEST_WAIT_NS, TimerFd, WakeupFd
 
 _READABLE = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _WRITABLE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
@@ -60,7 +60,7 @@ BATCH = 256
 _TIMER_INBOX_LIMIT = 1024
 
 
-# How late an alarm may be. Then somebody has closed its descriptor: epoll forgets a closed one, and
+# How late the timerfd may be. Then other code has closed it: epoll forgets a closed one, and
 # does not say so. (On a busy machine it may be late as well; then a look too many does no harm.)
 _LATE_NS = 10**8
 
@@ -84,7 +84,7 @@ class Poller:
         self._timers = TimerHeap()
         self._timer_inbox: SimpleQueue[TimerEntry] = SimpleQueue()
         self._armed = NEVER  # the deadline we will wake for; the reactor's thread writes it
-        self._rung = False  # the bell rings, and the reactor has not come to look yet
+        self._notified = False  # it was notified, and the reactor has not come to look yet
         self._stopping = False
         self._descriptors = contextlib.ExitStack()  # closes those that are open
         self._robbed = False  # other code has closed our descriptors
@@ -99,13 +99,13 @@ class Poller:
         try:
             self._epoll = select.epoll()
             opened.callback(self._epoll.close)
-            self._bell = Bell()
-            opened.callback(self._bell.close)
-            self._alarm = Alarm()
-            opened.callback(self._alarm.close)
+            self._wakeup_fd = WakeupFd()
+            opened.callback(self._wakeup_fd.close)
+            self._timer_fd = TimerFd()
+            opened.callback(self._timer_fd.close)
             # Level-triggered: should a round miss one of them, the next does not.
-            self._epoll.register(self._bell.fileno(), select.EPOLLIN)
-            self._epoll.register(self._alarm.fileno(), select.EPOLLIN)
+            self._epoll.register(self._wakeup_fd.fileno(), select.EPOLLIN)
+            self._epoll.register(self._timer_fd.fileno(), select.EPOLLIN)
         except BaseException:
             opened.close()
             raise
@@ -114,7 +114,7 @@ class Poller:
         """Have ``run`` return. Any thread. OSError: it cannot be woken."""
         self._stopping = True
         try:
-            self._bell.ring()
+            self._wakeup_fd.notify()
         except OSError:
             self._robbed = True
             raise
@@ -151,7 +151,7 @@ class Poller:
     def _look_after_our_own(self) -> None:
         """End the runtime if what failed is due to our own descriptors: somebody closed them."""
         try:
-            self._epoll.modify(self._bell.fileno(), select.EPOLLIN)
+            self._epoll.modify(self._wakeup_fd.fileno(), select.EPOLLIN)
         except OSError as error:
             self._break(error)
 
@@ -198,7 +198,7 @@ class Poller:
             self._timer_inbox.put(entry)
             # The entry is put first, and these are looked at last (R6).
             if deadline < self._armed or self._timer_inbox.qsize() > _TIMER_INBOX_LIMIT:
-                self._ring()
+                self._notify()
         return entry
 
     def cancel_timer(self, entry: TimerEntry) -> None:
@@ -207,20 +207,22 @@ class Poller:
             entry.waker = None
             self._timer_inbox.put(entry)
 
-    def _ring(self) -> None:
-        """R41: ``_rung`` says that the bell rings, so nobody else rings it. If the write failed, it
-        does not, and every later timer would wait for a reactor that sleeps: it is taken back.
+    def _notify(self) -> None:
+        """Write to the eventfd, unless that was done and the reactor has not looked yet.
+
+        R41: ``_notified`` keeps later calls from writing. If the write fails, it is taken back, or
+        every later timer would wait for a reactor that sleeps.
         """
-        if self._rung:
+        if self._notified:
             return
-        self._rung = True
+        self._notified = True
         try:
-            self._bell.ring()
+            self._wakeup_fd.notify()
         except OSError as error:
-            self._rung = False
+            self._notified = False
             self._break(error)
         except BaseException:  # no memory: the next one repeats it
-            self._rung = False
+            self._notified = False
             raise
 
     def counts(self) -> dict[str, int]:
@@ -240,14 +242,14 @@ class Poller:
 
     def _turn(self) -> None:
         self._fire_timers()
-        seconds = self._set_alarm()
+        seconds = self._set_timer_fd()
         self._recycled.clear()
         for fd, mask in self._epoll.poll(seconds, BATCH):
             self._dispatch(fd, mask)
         self._epoll_returns += 1
 
     def _fire_timers(self) -> None:
-        self._rung = False  # from here on an entry may have come too late for this look (R6)
+        self._notified = False  # from here on an entry may have come too late for this look (R6)
         for _ in range(self._timer_inbox.qsize()):
             entry = self._timer_inbox.get()
             if entry.waker is not None:
@@ -260,12 +262,12 @@ class Poller:
             if waker is not None:
                 waker.wake()
 
-    def _set_alarm(self) -> float:
-        """Set the alarm for the next deadline. Returns how long to sleep if it does not go off.
+    def _set_timer_fd(self) -> float:
+        """Set the timerfd for the next deadline. Returns how long to sleep if it does not expire.
 
-        R6: an entry that is due no earlier than ``_armed``, or that finds ``_rung`` set, is
-        left in the inbox without ringing: we will come and look. So ``_armed`` is published
-        first and the inbox looked at last; ``_rung`` is cleared first and the inbox emptied
+        R6: an entry that is due no earlier than ``_armed``, or that finds ``_notified`` set, is
+        left in the inbox without a notification: we will come and look. So ``_armed`` is published
+        first and the inbox looked at last; ``_notified`` is cleared first and the inbox emptied
         last. add_timer() puts first, and looks at them last: the second one sees the first.
         """
         deadline = self._timers.next_deadline()
@@ -277,7 +279,7 @@ class Poller:
         now = time.monotonic_ns()
         if deadline <= now:
             return 0
-        self._alarm.set(deadline, now)
+        self._timer_fd.set(deadline, now)
         return (min(deadline - now, LONGEST_WAIT_NS) + _LATE_NS) / 10**9
 
     def _dispatch(self, fd: int, mask: int) -> None:
@@ -294,7 +296,7 @@ class Poller:
             if mask & _WRITABLE:
                 source.write.notify(bool(mask & _NOT_DRAINED))
             self._events += 1
-        elif fd == self._bell.fileno():
-            self._bell.clear()
-        elif fd == self._alarm.fileno():
-            self._alarm.clear()
+        elif fd == self._wakeup_fd.fileno():
+            self._wakeup_fd.clear()
+        elif fd == self._timer_fd.fileno():
+            self._timer_fd.clear()

@@ -1,4 +1,4 @@
-"""The reactor's own two descriptors: a bell (eventfd) and an alarm clock (timerfd).
+"""The reactor's own two descriptors: an eventfd that wakes it and a timerfd.
 
 Both come from linuxfd, which is old and has three faults that matter here. It never
 closes a descriptor numbered 0. It cuts the seconds of a timer through a C int, and the
@@ -14,11 +14,11 @@ import os
 
 import linuxfd
 
-# Well inside a C int. A longer wait wakes once in between and sets the alarm again.
+# Well inside a C int. A longer wait wakes once in between and sets the timerfd again.
 LONGEST_WAIT_NS = 3600 * 10**9
 
 
-class Bell:
+class WakeupFd:
     """Interrupts epoll_wait. See eventfd(2)."""
 
     __slots__ = ("_eventfd",)
@@ -29,8 +29,8 @@ class Bell:
     def fileno(self) -> int:
         return _fileno(self._eventfd)
 
-    def ring(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # the counter is full: it rings already
+    def notify(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # the counter is full: it is readable already
             self._eventfd.write()
 
     def clear(self) -> None:
@@ -41,7 +41,7 @@ class Bell:
         _close(self._eventfd)
 
 
-class Alarm:
+class TimerFd:
     """Becomes readable at a set time of CLOCK_MONOTONIC. See timerfd_create(2)."""
 
     __slots__ = ("_set_to", "_timerfd")
