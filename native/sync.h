@@ -33,7 +33,7 @@ static inline void trale_wait_until(pthread_cond_t *condition, pthread_mutex_t *
 }
 
 /* Adds to an eventfd. EAGAIN: its counter is full, so it is readable already. Returns errno or 0. */
-static inline int trale_ring(int fd)
+static inline int trale_notify_fd(int fd)
 {
     uint64_t one = 1;
     return write(fd, &one, sizeof one) < 0 && errno != EAGAIN ? errno : 0;
@@ -59,6 +59,6 @@ static inline int trale_epoll_wait_ns(int fd, struct epoll_event *events, int n,
 #define TRALE_EPOLL_WAIT(fd, events, n, ms) epoll_wait(fd, events, n, ms)
 #define TRALE_EPOLL_WAIT_NS(fd, events, n, ns) trale_epoll_wait_ns(fd, events, n, ns)
 #define TRALE_CLOCK() trale_clock()
-#define TRALE_NOTIFY(fd) trale_ring(fd)
+#define TRALE_NOTIFY(fd) trale_notify_fd(fd)
 
 #endif
