@@ -32,6 +32,7 @@ typedef struct trale_engine trale_engine;
 
 /* ---- cells: what the executor is to look at ------------------------------------------------- */
 
+/* A task's life: see task_state.py. */
 enum trale_state {
     TRALE_NEW,      /* never queued */
     TRALE_WAITING,  /* a wake will queue it; also while it is being polled (R2) */

@@ -374,6 +374,11 @@ static const tpy_use run_queue_uses[] = {
     {TPY_USE_OBJECT, "trale_py.core.run_queue", "make_call", .place = &run_queue_make_call},
     {TPY_USE_NAME, "trale_py.core.timer_heap:Wakeable", "wake", .place = &run_queue_name_wake},
     {TPY_USE_NAME, "Task", "_cx", .place = &run_queue_name_cx},
+    {TPY_USE_NUMBER, "trale_py.core.task_state", "NEW", .number = TRALE_NEW},
+    {TPY_USE_NUMBER, "trale_py.core.task_state", "WAITING", .number = TRALE_WAITING},
+    {TPY_USE_NUMBER, "trale_py.core.task_state", "QUEUED", .number = TRALE_QUEUED},
+    {TPY_USE_NUMBER, "trale_py.core.task_state", "TAKEN", .number = TRALE_TAKEN},
+    {TPY_USE_NUMBER, "trale_py.core.task_state", "ENDED", .number = TRALE_ENDED},
     {0},
 };
 
