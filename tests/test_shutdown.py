@@ -64,6 +64,21 @@ def test_a_task_that_never_ends_is_given_up(limit: float, runtime: Runtime) -> N
             handle.join(0)
 
 
+def test_L3_R51_a_shutdown_that_cannot_cancel_ends_all_the_same(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def starve_once() -> None:
+        monkeypatch.undo()
+        raise MemoryError
+
+    handle = runtime.spawn(forever())
+    runtime.spawn(give(1)).join(20)
+    monkeypatch.setattr(runtime, "tasks", starve_once)
+    runtime.shutdown()
+    with pytest.raises(RuntimeClosed):
+        handle.join(20)
+
+
 def test_a_shielded_task_is_waited_for_up_to_the_limit(runtime: Runtime) -> None:
     ended = []
 

@@ -197,7 +197,8 @@ class Executor:
                 self._runtime.end(self._fault)
                 break
             except BaseException as error:  # thrown in between two of its steps: it goes on there
-                self._fault = self._fault or error
+                if self._fault is None:  # not whether it is true: its class may be the user's
+                    self._fault = error
         self._has_ended = True
         if self._kept:
             never_return()
@@ -209,7 +210,8 @@ class Executor:
         alive would wait for ever. So its last call ends the runtime, if that has not been done.
         """
         if self._claim.setdefault(None, me) is me and not self._has_ended:
-            self._fault = self._fault or RuntimeError("the executor's thread was terminated")
+            if self._fault is None:
+                self._fault = RuntimeError("the executor's thread was terminated")
             self._end()
 
     def _loop(self) -> None:
