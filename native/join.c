@@ -36,7 +36,7 @@ static PyObject *JoinHandle_new(PyTypeObject *type, PyObject *args, PyObject *kw
 
 static PyObject *JoinHandle_await(JoinHandle *self)
 {
-    /* Whoever is polled by the runtime is in its process and before its end. */
+    /* A task that is polled by the runtime is in its process and before its end. */
     Context *cx = tpy_polling();
     PyObject *task = cx == NULL ? NULL : cx->waker->cell->owner;
     if (task == NULL || cx->runtime != self->runtime || !PyObject_TypeCheck(task, tpy_Task)

@@ -21,9 +21,9 @@ static PyObject *Hold_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return (PyObject *)self;
 }
 
-static Wait *lock_wait_for(Hold *self)
+static Waiter *lock_wait_for(Hold *self)
 {
-    Wait *wait = tpy_new_wait(self->mutex);
+    Waiter *wait = tpy_new_waiter(self->mutex);
     if (wait != NULL)
         wait->hold = NEWREF(Hold, self);
     return wait;
@@ -31,7 +31,7 @@ static Wait *lock_wait_for(Hold *self)
 
 static PyObject *Hold_lock(Hold *self, PyObject *who)
 {
-    Wait *wait = lock_wait_for(self);
+    Waiter *wait = lock_wait_for(self);
     if (wait != NULL && who != Py_None)
         wait->who = Py_NewRef(who);
     return (PyObject *)wait;
@@ -159,7 +159,7 @@ static Hold *lock_new_hold(Store *self)
 static PyObject *Lock_lock(Store *self, PyObject *Py_UNUSED(ignored))
 {
     Hold *hold = lock_new_hold(self);
-    Wait *wait = hold == NULL ? NULL : lock_wait_for(hold);
+    Waiter *wait = hold == NULL ? NULL : lock_wait_for(hold);
     XDECREF(hold);
     return (PyObject *)wait;
 }
@@ -177,7 +177,7 @@ static PyObject *Lock_aenter(Store *self, PyObject *Py_UNUSED(ignored))
         tpy_replace(&((AtOnce *)self->at_once)->result, (PyObject *)hold);
         return Py_NewRef(self->at_once);
     }
-    Wait *wait = lock_wait_for(hold);
+    Waiter *wait = lock_wait_for(hold);
     DECREF(hold);
     if (wait != NULL)
         wait->enters = 1;
@@ -193,11 +193,11 @@ static void lock_leave(Store *self)
     XDECREF(hold);
 }
 
-static Wait *lock_wait_in_thread(Store *self)
+static Waiter *lock_wait_in_thread(Store *self)
 {
     PyObject *me = PyObject_CallNoArgs(lock_this_thread);
     Hold *hold = me == NULL ? NULL : lock_new_hold(self);
-    Wait *wait = hold == NULL ? NULL : lock_wait_for(hold);
+    Waiter *wait = hold == NULL ? NULL : lock_wait_for(hold);
     XDECREF(hold);
     if (wait == NULL)
         XDECREF(me);
@@ -214,7 +214,7 @@ static PyObject *Lock_lock_blocking(Store *self, PyObject *args, PyObject *kwarg
 
 static PyObject *Lock_enter(Store *self, PyObject *Py_UNUSED(ignored))
 {
-    Wait *wait = lock_wait_in_thread(self);
+    Waiter *wait = lock_wait_in_thread(self);
     if (wait != NULL)
         wait->enters = 1;
     return tpy_block(wait, Py_None);
@@ -254,7 +254,7 @@ static PyMethodDef Lock_methods[] = {
 };
 
 static PyMemberDef Lock_members[] = {
-    {"_line", T_OBJECT, offsetof(Store, takers), READONLY, NULL},
+    {"_waiters", T_OBJECT, offsetof(Store, takers), READONLY, NULL},
     {"_owner", T_OBJECT, offsetof(Store, owner), READONLY, NULL},
     {"_entered", T_OBJECT, offsetof(Store, entered), 0, NULL},
     {NULL, 0, 0, 0, NULL},

@@ -61,7 +61,7 @@ static int Permits_init(Store *self, PyObject *args, PyObject *kwargs)
 
 static PyObject *Permits_acquire(Store *self, PyObject *Py_UNUSED(ignored))
 {
-    return (PyObject *)tpy_new_wait(self);
+    return (PyObject *)tpy_new_waiter(self);
 }
 
 static PyObject *Permits_try_acquire(Store *self, PyObject *Py_UNUSED(ignored))
@@ -82,14 +82,14 @@ PyObject *tpy_parse_timeout(PyObject *args, PyObject *kwargs)
 static PyObject *Permits_acquire_blocking(Store *self, PyObject *args, PyObject *kwargs)
 {
     PyObject *timeout = tpy_parse_timeout(args, kwargs);
-    return timeout == NULL ? NULL : tpy_block(tpy_new_wait(self), timeout);
+    return timeout == NULL ? NULL : tpy_block(tpy_new_waiter(self), timeout);
 }
 
 /* A thread's with. Nothing that it has taken can be lost to a Ctrl-C (R28): here is no Python code,
  * and Python looks for signals neither as __enter__ returns nor before it calls __exit__. */
 static PyObject *Permits_enter(Store *self, PyObject *Py_UNUSED(ignored))
 {
-    return tpy_block(tpy_new_wait(self), Py_None);
+    return tpy_block(tpy_new_waiter(self), Py_None);
 }
 
 static PyObject *Permits_exit(Store *self, PyObject *const *Py_UNUSED(args),
@@ -117,7 +117,7 @@ Context *tpy_take_at_once(Store *self)
 
 static PyObject *Permits_aenter(Store *self, PyObject *Py_UNUSED(ignored))
 {
-    return tpy_take_at_once(self) != NULL ? Py_NewRef(tpy_at_once_none) : (PyObject *)tpy_new_wait(self);
+    return tpy_take_at_once(self) != NULL ? Py_NewRef(tpy_at_once_none) : (PyObject *)tpy_new_waiter(self);
 }
 
 static PyObject *Permits_aexit(Store *self, PyObject *const *Py_UNUSED(args),
@@ -142,7 +142,7 @@ static PyMethodDef Permits_methods[] = {
 
 static PyMemberDef Permits_members[] = {
     {"_count", T_PYSSIZET, offsetof(Store, count), READONLY, NULL},
-    {"_line", T_OBJECT, offsetof(Store, takers), READONLY, NULL},
+    {"_waiters", T_OBJECT, offsetof(Store, takers), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

@@ -24,7 +24,7 @@ static PyObject *Queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (self == NULL)
         return NULL;
     self->capacity = capacity;
-    if ((self->givers = tpy_new_line()) == NULL
+    if ((self->givers = tpy_new_waiters()) == NULL
         || (self->values = PyObject_CallNoArgs(queue_deque)) == NULL)
         Py_CLEAR(self);
     return (PyObject *)self;
@@ -32,12 +32,12 @@ static PyObject *Queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 
 static PyObject *Queue_recv(Store *self, PyObject *Py_UNUSED(ignored))
 {
-    return (PyObject *)tpy_new_wait(self);
+    return (PyObject *)tpy_new_waiter(self);
 }
 
 static PyObject *Queue_send(Store *self, PyObject *value)
 {
-    Wait *wait = tpy_new_wait(self);
+    Waiter *wait = tpy_new_waiter(self);
     if (wait != NULL) {
         wait->gives = 1;
         wait->value = Py_NewRef(value);
@@ -59,7 +59,7 @@ static PyObject *Queue_try_send(Store *self, PyObject *value)
 static PyObject *Queue_try_recv(Store *self, PyObject *Py_UNUSED(ignored))
 {
     PyObject *value = NULL;
-    Wait *giver = tpy_first(self->givers);
+    Waiter *giver = tpy_first(self->givers);
     if (self->count > 0) {
         if (tpy_take_out(self, &value) == 0)
             tpy_grant_slots(self);

@@ -5,7 +5,7 @@
 
 static PyObject *store_name_append, *store_name_appendleft, *store_name_popleft, *store_name_release;
 
-void tpy_wake_wait(Wait *self)
+void tpy_wake_wait(Waiter *self)
 {
     PyObject *wake = self->wake;
     self->wake = NULL;
@@ -30,7 +30,7 @@ void tpy_replace(PyObject **place, PyObject *by)
     XDECREF(old);
 }
 
-void tpy_grant(Wait *self, PyObject *value)
+void tpy_grant(Waiter *self, PyObject *value)
 {
     tpy_leave_line(self);
     self->state = GRANTED;
@@ -44,7 +44,7 @@ void tpy_grant(Wait *self, PyObject *value)
 
 int tpy_put(Store *self, PyObject *value, int in_front)
 {
-    Wait *taker = tpy_first(self->takers);
+    Waiter *taker = tpy_first(self->takers);
     if (taker != NULL) {
         tpy_grant(taker, value);
         tpy_wake_wait(taker);
@@ -72,7 +72,7 @@ void tpy_grant_slots(Store *self)
 {
     if (self->givers == NULL)
         return;
-    for (Wait *giver; (giver = tpy_first(self->givers)) != NULL && tpy_has_room(self);) {
+    for (Waiter *giver; (giver = tpy_first(self->givers)) != NULL && tpy_has_room(self);) {
         tpy_leave_line(giver);
         giver->state = TURN;
         self->slots++;
@@ -95,7 +95,7 @@ void tpy_unlock(Hold *self)
 void tpy_close_store(Store *self)
 {
     self->closed = 1;
-    for (Wait *one; (one = tpy_first(self->givers)) != NULL
+    for (Waiter *one; (one = tpy_first(self->givers)) != NULL
                     || (one = tpy_first(self->takers)) != NULL;) {
         tpy_leave_line(one);
         tpy_wake_wait(one);
@@ -112,10 +112,10 @@ int tpy_take_out(Store *self, PyObject **value)
     return 0;
 }
 
-static enum step store_attempt_to_take(Wait *self)
+static enum step store_attempt_to_take(Waiter *self)
 {
     Store *store = self->store;
-    Wait *next = tpy_first(store->takers);
+    Waiter *next = tpy_first(store->takers);
     if (self->who != NULL && self->who == store->owner) {
         PyErr_SetString(PyExc_RuntimeError,
                         "this task already holds the mutex");
@@ -136,10 +136,10 @@ static enum step store_attempt_to_take(Wait *self)
     return WAIT;
 }
 
-static enum step store_attempt_to_give(Wait *self)
+static enum step store_attempt_to_give(Waiter *self)
 {
     Store *store = self->store;
-    Wait *next = tpy_first(store->givers);
+    Waiter *next = tpy_first(store->givers);
     if (self->state == TURN) {
         store->slots--;
         self->state = TRYING;
@@ -159,7 +159,7 @@ static enum step store_attempt_to_give(Wait *self)
     return DONE;
 }
 
-enum step tpy_look(Wait *self, PyObject *waker)
+enum step tpy_look(Waiter *self, PyObject *waker)
 {
     if (self->state == GRANTED)
         return DONE;
@@ -181,7 +181,7 @@ enum step tpy_look(Wait *self, PyObject *waker)
 Store *tpy_new_store(PyTypeObject *type)
 {
     Store *self = (Store *)PyType_GenericAlloc(type, 0);
-    if (self != NULL && (self->takers = tpy_new_line()) == NULL)
+    if (self != NULL && (self->takers = tpy_new_waiters()) == NULL)
         Py_CLEAR(self);
     return self;
 }

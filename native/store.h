@@ -1,7 +1,7 @@
 /* Store: permits or values that are there, or else those who wait for them, in one line. What
  * Semaphore, Mutex and channel are in C; in Python: sync/plain_locks.py, channel/plain_queue.py.
  *
- * There is no Gate. A step is done with the GIL held, and where other code may come in (a waiter is
+ * There is no gate. A step is done with the GIL held, and where other code may come in (a waiter is
  * woken, something is made or freed) the store is in order: so the R12 and R16 of the Python ones
  * do not arise. A line does not refer to its waiters: a waiter leaves it before it is freed.
  */
@@ -18,14 +18,14 @@ typedef struct {
     PyObject_HEAD
     Link ring;  /* its head */
     Py_ssize_t length;
-} Line;
+} Waiters;
 
 typedef struct {
     PyObject_HEAD
-    Line *takers;        /* the waiters for a permit or a value */
+    Waiters *takers;        /* the waiters for a permit or a value */
     Py_ssize_t count;    /* permits or values that are there; then no taker waits */
     /* of a Queue */
-    Line *givers;        /* the waiters for room; then there is none */
+    Waiters *givers;        /* the waiters for room; then there is none */
     PyObject *values;    /* a deque; NULL: permits, which are only counted */
     Py_ssize_t capacity; /* 0: the takers that wait are the room */
     Py_ssize_t slots;    /* room that was granted to givers who have not used it yet */
@@ -60,17 +60,17 @@ typedef struct {
     char state;       /* enum state */
     char gives;
     char enters;      /* the lock's `entered` will be its hold */
-} Wait;
+} Waiter;
 
 /* The one whose turn it is, borrowed, or NULL. */
-Wait *tpy_first(Line *line);
+Waiter *tpy_first(Waiters *line);
 
 /* Join its line at the end, or at the front if it had its turn already; and leave it. */
-void tpy_enter_line(Wait *self, int in_front);
-void tpy_leave_line(Wait *self);
+void tpy_enter_line(Waiter *self, int in_front);
+void tpy_leave_line(Waiter *self);
 
 /* Take what it waits for if it is its turn, or stand in line, to be woken by `waker`. */
-enum step tpy_look(Wait *self, PyObject *waker);
+enum step tpy_look(Waiter *self, PyObject *waker);
 
 /* A permit or a value, for the first waiter, or to be kept, first of all or last. Takes the
  * reference to `value`. -1: an exception is set, and the value is lost. */
@@ -80,10 +80,10 @@ int tpy_put(Store *self, PyObject *value, int in_front);
 int tpy_take_out(Store *self, PyObject **value);
 
 /* What it waits for is its own from now on. Takes the reference to `value`. */
-void tpy_grant(Wait *self, PyObject *value);
+void tpy_grant(Waiter *self, PyObject *value);
 
 /* Have it look again. Afterwards it may be gone. */
-void tpy_wake_wait(Wait *self);
+void tpy_wake_wait(Waiter *self);
 
 bool tpy_has_room(Store *self);
 void tpy_grant_slots(Store *self);
@@ -91,17 +91,17 @@ void tpy_close_store(Store *self);
 enum step tpy_raise_closed(PyObject *value);  /* FAILED */
 void tpy_unlock(Hold *self);
 
-Wait *tpy_new_wait(Store *store);
+Waiter *tpy_new_waiter(Store *store);
 
 /* Have this thread wait, and return what it waited for. Takes the reference to `wait`, or NULL with
  * an exception set. If it raises, it has taken nothing. */
-PyObject *tpy_block(Wait *wait, PyObject *timeout);
+PyObject *tpy_block(Waiter *wait, PyObject *timeout);
 
 /* block(operation, timeout) */
 PyObject *tpy_block_function(PyObject *module, PyObject *const *args, Py_ssize_t count,
                                PyObject *keywords);
 Store *tpy_new_store(PyTypeObject *type);
-Line *tpy_new_line(void);
+Waiters *tpy_new_waiters(void);
 
 /* Takes the reference to `by`. */
 void tpy_replace(PyObject **place, PyObject *by);

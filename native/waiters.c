@@ -1,26 +1,26 @@
-/* Line, and Wait, which stands in one: see sync/waiters.py. What is granted to it: store.c. */
+/* Waiters, and Waiter, which stands in one: see sync/waiters.py. What is granted to it: store.c. */
 
 #include "registry.h"
 #include "store.h"
 
-static PyTypeObject *Line_type, *Wait_type;
+static PyTypeObject *Waiters_type, *Waiter_type;
 static PyObject *waiters_park, *waiters_python_block;  /* the package's */
 
 /* ---- lines ------------------------------------------------------------------------------------ */
 
-Wait *tpy_first(Line *line)
+Waiter *tpy_first(Waiters *line)
 {
     Link *link = line->ring.next;
-    return link == &line->ring ? NULL : (Wait *)((char *)link - offsetof(Wait, link));
+    return link == &line->ring ? NULL : (Waiter *)((char *)link - offsetof(Waiter, link));
 }
 
-static Line *waiters_line_of(Wait *self)
+static Waiters *waiters_line_of(Waiter *self)
 {
     return self->gives ? self->store->givers : self->store->takers;
 }
 
 /* At its end, or at its front if it had its turn already. */
-void tpy_enter_line(Wait *self, int in_front)
+void tpy_enter_line(Waiter *self, int in_front)
 {
     Link *ring = &waiters_line_of(self)->ring, *next = in_front ? ring->next : ring, *link = &self->link;
     link->next = next;
@@ -29,7 +29,7 @@ void tpy_enter_line(Wait *self, int in_front)
     waiters_line_of(self)->length++;
 }
 
-void tpy_leave_line(Wait *self)
+void tpy_leave_line(Waiter *self)
 {
     Link *link = &self->link;
     if (link->next == NULL)
@@ -40,22 +40,22 @@ void tpy_leave_line(Wait *self)
     waiters_line_of(self)->length--;
 }
 
-static Py_ssize_t Line_length(Line *self)
+static Py_ssize_t Waiters_length(Waiters *self)
 {
     return self->length;
 }
 
-Line *tpy_new_line(void)
+Waiters *tpy_new_waiters(void)
 {
-    Line *self = (Line *)PyType_GenericAlloc(Line_type, 0);
+    Waiters *self = (Waiters *)PyType_GenericAlloc(Waiters_type, 0);
     if (self != NULL)
         self->ring.next = self->ring.prev = &self->ring;
     return self;
 }
 
-/* ---- Wait: a leaf, or what a thread waits by -------------------------------------------------------- */
+/* ---- Waiter: a leaf, or what a thread waits by -------------------------------------------------------- */
 
-static PyObject *waiters_take_result(Wait *self)
+static PyObject *waiters_take_result(Waiter *self)
 {
     if (self->state != GRANTED)
         Py_RETURN_NONE;
@@ -74,7 +74,7 @@ static PyObject *waiters_take_result(Wait *self)
 
 static enum step waiters_advance(Leaf *leaf, Context *cx, PyObject **result)
 {
-    Wait *self = (Wait *)leaf;
+    Waiter *self = (Waiter *)leaf;
     if (self->hold != NULL)
         tpy_replace(&self->who, Py_NewRef((PyObject *)cx));
     enum step now = tpy_look(self, (PyObject *)cx->waker);
@@ -85,7 +85,7 @@ static enum step waiters_advance(Leaf *leaf, Context *cx, PyObject **result)
 
 static void waiters_drop(Leaf *leaf)
 {
-    Wait *self = (Wait *)leaf;
+    Waiter *self = (Waiter *)leaf;
     enum state was = self->state;
     tpy_leave_line(self);
     self->state = TRYING;
@@ -106,7 +106,7 @@ static void waiters_drop(Leaf *leaf)
 /* A value that was taken out of a giver's hands does not come back. All else is given back. */
 static bool waiters_delivered(Leaf *leaf)
 {
-    Wait *self = (Wait *)leaf;
+    Waiter *self = (Waiter *)leaf;
     if (self->gives && self->state == GRANTED)
         return true;
     tpy_leave_line(self);
@@ -117,9 +117,9 @@ static const LeafKind waiters_leaf = {
     .advance = waiters_advance, .drop = waiters_drop, .delivered = waiters_delivered,
 };
 
-Wait *tpy_new_wait(Store *store)
+Waiter *tpy_new_waiter(Store *store)
 {
-    Wait *self = tpy_new_object(Wait_type);
+    Waiter *self = tpy_new_object(Waiter_type);
     if (self != NULL) {
         self->leaf.kind = &waiters_leaf;
         self->store = NEWREF(Store, store);
@@ -127,13 +127,13 @@ Wait *tpy_new_wait(Store *store)
     return self;
 }
 
-static PyObject *Wait_look(Wait *self, PyObject *parked)
+static PyObject *Waiter_look(Waiter *self, PyObject *parked)
 {
     enum step now = tpy_look(self, parked);
     return now == FAILED ? NULL : PyBool_FromLong(now == DONE);
 }
 
-PyObject *tpy_block(Wait *wait, PyObject *timeout)
+PyObject *tpy_block(Waiter *wait, PyObject *timeout)
 {
     PyObject *used = wait == NULL ? NULL : tpy_leaf_use(&wait->leaf, NULL);
     PyObject *parked =
@@ -154,18 +154,18 @@ PyObject *tpy_block(Wait *wait, PyObject *timeout)
 PyObject *tpy_block_function(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count,
                                PyObject *keywords)
 {
-    if (count == 2 && keywords == NULL && Py_TYPE(args[0]) == Wait_type)
-        return tpy_block(NEWREF(Wait, args[0]), args[1]);
+    if (count == 2 && keywords == NULL && Py_TYPE(args[0]) == Waiter_type)
+        return tpy_block(NEWREF(Waiter, args[0]), args[1]);
     return tpy_call_python(waiters_python_block, NULL, args, count, keywords);
 }
 
-static PyObject *Wait_get_result(Wait *self, void *Py_UNUSED(closure))
+static PyObject *Waiter_get_result(Waiter *self, void *Py_UNUSED(closure))
 {
     return waiters_take_result(self);
 }
 
 /* There is no clear: a cycle passes through objects that have one. */
-static int Wait_traverse(Wait *self, visitproc visit, void *arg)
+static int Waiter_traverse(Waiter *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE((PyObject *)self));
     Py_VISIT(self->store);
@@ -174,7 +174,7 @@ static int Wait_traverse(Wait *self, visitproc visit, void *arg)
     return 0;
 }
 
-static void Wait_dealloc(Wait *self)
+static void Waiter_dealloc(Waiter *self)
 {
     if (tpy_leaf_stays(self))
         return;
@@ -192,62 +192,62 @@ static void Wait_dealloc(Wait *self)
 
 /* ---- the types -------------------------------------------------------------------------------------- */
 
-static PyType_Slot Line_slots[] = {
-    {Py_sq_length, Line_length},
+static PyType_Slot Waiters_slots[] = {
+    {Py_sq_length, Waiters_length},
     {Py_tp_dealloc, tpy_free_object},
     {0, NULL},
 };
 
-static PyType_Spec Line_spec = {
-    .name = "trale_py._native.Line",
-    .basicsize = sizeof(Line),
+static PyType_Spec Waiters_spec = {
+    .name = "trale_py._native.Waiters",
+    .basicsize = sizeof(Waiters),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = Line_slots,
+    .slots = Waiters_slots,
 };
 
-static PyMethodDef Wait_methods[] = {
-    {"look", (PyCFunction)Wait_look, METH_O, NULL},
+static PyMethodDef Waiter_methods[] = {
+    {"look", (PyCFunction)Waiter_look, METH_O, NULL},
     TPY_LEAF_METHODS,
     {NULL, NULL, 0, NULL},
 };
 
-static PyObject *Wait_repr(Wait *self)
+static PyObject *Waiter_repr(Waiter *self)
 {
     const char *name = self->hold != NULL ? "lock" : self->gives ? "send"
                        : self->store->values != NULL ? "recv" : "acquire";
     return PyUnicode_FromFormat("<%s of %R>", name, self->store);
 }
 
-static PyGetSetDef Wait_getset[] = {
-    {"result", (getter)Wait_get_result, NULL, NULL, NULL},
+static PyGetSetDef Waiter_getset[] = {
+    {"result", (getter)Waiter_get_result, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-static PyType_Slot Wait_slots[] = {
-    {Py_tp_traverse, Wait_traverse},
-    {Py_tp_dealloc, Wait_dealloc},
-    {Py_tp_repr, Wait_repr},
-    {Py_tp_methods, Wait_methods},
-    {Py_tp_getset, Wait_getset},
+static PyType_Slot Waiter_slots[] = {
+    {Py_tp_traverse, Waiter_traverse},
+    {Py_tp_dealloc, Waiter_dealloc},
+    {Py_tp_repr, Waiter_repr},
+    {Py_tp_methods, Waiter_methods},
+    {Py_tp_getset, Waiter_getset},
     TPY_LEAF_PROTOCOL,
     {0, NULL},
 };
 
-static PyType_Spec Wait_spec = {
-    .name = "trale_py._native.Wait",
-    .basicsize = sizeof(Wait),
+static PyType_Spec Waiter_spec = {
+    .name = "trale_py._native.Waiter",
+    .basicsize = sizeof(Waiter),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_HAVE_GC,
-    .slots = Wait_slots,
+    .slots = Waiter_slots,
 };
 
 int tpy_add_waits(PyObject *module, PyObject *base)
 {
-    return (Wait_type = tpy_add_type(module, &Wait_spec, base)) == NULL ? -1 : 0;
+    return (Waiter_type = tpy_add_type(module, &Waiter_spec, base)) == NULL ? -1 : 0;
 }
 
 int tpy_add_waiters(PyObject *module)
 {
-    return (Line_type = tpy_add_type(module, &Line_spec, NULL)) == NULL ? -1 : 0;
+    return (Waiters_type = tpy_add_type(module, &Waiters_spec, NULL)) == NULL ? -1 : 0;
 }
 
 static const tpy_use waiters_uses[] = {

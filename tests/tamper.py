@@ -144,13 +144,13 @@ MAKERS: dict[str, list[Callable[[Set], Any]]] = {
     "Task": [Set.task, Set.pushed],
     "Executor": [lambda s: s.runtime.executor],
     "Runtime": [lambda s: s.runtime],
-    "Line": [lambda s: s.permits._line],
+    "Waiters": [lambda s: s.permits._waiters],
     "AtOnce": [Set.at_once],
     "Permits": [lambda s: s.permits],
     "Lock": [lambda s: s.lock],
     "Hold": [lambda s: Guard(s.lock)],
     "Queue": [lambda s: native.Queue(1)],
-    "Wait": [
+    "Waiter": [
         lambda s: s.polled(s.permits.acquire()),
         lambda s: s.polled(native.Queue(0).send("value")),
         lambda s: s.lock.lock(),

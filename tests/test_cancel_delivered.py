@@ -539,7 +539,7 @@ def test_R23_notify_one_while_a_cancelled_one_leaves_goes_to_the_next() -> None:
         else:
             other.drop()
         assert not notify._count
-        assert not notify._line
+        assert not notify._waiters
 
     assert everywhere(waiters, attempt) > 5
     assert everywhere(notify_module, attempt) > 0

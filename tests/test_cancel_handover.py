@@ -188,7 +188,7 @@ class Locks:
         self.hold()
 
     def close(self) -> None:
-        assert not self.mutex._line
+        assert not self.mutex._waiters
         self.guard.release()
         executor_turn()
         assert not self.mutex.locked()
@@ -212,7 +212,7 @@ class Notifications:
         assert got is None
 
     def close(self) -> None:
-        assert not self.notify._line
+        assert not self.notify._waiters
         assert not self.notify._count
 
 
@@ -234,7 +234,7 @@ class Permits:
         assert got is None
 
     def close(self) -> None:
-        assert not self.semaphore._line
+        assert not self.semaphore._waiters
         assert self.semaphore.value == 0
 
 
@@ -408,7 +408,7 @@ def test_F2_a_permit_goes_past_all_that_are_cancelled_to_the_one_that_is_not() -
     block_on(one_turn())
     assert all(outcome(victim) is CANCELLED for victim in victims)
     assert outcome(last) is None
-    assert not notify._line
+    assert not notify._waiters
     assert not notify._count
 
 
@@ -447,8 +447,8 @@ def test_F13_many_short_waits_leave_the_line_empty() -> None:
         guard.release()
 
     spawn(main()).join(TIMEOUT)
-    assert not notify._line
-    assert not mutex._line
+    assert not notify._waiters
+    assert not mutex._waiters
     assert not mutex.locked()
 
 
@@ -631,7 +631,7 @@ def test_an_event_wait_is_cancelled_as_the_event_is_set(racers: Racers) -> None:
         racers.at_once(event.set, victim.cancel, round_)
         tells.check(victim)  # which of them won is up to the threads
         other.join(TIMEOUT)
-        assert event._line == {}
+        assert event._waiters == {}
 
 
 @pytest.mark.parametrize("cancel_first", [True, False])
@@ -651,7 +651,7 @@ def test_an_event_wait_is_cancelled_in_the_turn_in_which_the_event_is_set(
         block_on(one_turn(event, victim))
         assert outcome(victim) is None  # it had suspended: test_cancel_delivered.py
         other.join(TIMEOUT)
-        assert event._line == {}
+        assert event._waiters == {}
 
 
 async def wait_readable(fd: AsyncFd) -> None:

@@ -573,7 +573,7 @@ class TestBroadcast:
         with pytest.raises(TaskCancelled):
             handle.join(TIMEOUT)
         assert rx.try_recv() == 1
-        assert not rx._core.line
+        assert not rx._core.waiters
 
     @given(st.integers(1, 4), st.lists(st.sampled_from(["send", "0", "1", "new"]), max_size=40))
     @settings(max_examples=60, deadline=None)
@@ -647,7 +647,7 @@ class TestWatch:
         with pytest.raises(TaskCancelled):
             handle.join(TIMEOUT)
         assert rx.has_changed()
-        assert not rx._core.line
+        assert not rx._core.waiters
 
     def test_every_watcher_sees_the_last(self) -> None:
         tx, _ = watch(0)

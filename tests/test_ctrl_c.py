@@ -132,7 +132,7 @@ def free_again(kind: str) -> tuple[Any, Callable[[], bool]]:
         block: Any = {"mutex": mutex, "condition": Condition(mutex)}.get(kind)
         return (
             block or mutex.try_lock(),
-            lambda: not mutex.locked() and mutex._entered is None and not mutex._line,
+            lambda: not mutex.locked() and mutex._entered is None and not mutex._waiters,
         )
     lock: RwLock[None] = RwLock()
     block = {
@@ -141,7 +141,7 @@ def free_again(kind: str) -> tuple[Any, Callable[[], bool]]:
         "read guard": lock.try_read,
         "write guard": lock.try_write,
     }[kind]()
-    return block, lambda: not lock._readers and not lock._writing and not lock._line
+    return block, lambda: not lock._readers and not lock._writing and not lock._waiters
 
 
 KINDS = [
@@ -239,7 +239,7 @@ def test_R28_a_condition_that_is_waited_for_leaves_nothing_locked() -> None:
         with contextlib.suppress(KeyboardInterrupt, TimeoutError):
             at(ctrl_c).run(script(condition, lambda _: condition.wait_blocking(0.1)))
         notifier.join(TIMEOUT)
-        lost += mutex.locked() or bool(condition._line)
+        lost += mutex.locked() or bool(condition._waiters)
 
     assert everywhere(trale_py, attempt, Signal) > 20
     assert lost <= LOST_AT_MOST

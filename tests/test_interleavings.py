@@ -339,7 +339,7 @@ def test_F1_F2_F3_R12_a_waiter_goes_while_a_permit_is_given(kind: Any) -> None:
             assert isinstance(second.poll(second_cx), Ready)
         else:
             second.drop()
-        assert not shared._line
+        assert not shared._waiters
         assert not shared._gate.late
 
     assert everywhere(wait_queue, attempt) > 5
@@ -400,7 +400,7 @@ def test_H5_R16_ctrl_c_anywhere_in_a_blocking_wait_loses_no_permit() -> None:
             assert permits._count == 1
         else:
             assert permits._count == 0
-        assert not permits._line
+        assert not permits._waiters
 
     assert everywhere(wait_queue, attempt, Signal) > 2
 

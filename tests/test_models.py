@@ -72,7 +72,7 @@ class AgainstEvent(Against):
 
     def same(self) -> None:
         assert self.event.is_set() is self.is_set
-        assert len(self.event._line) == len(self.line)
+        assert len(self.event._waiters) == len(self.line)
 
 
 class AgainstNotify(Against):
@@ -122,7 +122,7 @@ class AgainstNotify(Against):
 
     def same(self) -> None:
         assert self.notify._count == self.count
-        assert len(self.notify._line) == len(self.line)
+        assert len(self.notify._waiters) == len(self.line)
 
 
 class AgainstMutex(Against):
@@ -189,7 +189,7 @@ class AgainstMutex(Against):
 
     def same(self) -> None:
         assert self.mutex.locked() is (self.holder is not None)
-        assert len(self.mutex._line) == len(self.line)
+        assert len(self.mutex._waiters) == len(self.line)
         assert list(self.guards) == ([] if self.holder is None else [self.holder])
         for guard in self.guards.values():
             assert guard.value == self.times
@@ -346,8 +346,8 @@ class AgainstCondition(Against):
     def same(self) -> None:
         mutex = self.condition._mutex
         assert mutex.locked() is (self.held is not None)
-        assert len(self.condition._line) == len(self.line)
-        assert len(mutex._line) == sum(map(len, self.mutex_line))
+        assert len(self.condition._waiters) == len(self.line)
+        assert len(mutex._waiters) == sum(map(len, self.mutex_line))
         back = iter(mutex._value or [])
         for group in self.back:
             assert {next(back) for _ in group} == group
@@ -518,7 +518,7 @@ class AgainstOnceCell(Against):
         assert self.cell.get() == self.value
         assert self.cell.is_set() is (self.value is not None)
         assert self.cell._mutex.locked() is (self.maker is not None)
-        assert len(self.cell._mutex._line) == len(self.line)
+        assert len(self.cell._mutex._waiters) == len(self.line)
         assert list(self.opened) == ([] if self.maker is None else [self.maker])
 
     def finish(self) -> None:
@@ -603,7 +603,7 @@ class AgainstWatch(Against):
 
     def same(self) -> None:
         assert self.tx.closed is self.closed
-        assert len(self.tx._core.line) == len(self.line)
+        assert len(self.tx._core.waiters) == len(self.line)
         for n, rx in enumerate(self.receivers):
             assert rx.borrow() == self.tx.borrow() == self.last
             assert rx.has_changed() is (self.seen[n] != self.last)

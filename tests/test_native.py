@@ -149,7 +149,7 @@ def fill(sock: socket.socket) -> int:
 
 
 @pytest.mark.parametrize(
-    "name", ["Source", "TimerEntry", "Batch", "Operation", "Line", "Wait", "AtOnce"]
+    "name", ["Source", "TimerEntry", "Batch", "Operation", "Waiters", "Waiter", "AtOnce"]
 )
 def test_what_is_only_made_inside_cannot_be_made(name: str) -> None:
     with pytest.raises(TypeError):
@@ -170,8 +170,8 @@ def test_what_is_only_made_inside_cannot_be_made(name: str) -> None:
         "Io",
         "Operation",
         "Queue",
-        "Line",
-        "Wait",
+        "Waiters",
+        "Waiter",
         "AtOnce",
     ],
 )
@@ -875,7 +875,7 @@ def test_what_was_granted_to_who_goes_away_is_passed_on(owner: Owner, how: str) 
         (queue, queue.recv, lambda: queue.try_send("it"), lambda: queue.try_recv() == "it"),
         (lock, lock.lock, key._unlock, lambda: lock._owner is None),
     ):
-        line = queue.receivers if store is queue else store._line
+        line = queue.receivers if store is queue else store._waiters
         waits = [wait() for _ in range(3)]
         for each in waits:
             assert each.poll(owner.cx) is PENDING

@@ -162,7 +162,7 @@ class TestNotify:
             given_up = waits()
             given_up.send(None)
             next_one = spawn(notify.wait())
-            await until_waiting(lambda: len(notify._line), 2)
+            await until_waiting(lambda: len(notify._waiters), 2)
             notify.notify_one()  # handed to the first
             given_up.close()  # which does not come to use it
             await next_one
@@ -184,7 +184,7 @@ class TestNotify:
             await notify.wait()
 
         block_on(main())
-        assert len(notify._line) == 0
+        assert len(notify._waiters) == 0
         assert notify._count == 0
 
 
@@ -226,7 +226,7 @@ class TestMutex:
                     inner.value.append(2)
 
             handles = [spawn(push_two()) for _ in range(4)]
-            await until_waiting(lambda: len(shared._line), 4)
+            await until_waiting(lambda: len(shared._waiters), 4)
             guard.value.append(1)
             guard.release()
             for handle in handles:
@@ -248,7 +248,7 @@ class TestMutex:
         async def main() -> None:
             async with mutex:
                 handles = [spawn(take(n)) for n in range(4)]
-                await until_waiting(lambda: len(mutex._line), 4)
+                await until_waiting(lambda: len(mutex._waiters), 4)
             assert mutex.try_lock() is None  # it was handed on, not unlocked
             for handle in handles:
                 await handle
@@ -283,7 +283,7 @@ class TestMutex:
             starter = spawn(starts())
             await polled.wait()
             next_one = spawn(hold())
-            await until_waiting(lambda: len(mutex._line), 2)
+            await until_waiting(lambda: len(mutex._waiters), 2)
             guard.release()
             handed.set()
             await starter
@@ -339,10 +339,10 @@ def test_F14_a_task_that_has_locked_it_is_refused_also_if_others_wait() -> None:
         mutex: Mutex[None] = Mutex()
         async with mutex:
             other = spawn(mutex.lock())
-            await until_waiting(lambda: len(mutex._line), 1)
+            await until_waiting(lambda: len(mutex._waiters), 1)
             with pytest.raises(RuntimeError, match="already"):
                 await mutex.lock()
-            assert len(mutex._line) == 1
+            assert len(mutex._waiters) == 1
         (await other).release()
 
     block_on(main())

@@ -776,7 +776,7 @@ class Stores(Machine):
             return
 
         def state(side: Side) -> Any:
-            queue, lines = side.queue, [side.permits._line, side.lock._line]
+            queue, lines = side.queue, [side.permits._waiters, side.lock._waiters]
             return (
                 [len(line) for line in [*lines, queue.senders, queue.receivers]],
                 (side.permits._count, list(queue.buffer), queue.slots, queue.closed),

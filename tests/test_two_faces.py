@@ -64,34 +64,34 @@ def cancelled(handle: JoinHandle[Any]) -> bool:
 def held_mutex() -> tuple[Any, ...]:
     mutex: Mutex[None] = Mutex()
     guard = block_on(mutex.lock())  # not by this thread, which would be refused a second time
-    return mutex.lock, mutex.lock_blocking, mutex._line, guard.release
+    return mutex.lock, mutex.lock_blocking, mutex._waiters, guard.release
 
 
 def written_lock() -> tuple[Any, ...]:
     lock: RwLock[None] = RwLock()
     guard = lock.try_write()
     assert guard is not None
-    return lock.read, lock.read_blocking, lock._line, guard.release
+    return lock.read, lock.read_blocking, lock._waiters, guard.release
 
 
 def no_permits() -> tuple[Any, ...]:
     semaphore = Semaphore(0)
-    return semaphore.acquire, semaphore.acquire_blocking, semaphore._line, semaphore.release
+    return semaphore.acquire, semaphore.acquire_blocking, semaphore._waiters, semaphore.release
 
 
 def unset_event() -> tuple[Any, ...]:
     event = Event()
-    return event.wait, event.wait_blocking, event._line, event.set
+    return event.wait, event.wait_blocking, event._waiters, event.set
 
 
 def quiet_notify() -> tuple[Any, ...]:
     notify = Notify()
-    return notify.wait, notify.wait_blocking, notify._line, notify.notify_one
+    return notify.wait, notify.wait_blocking, notify._waiters, notify.notify_one
 
 
 def barrier_of_two() -> tuple[Any, ...]:
     barrier = Barrier(2)
-    return barrier.wait, barrier.wait_blocking, barrier._line, lambda: spawn(barrier.wait())
+    return barrier.wait, barrier.wait_blocking, barrier._waiters, lambda: spawn(barrier.wait())
 
 
 OBJECTS = [held_mutex, written_lock, no_permits, unset_event, quiet_notify, barrier_of_two]
@@ -337,7 +337,7 @@ class TestSemaphore:
                 waiting.pop(0).join(TIMEOUT)
                 permits -= 1
             assert semaphore.value == permits
-            assert len(semaphore._line) == len(waiting)
+            assert len(semaphore._waiters) == len(waiting)
         for handle in waiting:
             handle.cancel()
 
@@ -359,7 +359,7 @@ class TestCondition:
 
         waiting = [spawn(task()).future() for _ in range(3)]
         waiting += [pool.submit(thread) for _ in range(3)]
-        in_line(changed._line, 6)
+        in_line(changed._waiters, 6)
         for n in range(6):
             with changed as guard:
                 guard.value.append(n)
@@ -378,11 +378,11 @@ class TestCondition:
                     await condition.wait()
 
             handles = [spawn(wait()) for _ in range(3)]
-            while len(condition._line) < 3:
+            while len(condition._waiters) < 3:
                 await yield_now()
             async with condition:
                 condition.notify(2)
-                left = len(condition._line)
+                left = len(condition._waiters)
                 condition.notify(sys.maxsize)  # one after the other, it would never end
                 condition.notify(sys.maxsize)
             for handle in handles:
@@ -403,7 +403,7 @@ class TestCondition:
                 changed.wait_blocking()
 
         waiting = [spawn(task()).future(), pool.submit(thread)]
-        in_line(changed._line, 2)
+        in_line(changed._waiters, 2)
         with changed:
             changed.notify_all()
         for future in waiting:
@@ -430,7 +430,7 @@ class TestCondition:
             guard.value += 1
             assert changed._mutex.locked()
         assert not changed._mutex.locked()
-        assert not changed._line
+        assert not changed._waiters
 
     def test_F3_cancelled_it_locks_again_and_the_notification_goes_on(self) -> None:
         changed: Condition[int] = Condition(Mutex(0))
@@ -474,7 +474,7 @@ class TestCondition:
         newcomer = block_on(at_once())
         victim.join(TIMEOUT)
         executor_turn()
-        assert len(changed._line) == 1
+        assert len(changed._waiters) == 1
         newcomer.cancel()
         assert cancelled(newcomer)
 
@@ -492,7 +492,7 @@ class TestCondition:
             assert not changed._mutex.locked()
 
         block_on(main())
-        assert not changed._line
+        assert not changed._waiters
 
 
 class TestRwLock:
@@ -575,7 +575,7 @@ class TestRwLock:
             assert not any(handle.done() for _, handle in waiting)
             assert lock._readers == sum(kind == "read" for kind, _ in holding)
             assert lock._writing == any(kind == "write" for kind, _ in holding)
-        assert not lock._line
+        assert not lock._waiters
 
 
 class TestBarrier:
@@ -640,9 +640,9 @@ class TestOnceCell:
 
         assert cell.get() is None
         waiting = [spawn(cell.get_or_init(make)).future() for _ in range(3)]
-        in_line(cell._mutex._line, 2)
+        in_line(cell._mutex._waiters, 2)
         waiting += [pool.submit(cell.get_or_init_blocking, make_now) for _ in range(2)]
-        in_line(cell._mutex._line, 4)
+        in_line(cell._mutex._waiters, 4)
         with pytest.raises(RuntimeError, match="being initialized"):
             cell.set(8)
         go.set()

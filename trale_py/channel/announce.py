@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-from ..sync.waiters import Gate, Line
+from ..sync.waiters import ReentrantGate, Waiters
 from .closed import Closed
 
 T = TypeVar("T")
@@ -13,15 +13,15 @@ T = TypeVar("T")
 class Announcements(Generic[T]):
     """The middle of such a channel. All of it belongs to the gate's lock."""
 
-    __slots__ = ("closed", "gate", "line")
+    __slots__ = ("closed", "gate", "waiters")
 
     def __init__(self) -> None:
         self.closed = False
-        self.gate = Gate()
-        self.line = Line()
+        self.gate = ReentrantGate()
+        self.waiters = Waiters()
 
     def add(self, value: T) -> None:
-        """Keep it, by a statement that only stores: see R16 in wait_queue.py. Lock held."""
+        """Keep it, by a statement that only stores: see R16 in sync/waiters.py. Lock held."""
         raise NotImplementedError
 
     def send(self, value: T) -> None:
@@ -33,7 +33,7 @@ class Announcements(Generic[T]):
             if self.closed:
                 closed = True
                 return
-            self.line.wake_all()
+            self.waiters.wake_all()
             self.add(value)
 
         self.gate.call(send)
@@ -45,5 +45,5 @@ class Announcements(Generic[T]):
         self.gate.call(self._close)
 
     def _close(self) -> None:
-        self.line.wake_all()
+        self.waiters.wake_all()
         self.closed = True

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from ..base.durations import Duration
 from ..base.errors import WouldBlock
-from ..sync.waiters import NOTHING, Wait, block, check_capacity
+from ..sync.waiters import NOTHING, Waiter, block, check_capacity
 from .announce import Announcements
 from .closed import Closed, Lagged
 from .iteration import UntilClosed
@@ -138,12 +138,12 @@ class BroadcastReceiver(UntilClosed[T], Generic[T]):
         return f"<BroadcastReceiver behind={behind}{' closed' if self._core.closed else ''}>"
 
 
-class _Receive(Wait[T]):
+class _Receive(Waiter[T]):
     __slots__ = ("_receiver",)
 
     def __init__(self, receiver: BroadcastReceiver[T]) -> None:
         self._receiver = receiver
-        super().__init__(receiver._core.gate, receiver._core.line)
+        super().__init__(receiver._core.gate, receiver._core.waiters)
 
     def attempt(self) -> bool:
         self.result = self._receiver._take()

@@ -9,7 +9,7 @@ from collections import deque
 from typing import Any, Generic, TypeVar
 
 from ..core.engine import accelerated
-from ..sync.waiters import NOTHING, TURN, Gate, Line, Wait
+from ..sync.waiters import NOTHING, TURN, ReentrantGate, Waiter, Waiters
 from .closed import Closed
 
 T = TypeVar("T")
@@ -26,9 +26,9 @@ class Queue(Generic[T]):
         self.buffer: deque[T] = deque()
         self.slots = 0  # granted to senders that have not put their value in yet
         self.closed = False
-        self.gate = Gate()
-        self.receivers = Line()
-        self.senders = Line()
+        self.gate = ReentrantGate()
+        self.receivers = Waiters()
+        self.senders = Waiters()
 
     def room(self) -> bool:
         return len(self.buffer) + self.slots < (self.capacity or len(self.receivers))
@@ -49,10 +49,10 @@ class Queue(Generic[T]):
             self.slots, sender.result = self.slots + 1, TURN
             self.senders.pop(sender, None)
 
-    def send(self, value: T) -> Wait[None]:
+    def send(self, value: T) -> Waiter[None]:
         return _Send(self, value)
 
-    def recv(self) -> Wait[T]:
+    def recv(self) -> Waiter[T]:
         return _Receive(self)
 
     def send_last(self, value: T) -> bool:
@@ -121,7 +121,7 @@ class Queue(Generic[T]):
                 gate.settle()
 
 
-class _Send(Wait[None]):
+class _Send(Waiter[None]):
     """TURN: it has a slot."""
 
     __slots__ = ("_core", "value")
@@ -162,7 +162,7 @@ class _Send(Wait[None]):
         return f"<send of {self._core!r}>"
 
 
-class _Receive(Wait[T]):
+class _Receive(Waiter[T]):
     __slots__ = ("_core",)
 
     def __init__(self, core: Queue[T]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from typing import Any, Generic, TypeVar
 
 from ..base.durations import Duration
-from ..sync.waiters import Wait, block
+from ..sync.waiters import Waiter, block
 from .announce import Announcements
 from .closed import Closed
 
@@ -112,12 +112,12 @@ class WatchReceiver(Generic[T]):
         return f"<WatchReceiver of {self.borrow()!r}{' closed' if self._core.closed else ''}>"
 
 
-class _Changed(Wait[None]):
+class _Changed(Waiter[None]):
     __slots__ = ("_receiver",)
 
     def __init__(self, receiver: WatchReceiver[Any]) -> None:
         self._receiver = receiver
-        super().__init__(receiver._core.gate, receiver._core.line)
+        super().__init__(receiver._core.gate, receiver._core.waiters)
 
     def attempt(self) -> bool:
         receiver, core = self._receiver, self._receiver._core

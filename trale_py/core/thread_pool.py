@@ -223,8 +223,8 @@ class BlockingPool:
         """End this thread, unless it turns out to be needed.
 
         R17: a job may come while the last thread leaves. We strike ourselves off first, and look
-        at the queue second; _submit() enters the job first, and counts the threads second. Whoever
-        is second sees the other.
+        at the queue second; _submit() enters the job first, and counts the threads second. The
+        later of the two sees the other.
         """
         del self._workers[me]
         if self._closed or len(self._workers) >= self._limit or not self._queued:

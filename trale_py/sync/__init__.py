@@ -1,4 +1,4 @@
-"""Objects by which tasks and threads wait for each other. Read wait_queue.py first.
+"""Objects by which tasks and threads wait for each other. Read waiters.py first.
 
 A forked child makes its own, and its own channels: the lock inside each stays locked in the child
 if another thread held it at the fork, and its waiters are in the parent. An EventFd may be

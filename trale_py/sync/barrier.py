@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from ..base.durations import Duration
-from .waiters import Gate, Line, Wait, block, check_capacity
+from .waiters import ReentrantGate, Waiter, Waiters, block, check_capacity
 
 
 class Barrier:
@@ -23,13 +23,13 @@ class Barrier:
     <https://docs.rs/tokio/latest/tokio/sync/struct.Barrier.html>`_.
     """
 
-    __slots__ = ("_gate", "_line", "_parties", "_round")
+    __slots__ = ("_gate", "_parties", "_round", "_waiters")
 
     def __init__(self, parties: int) -> None:
         self._parties = check_capacity(parties, "parties", 1)
         self._round = 0
-        self._gate = Gate()
-        self._line = Line()  # of those of this round, and they know that
+        self._gate = ReentrantGate()
+        self._waiters = Waiters()  # of those of this round, and they know that
 
     @property
     def parties(self) -> int:
@@ -39,7 +39,7 @@ class Barrier:
     @property
     def n_waiting(self) -> int:
         """How many have come."""
-        return len(self._line)
+        return len(self._waiters)
 
     def wait(self) -> Coroutine[Any, Any, bool]:
         """Wait until all have come. True for one of them, the last: as for Tokio's leader."""
@@ -53,30 +53,30 @@ class Barrier:
         return block(_BarrierWait(self), timeout)
 
     def __repr__(self) -> str:
-        return f"<Barrier {len(self._line)} of {self._parties} are waiting>"
+        return f"<Barrier {len(self._waiters)} of {self._parties} are waiting>"
 
 
-class _BarrierWait(Wait[bool]):
+class _BarrierWait(Waiter[bool]):
     __slots__ = ("_barrier", "_round")
 
     def __init__(self, barrier: Barrier) -> None:
         self._barrier = barrier
         self._round = -1  # not in line yet
-        super().__init__(barrier._gate, barrier._line)
+        super().__init__(barrier._gate, barrier._waiters)
 
     def attempt(self) -> bool:
-        barrier, line = self._barrier, self.line
+        barrier, waiters = self._barrier, self.waiters
         if self._round == barrier._round:
             return False
         if self._round >= 0:  # that round is over
             self.result = False
-        elif len(line) + 1 < barrier._parties:
+        elif len(waiters) + 1 < barrier._parties:
             self._round = barrier._round
             return False
         else:
-            line.wake_all()
+            waiters.wake_all()
             barrier._round, self.result = barrier._round + 1, True
-            line.clear()
+            waiters.clear()
         return True
 
     def keeps(self) -> bool:

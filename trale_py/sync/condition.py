@@ -12,9 +12,9 @@ from ..core import current
 from ..scopes.cancel_scope import CancelScope
 from .mutex import Guard, Mutex
 from .waiters import (
-    Gate,
-    Line,
-    Wait,
+    ReentrantGate,
+    Waiter,
+    Waiters,
     block,
     check_capacity,
     seconds_left,
@@ -42,12 +42,12 @@ class Condition(Generic[T]):
     After Python's ``threading.Condition``.
     """
 
-    __slots__ = ("_gate", "_line", "_mutex")
+    __slots__ = ("_gate", "_mutex", "_waiters")
 
     def __init__(self, mutex: Mutex[T] | None = None) -> None:
         self._mutex: Mutex[T] = Mutex() if mutex is None else mutex
-        self._gate = Gate()
-        self._line = Line()
+        self._gate = ReentrantGate()
+        self._waiters = Waiters()
 
     async def wait(self) -> None:
         """Unlock, wait to be notified, and lock again. RuntimeError outside ``async with``.
@@ -122,17 +122,17 @@ class Condition(Generic[T]):
         self._gate.call(self._notify_all)
 
     def _notify(self, n: int) -> None:
-        while n and self._line:
-            place: Any = self._line.first()
+        while n and self._waiters:
+            place: Any = self._waiters.first()
             if place is None:
                 return
             place.wake()
             place.counted, place.result, n = True, None, n - 1
-            self._line.pop(place, None)
+            self._waiters.pop(place, None)
 
     def _notify_all(self) -> None:
-        while (place := self._line.first()) is not None:
-            self._line.grant(place, None)
+        while (place := self._waiters.first()) is not None:
+            self._waiters.grant(place, None)
 
     def _entered(self) -> Guard[T]:
         guard = self._mutex._entered
@@ -168,16 +168,16 @@ class Condition(Generic[T]):
         __exit__ = property(lambda self: self._mutex.__exit__)
 
     def __repr__(self) -> str:
-        return f"<Condition of {self._mutex!r} waiting={len(self._line)}>"
+        return f"<Condition of {self._mutex!r} waiting={len(self._waiters)}>"
 
 
-class _Place(Wait[None]):
+class _Place(Waiter[None]):
     __slots__ = ("_condition", "counted")
 
     def __init__(self, condition: Condition[Any]) -> None:
         self._condition = condition
         self.counted = False  # it is one of the n that notify() let through
-        super().__init__(condition._gate, condition._line)
+        super().__init__(condition._gate, condition._waiters)
 
     def attempt(self) -> bool:
         return False

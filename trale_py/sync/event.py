@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from ..base.durations import Duration
-from .waiters import Gate, Line, Wait, block
+from .waiters import ReentrantGate, Waiter, Waiters, block
 
 
 class Event:
@@ -24,12 +24,12 @@ class Event:
     <https://trio.readthedocs.io/en/stable/reference-core.html>`_.
     """
 
-    __slots__ = ("_gate", "_line", "_set")
+    __slots__ = ("_gate", "_set", "_waiters")
 
     def __init__(self) -> None:
         self._set = False
-        self._gate = Gate()
-        self._line = Line()
+        self._gate = ReentrantGate()
+        self._waiters = Waiters()
 
     def set(self) -> None:
         """Wake all waiters; later waits return at once. From anywhere."""
@@ -52,20 +52,20 @@ class Event:
         block(_EventWait(self), timeout)
 
     def _open(self) -> None:
-        self._line.wake_all()
+        self._waiters.wake_all()
         self._set = True
-        self._line.clear()
+        self._waiters.clear()
 
     def __repr__(self) -> str:
-        return f"<Event {'set' if self.is_set() else f'waited for by {len(self._line)}'}>"
+        return f"<Event {'set' if self.is_set() else f'waited for by {len(self._waiters)}'}>"
 
 
-class _EventWait(Wait[None]):
+class _EventWait(Waiter[None]):
     __slots__ = ("_event",)
 
     def __init__(self, event: Event) -> None:
         self._event = event
-        super().__init__(event._gate, event._line)
+        super().__init__(event._gate, event._waiters)
 
     def attempt(self) -> bool:
         if self._event._set:

@@ -44,7 +44,7 @@ class Mutex(Lock["Guard[T]"], Generic[T]):
 
     def __repr__(self) -> str:
         state = "locked" if self.locked() else "free"
-        return f"<Mutex {state} waiting={len(self._line)}>"
+        return f"<Mutex {state} waiting={len(self._waiters)}>"
 
 
 class Guard(Hold, WithBlock, Generic[T]):

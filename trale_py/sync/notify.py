@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from ..base.durations import Duration
-from .waiters import Gate, Line, Wait, block
+from .waiters import ReentrantGate, Waiter, Waiters, block
 
 
 class Notify:
@@ -23,12 +23,12 @@ class Notify:
     differs in that it keeps one notification at most.
     """
 
-    __slots__ = ("_count", "_gate", "_line")
+    __slots__ = ("_count", "_gate", "_waiters")
 
     def __init__(self) -> None:
         self._count = 0  # notifications that are kept; more than 0 means no waiters
-        self._gate = Gate()
-        self._line = Line()
+        self._gate = ReentrantGate()
+        self._waiters = Waiters()
 
     def notify_one(self) -> None:
         """Let one waiter through, or the next that comes. From anywhere."""
@@ -50,30 +50,30 @@ class Notify:
         block(_NotifyWait(self), timeout)
 
     def _notify_one(self) -> None:
-        waiter = self._line.first()
+        waiter = self._waiters.first()
         if waiter is None:
             self._count += 1
         else:
             assert isinstance(waiter, _NotifyWait)
             waiter.wake()
             waiter.counted, waiter.result = True, None
-            self._line.pop(waiter, None)
+            self._waiters.pop(waiter, None)
 
     def _notify_waiters(self) -> None:
-        while (waiter := self._line.first()) is not None:
-            self._line.grant(waiter, None)
+        while (waiter := self._waiters.first()) is not None:
+            self._waiters.grant(waiter, None)
 
     def __repr__(self) -> str:
-        return f"<Notify permits={self._count} waiting={len(self._line)}>"
+        return f"<Notify permits={self._count} waiting={len(self._waiters)}>"
 
 
-class _NotifyWait(Wait[None]):
+class _NotifyWait(Waiter[None]):
     __slots__ = ("_notify", "counted")
 
     def __init__(self, notify: Notify) -> None:
         self._notify = notify
         self.counted = False  # it was notify_one() that let this through
-        super().__init__(notify._gate, notify._line)
+        super().__init__(notify._gate, notify._waiters)
 
     def attempt(self) -> bool:
         notify = self._notify

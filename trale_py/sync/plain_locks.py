@@ -1,6 +1,6 @@
 """Permits and Lock, in Python: what Semaphore and Mutex are to the tasks that await them.
 
-Both are a Gate and a Line, see waiters.py. While a permit is there, or the lock is free,
+Both are a ReentrantGate and Waiters, see waiters.py. While a permit is there, or the lock is free,
 nobody waits.
 """
 
@@ -16,7 +16,7 @@ from ..core import current
 from ..core.engine import accelerated
 from ..core.future import Pending, Ready
 from ..core.waker import Context
-from .waiters import NOTHING, Gate, Line, Wait, block, this_thread
+from .waiters import NOTHING, ReentrantGate, Waiter, Waiters, block, this_thread
 
 H = TypeVar("H", bound="Hold")
 
@@ -25,12 +25,12 @@ H = TypeVar("H", bound="Hold")
 class Permits:
     """A number of permits, and the waiters for one."""
 
-    __slots__ = ("_count", "_gate", "_line")
+    __slots__ = ("_count", "_gate", "_waiters")
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._gate = Gate()
-        self._line = Line()
+        self._gate = ReentrantGate()
+        self._waiters = Waiters()
 
     def acquire(self) -> Coroutine[Any, Any, None]:
         """Wait for a permit and take it. Cancelled, it takes none."""
@@ -67,13 +67,13 @@ class Permits:
         """``permit``: whether there is still one to be given."""
         if not permit[0]:
             return
-        waiter = self._line.first() if self._line else None
+        waiter = self._waiters.first() if self._waiters else None
         if waiter is None:
             self._count, permit[0] = self._count + 1, False
         else:
             waiter.wake()
             waiter.result, permit[0] = None, False
-            self._line.pop(waiter, None)
+            self._waiters.pop(waiter, None)
 
     # In a thread. R28: a Ctrl-C may come at each call in here, and before __exit__ has begun.
 
@@ -110,12 +110,12 @@ class Permits:
         self.release()
 
 
-class _Acquire(Wait[None]):
+class _Acquire(Waiter[None]):
     __slots__ = ("_permits",)
 
     def __init__(self, permits: Permits) -> None:
         self._permits = permits
-        super().__init__(permits._gate, permits._line)
+        super().__init__(permits._gate, permits._waiters)
 
     def attempt(self) -> bool:
         permits = self._permits
@@ -145,7 +145,7 @@ class Hold:
         self._held = False
         self._mutex = mutex
 
-    def _lock(self, who: object) -> Wait[Any]:
+    def _lock(self, who: object) -> Waiter[Any]:
         """A wait for the lock. ``who``: None for the task that will await this."""
         return _Lock(self, who)
 
@@ -169,7 +169,7 @@ class Hold:
         mutex = self._mutex
         if not self._held:
             return
-        waiter = mutex._line.first() if mutex._line else None
+        waiter = mutex._waiters.first() if mutex._waiters else None
         if waiter is None:
             mutex._owner, self._held = None, False
             return
@@ -178,7 +178,7 @@ class Hold:
         self._held, mutex._owner, waiter.hold._held, waiter.result = (
             False, waiter.who, True, waiter.hold,
         )  # fmt: skip
-        mutex._line.pop(waiter, None)
+        mutex._waiters.pop(waiter, None)
 
     def _dropped(self, stacklevel: int) -> None:
         """Warn that it was not released. Afterwards it is released."""
@@ -200,14 +200,14 @@ class Hold:
 class Lock(Generic[H]):
     """What one hold has at a time. ``make`` makes them."""
 
-    __slots__ = ("_entered", "_gate", "_line", "_make", "_owner")
+    __slots__ = ("_entered", "_gate", "_make", "_owner", "_waiters")
 
     def __init__(self, make: Callable[[Lock[H]], H]) -> None:
         self._make = make
         self._owner: object = None  # the context of the task, or what stands for the thread
         self._entered: H | None = None  # of the with or async with that is inside
-        self._gate = Gate()
-        self._line = Line()
+        self._gate = ReentrantGate()
+        self._waiters = Waiters()
 
     def lock(self) -> Coroutine[Any, Any, H]:
         """Wait until the mutex is free and take it. Cancelled, it does not take it.
@@ -270,13 +270,13 @@ class Lock(Generic[H]):
             hold._unlock()
 
 
-class _Lock(Wait[Any]):
+class _Lock(Waiter[Any]):
     __slots__ = ("hold", "who")
 
     def __init__(self, hold: Hold, who: object) -> None:
         self.hold = hold
         self.who = who
-        super().__init__(hold._mutex._gate, hold._mutex._line)
+        super().__init__(hold._mutex._gate, hold._mutex._waiters)
 
     def _advance(self, cx: Context) -> Ready[Any] | Pending:
         self.who = cx

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ..base.durations import Duration
 from ..base.errors import is_a
 from ..core.with_block import Releasable, WithBlock
-from .waiters import NOTHING, Gate, Line, Wait, block
+from .waiters import NOTHING, ReentrantGate, Waiter, Waiters, block
 
 T = TypeVar("T")
 
@@ -30,14 +30,14 @@ class RwLock(Generic[T]):
     After Tokio's `RwLock <https://docs.rs/tokio/latest/tokio/sync/struct.RwLock.html>`_.
     """
 
-    __slots__ = ("_gate", "_line", "_readers", "_value", "_writing")
+    __slots__ = ("_gate", "_readers", "_value", "_waiters", "_writing")
 
     def __init__(self, value: T | None = None) -> None:
         self._value = value
         self._readers = 0
         self._writing = False
-        self._gate = Gate()
-        self._line = Line()
+        self._gate = ReentrantGate()
+        self._waiters = Waiters()
 
     def read(self) -> Locking[T]:
         """``await`` it for a guard, or enter it by ``async with``, or ``with`` in a thread.
@@ -76,7 +76,7 @@ class RwLock(Generic[T]):
         if not guard._held:
             return
         readers = self._readers - (not guard._writes)
-        waiter: Any = self._line.first()
+        waiter: Any = self._waiters.first()
         # The first is granted in the same statement; those after it may also wait for the next.
         if waiter is not None and self._fits(waiter.guard, readers, False):
             first = waiter.guard
@@ -84,23 +84,23 @@ class RwLock(Generic[T]):
             guard._held, first._held, self._readers, self._writing, waiter.result = (
                 False, True, readers + (not first._writes), first._writes, first,
             )  # fmt: skip
-            self._line.pop(waiter, None)
+            self._waiters.pop(waiter, None)
             self._match()
         else:
             guard._held, self._readers, self._writing = False, readers, False
 
     def _match(self) -> None:
         while True:
-            waiter: Any = self._line.first()
+            waiter: Any = self._waiters.first()
             if waiter is None or not self._fits(waiter.guard, self._readers, self._writing):
                 return
             waiter.wake()
             waiter.take_it()
-            self._line.pop(waiter, None)
+            self._waiters.pop(waiter, None)
 
     def __repr__(self) -> str:
         state = "written" if self._writing else f"readers={self._readers}"
-        return f"<RwLock {state} waiting={len(self._line)}>"
+        return f"<RwLock {state} waiting={len(self._waiters)}>"
 
 
 class RwGuard(Releasable, WithBlock, Generic[T]):
@@ -160,18 +160,18 @@ class RwGuard(Releasable, WithBlock, Generic[T]):
         return f"<RwGuard {f'{how} {self._lock!r}' if self._held else 'released'}>"
 
 
-class Locking(Wait[RwGuard[T]], WithBlock):
+class Locking(Waiter[RwGuard[T]], WithBlock):
     """What ``read()`` and ``write()`` return: await it, or enter it, once."""
 
     __slots__ = ("guard",)
 
     def __init__(self, guard: RwGuard[T]) -> None:
         self.guard = guard
-        super().__init__(guard._lock._gate, guard._lock._line)
+        super().__init__(guard._lock._gate, guard._lock._waiters)
 
     def attempt(self) -> bool:
         lock = self.guard._lock
-        if lock._line.first() not in (None, self):
+        if lock._waiters.first() not in (None, self):
             return False
         if not lock._fits(self.guard, lock._readers, lock._writing):
             return False

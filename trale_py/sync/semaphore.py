@@ -33,4 +33,4 @@ class Semaphore(Permits):
         return self._count
 
     def __repr__(self) -> str:
-        return f"<Semaphore permits={self._count} waiting={len(self._line)}>"
+        return f"<Semaphore permits={self._count} waiting={len(self._waiters)}>"

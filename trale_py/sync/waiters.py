@@ -1,10 +1,10 @@
-"""The wait queue: tasks and threads in one line, for something that one of them gets.
+"""Waiters: tasks and threads in one line, for something that one of them gets.
 
-Everything in this folder and in ``channel`` is a few fields, a Gate, and a Line or two
-of Waits. The fields are read and written with the gate's lock held, for a few steps.
+Everything in this folder and in ``channel`` is a few fields, a ReentrantGate, and one or two
+collections of Waiters. The fields are read and written with the gate's lock held, for a few steps.
 (Permits, locks and channels are there in C too, where no gate is needed: native/store.h.)
 
-A Wait tries (``attempt``), and if that fails it stands in line. Whoever then has what it
+A Waiter tries (``attempt``), and if that fails it stands in line. The caller that then has what it
 waits for *grants* it. R16: a Ctrl-C may come in the midst of that, in a user's thread, and
 neither may the grant be lost nor the waiter sleep on. So the order, under the lock, is:
 
@@ -20,10 +20,10 @@ granted something already, ``give_back`` hands that on.
 
 R12: a waiter that goes away may be a coroutine that the garbage collector drops, in any
 thread and at any allocation, so perhaps in one that holds this very lock; a signal handler
-may likewise notify or close. What is done there goes through ``Gate.call``, which leaves it
-in ``late`` if this thread is inside already. Whoever leaves the lock looks into ``late``.
-Nobody waits there for another thread that could be waiting for this one: a holder does
-not call anything but wakers, and collections do not nest.
+may likewise notify or close. What is done there goes through ``ReentrantGate.call``, which leaves
+it in ``late`` if this thread is inside already. The thread that leaves the lock looks into
+``late``. No thread waits there for one that could be waiting for it: a holder calls only
+wakers, and collections do not nest.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ TURN: Final[Any] = object()  # granted: that the next attempt comes before all o
 _TAKEN: Final[Any] = object()  # it was granted, and the waiter has it
 
 
-class Gate:
+class ReentrantGate:
     """The lock of one object, and what could not be done while this thread held it."""
 
     __slots__ = ("late", "lock")
@@ -77,19 +77,19 @@ class Gate:
                 self.settle()
 
     def settle(self) -> None:
-        """Whoever has left the lock: do what came meanwhile."""
+        """After leaving the lock: do what came meanwhile."""
         while self.late and not self.lock._is_owned():  # type: ignore[attr-defined]
             with self.lock:
                 while self.late:
                     self.late.popleft()()
 
 
-class Line(OrderedDict["Wait[Any]", None]):
+class Waiters(OrderedDict["Waiter[Any]", None]):
     """The waiters, in order. Call its methods with the gate's lock held."""
 
     __slots__ = ()
 
-    def first(self) -> Wait[Any] | None:
+    def first(self) -> Waiter[Any] | None:
         """The one whose turn it is, or None."""
         while self:
             waiter = next(iter(self))
@@ -98,7 +98,7 @@ class Line(OrderedDict["Wait[Any]", None]):
             del self[waiter]
         return None
 
-    def grant(self, waiter: Wait[T], result: T) -> None:
+    def grant(self, waiter: Waiter[T], result: T) -> None:
         waiter.wake()
         waiter.result = result
         self.pop(waiter, None)
@@ -109,14 +109,14 @@ class Line(OrderedDict["Wait[Any]", None]):
             waiter.wake()
 
 
-class Wait(Operation[T]):
+class Waiter(Operation[T]):
     """One wait of one task, as a future, or of one thread, by ``block``."""
 
-    __slots__ = ("gate", "line", "result", "wake")
+    __slots__ = ("gate", "result", "waiters", "wake")
 
-    def __init__(self, gate: Gate, line: Line) -> None:
+    def __init__(self, gate: ReentrantGate, waiters: Waiters) -> None:
         self.gate = gate
-        self.line = line
+        self.waiters = waiters
         self.result: Any = NOTHING
         self.wake: Callable[[], object]
         super().__init__()
@@ -166,16 +166,16 @@ class Wait(Operation[T]):
                 if self.result is not NOTHING and self.result is not TURN:
                     return True
                 first = self.result is TURN
-                line = self.line
+                waiters = self.waiters
                 if self.attempt():
-                    if line:
-                        line.pop(self, None)
+                    if waiters:
+                        waiters.pop(self, None)
                     return True
                 self.result = NOTHING
-                if self not in line:
-                    line[self] = None
+                if self not in waiters:
+                    waiters[self] = None
                     if first:
-                        line.move_to_end(self, last=False)
+                        waiters.move_to_end(self, last=False)
                     self.entered()
                 return False
         finally:
@@ -202,7 +202,7 @@ class Wait(Operation[T]):
             with gate.lock:
                 if self.keeps():
                     return True
-                self.line.pop(self, None)
+                self.waiters.pop(self, None)
                 return False
         finally:
             if gate.late:
@@ -217,7 +217,7 @@ class Wait(Operation[T]):
         self.gate.call(self._withdraw)
 
     def _withdraw(self) -> None:
-        self.line.pop(self, None)
+        self.waiters.pop(self, None)
         if self.result is not _TAKEN:
             self.give_back()
             self.result = _TAKEN
@@ -225,13 +225,13 @@ class Wait(Operation[T]):
 
 @accelerated
 def block(operation: Coroutine[Any, Any, T], timeout: Duration | None) -> T:
-    """Have this thread wait for what is a Wait, at most ``timeout`` seconds (None: for ever).
+    """Have this thread wait for what is a Waiter, at most ``timeout`` seconds (None: for ever).
 
     TimeoutError after that; KeyboardInterrupt in the main thread at a Ctrl-C; WouldDeadlock
     on an executor's thread, always, also if there were no need to wait. What it raises, it has
     taken nothing.
     """
-    wait = cast("Wait[T]", operation)
+    wait = cast("Waiter[T]", operation)
     wait._use()
     try:
         park(wait, timeout)
@@ -241,7 +241,7 @@ def block(operation: Coroutine[Any, Any, T], timeout: Duration | None) -> T:
         raise
 
 
-def park(wait: Wait[Any], timeout: Duration | None) -> None:
+def park(wait: Waiter[Any], timeout: Duration | None) -> None:
     """Return when it has a result. If it raises instead, the caller must drop the wait."""
     seconds = -1 if timeout is None else to_timeout(timeout, "timeout")
     refuse_on_executor()

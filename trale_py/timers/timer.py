@@ -89,7 +89,7 @@ class Timer(Leaf[None]):
         return sleep(duration)
 
     def reset(self, duration: Duration) -> None:
-        """Start over: ready when ``duration`` from now is over. Whoever waits, waits for that.
+        """Start over: ready when ``duration`` from now is over. A waiting task waits for that.
 
         In a task. On a cancelled timer: ClosedResourceError.
         """
@@ -100,7 +100,7 @@ class Timer(Leaf[None]):
         self._wake_waiter()
 
     def cancel(self) -> None:
-        """Never fire. Whoever waits or will wait gets ClosedResourceError. In a task."""
+        """Never fire. Present and later waits get ClosedResourceError. In a task."""
         self._cancelled = True
         self._wake_waiter()
 
