@@ -283,7 +283,7 @@ void trale_close(trale_engine *e)
     engine_close_fd(e, &e->epoll);
 }
 
-void trale_stay_behind(trale_engine *e)
+void trale_after_fork_in_child(trale_engine *e)
 {
     atomic_store_explicit(&e->left_behind, true, memory_order_relaxed);
     trale_close(e);

@@ -183,7 +183,7 @@ int trale_open(trale_engine *e);       /* its descriptors */
 int trale_run_reactor(trale_engine *e);   /* the reactor's loop; 0 after trale_stop_reactor */
 int trale_stop_reactor(trale_engine *e);  /* -errno: it cannot be woken */
 void trale_close(trale_engine *e);     /* its descriptors, if nobody else has */
-void trale_stay_behind(trale_engine *e);  /* in a forked child: close them, and do nothing any more */
+void trale_after_fork_in_child(trale_engine *e);  /* in a forked child: close them, and do nothing any more */
 void trale_free(trale_engine *e);      /* its memory; what is queued is the caller's to drain before */
 void trale_count(trale_engine *e, trale_counts *counts);
 int64_t trale_now(void);               /* ns of CLOCK_MONOTONIC */

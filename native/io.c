@@ -181,7 +181,7 @@ static PyObject *Io_recv_from(Io *self, PyObject *owner)
     return (PyObject *)tpy_new_operation(self, owner, RECV_FROM);
 }
 
-/* (owner, a contiguous buffer, address). None: the address needs a longer way, see plain_io.py. */
+/* (owner, a contiguous buffer, address). None: the address needs a longer way, see net/io.py. */
 static PyObject *Io_send_to(Io *self, PyObject *const *args, Py_ssize_t count)
 {
     if (io_expect(count, 3) < 0)

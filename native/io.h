@@ -1,4 +1,4 @@
-/* Io, what a socket is to its operations, and Operation, which tasks await: see net/plain_io.py.
+/* Io, what a socket is to its operations, and Operation, which tasks await: see net/io.py.
  *
  *     io.c         Io; it makes the operations
  *     operation.c  an operation from its first poll to its last: begin, then try until it is done

@@ -1,4 +1,4 @@
-/* Lock and Hold: see sync/plain_locks.py. */
+/* Lock and Hold: see sync/cores.py. */
 
 #include "registry.h"
 #include "store.h"
@@ -188,7 +188,7 @@ static void lock_leave(Store *self)
 {
     PyObject *hold = self->entered;
     self->entered = NULL;
-    if (hold != NULL && PyObject_TypeCheck(hold, Hold_type))  /* None: see plain_locks.py */
+    if (hold != NULL && PyObject_TypeCheck(hold, Hold_type))  /* None: see cores.py */
         tpy_unlock((Hold *)hold);
     XDECREF(hold);
 }

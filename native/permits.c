@@ -1,4 +1,4 @@
-/* Permits, and AtOnce, which an async with awaits if it need not wait: see sync/plain_locks.py. */
+/* Permits, and AtOnce, which an async with awaits if it need not wait: see sync/cores.py. */
 
 #include "store.h"
 

@@ -50,9 +50,9 @@ static PyObject *Poller_close(Poller *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-static PyObject *Poller_stay_behind(Poller *self, PyObject *Py_UNUSED(ignored))
+static PyObject *Poller_after_fork_in_child(Poller *self, PyObject *Py_UNUSED(ignored))
 {
-    trale_stay_behind(self->run_queue->engine);
+    trale_after_fork_in_child(self->run_queue->engine);
     Py_RETURN_NONE;
 }
 
@@ -207,7 +207,7 @@ static PyObject *Poller_counts(Poller *self, PyObject *Py_UNUSED(ignored))
 static PyMethodDef Poller_methods[] = {
     {"open", (PyCFunction)Poller_open, METH_NOARGS, NULL},
     {"close", (PyCFunction)Poller_close, METH_NOARGS, NULL},
-    {"stay_behind", (PyCFunction)Poller_stay_behind, METH_NOARGS, NULL},
+    {"after_fork_in_child", (PyCFunction)Poller_after_fork_in_child, METH_NOARGS, NULL},
     {"run", (PyCFunction)Poller_run, METH_NOARGS, NULL},
     {"stop", (PyCFunction)Poller_stop, METH_NOARGS, NULL},
     {"watch", (PyCFunction)Poller_watch, METH_O, NULL},

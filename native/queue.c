@@ -1,4 +1,4 @@
-/* Queue: see channel/plain_queue.py. */
+/* Queue: see channel/core.py. */
 
 #include "registry.h"
 #include "store.h"

@@ -217,9 +217,9 @@ static void run_queue_make_owner(PyObject *owner, uint8_t kind)
     DECREF(owner);
 }
 
-static PyObject *RunQueue_stay_behind(RunQueue *self, PyObject *Py_UNUSED(ignored))
+static PyObject *RunQueue_after_fork_in_child(RunQueue *self, PyObject *Py_UNUSED(ignored))
 {
-    trale_stay_behind(self->engine);
+    trale_after_fork_in_child(self->engine);
     Py_RETURN_NONE;
 }
 
@@ -312,7 +312,7 @@ static PyMethodDef RunQueue_methods[] = {
     {"remove", (PyCFunction)RunQueue_remove, METH_O, NULL},
     {"is_waiting", (PyCFunction)RunQueue_is_waiting, METH_O, NULL},
     {"live", (PyCFunction)RunQueue_live, METH_NOARGS, NULL},
-    {"stay_behind", (PyCFunction)RunQueue_stay_behind, METH_NOARGS, NULL},
+    {"after_fork_in_child", (PyCFunction)RunQueue_after_fork_in_child, METH_NOARGS, NULL},
     {"drain", (PyCFunction)RunQueue_drain, METH_NOARGS, NULL},
     {"fail", (PyCFunction)RunQueue_fail, METH_O, NULL},
     {"next_batch", (PyCFunction)RunQueue_next_batch, METH_NOARGS, NULL},

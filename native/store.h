@@ -1,5 +1,5 @@
 /* Store: permits or values that are there, or else those who wait for them, in one line. What
- * Semaphore, Mutex and channel are in C; in Python: sync/plain_locks.py, channel/plain_queue.py.
+ * Semaphore, Mutex and channel are in C; in Python: sync/cores.py, channel/core.py.
  *
  * There is no gate. A step is done with the GIL held, and where other code may come in (a waiter is
  * woken, something is made or freed) the store is in order: so the R12 and R16 of the Python ones

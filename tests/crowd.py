@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from trale_py import TaskCancelled, block_on, spawn
 from trale_py.core.latch import acquire_lock
 from trale_py.sync import event_fd
-from trale_py.sync import waiters as wait_queue
+from trale_py.sync import waiters as sync_waiters
 
 from .net_helpers import TIMEOUT, executor_turn
 
@@ -145,7 +145,7 @@ def threads_that_are_told() -> Iterator[None]:
         poll = Poll
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wait_queue, "acquire_lock", acquire)
+        patch.setattr(sync_waiters, "acquire_lock", acquire)
         patch.setattr(event_fd, "select", Select)
         yield
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trale_py.channel import plain_queue  # noqa: F401  # has its part accelerated
+from trale_py.channel import core as channel_core  # noqa: F401  # has its part accelerated
 from trale_py.core import poller, run_queue
 from trale_py.core.engine import python_version
 

@@ -9,19 +9,20 @@ import pytest
 from tests.interleave import Signal, everywhere
 from trale_py import PENDING, ClosedResourceError, Notify, Ready, UdpSocket, engine
 from trale_py.base.durations import NEVER
-from trale_py.channel import Closed, Receiver, Sender, plain_queue
-from trale_py.channel.plain_queue import _Receive, _Send
+from trale_py.channel import Closed, Receiver, Sender
+from trale_py.channel import core as channel_core
+from trale_py.channel.core import _Receive, _Send
 from trale_py.core import latch, outcome, poller, source
 from trale_py.core.latch import Latch, LatchWait
 from trale_py.core.outcome import Outcome
 from trale_py.core.source import Direction
-from trale_py.net import plain_io
+from trale_py.net import io as net_io
 from trale_py.net import socket_base as base
-from trale_py.net.plain_io import Operation
+from trale_py.net.io import Operation
+from trale_py.sync import cores
 from trale_py.sync import notify as notify_module
-from trale_py.sync import plain_locks
-from trale_py.sync import waiters as wait_queue
-from trale_py.sync.plain_locks import _Acquire
+from trale_py.sync import waiters as sync_waiters
+from trale_py.sync.cores import _Acquire
 from trale_py.sync.waiters import block
 
 from .python_engine import (
@@ -105,7 +106,7 @@ def test_R3_R4_an_event_while_a_read_begins_to_wait() -> None:
             assert step.value == b"x"
         assert sock.source.read.waiters.keys() <= {call}
 
-    assert everywhere(plain_io, attempt) > 10
+    assert everywhere(net_io, attempt) > 10
 
 
 def test_B1_R4_a_close_while_a_read_begins_to_wait() -> None:
@@ -120,7 +121,7 @@ def test_B1_R4_a_close_while_a_read_begins_to_wait() -> None:
         if interleaving.happened:
             assert not pending_and_asleep(step, cx)
 
-    assert everywhere(plain_io, attempt) > 10
+    assert everywhere(net_io, attempt) > 10
 
 
 def test_B8_R3_two_events_around_a_read() -> None:
@@ -136,7 +137,7 @@ def test_B8_R3_two_events_around_a_read() -> None:
             again = Operation(sock._io, sock, sock.recv, writing=False, want=10)  # type: ignore[arg-type]
             assert isinstance(again.poll(FakeContext()), Ready)
 
-    assert everywhere(plain_io, attempt) > 5
+    assert everywhere(net_io, attempt) > 5
 
 
 def test_R4_a_waiter_that_comes_while_an_event_is_told() -> None:
@@ -303,7 +304,7 @@ def test_R9_the_last_handle_goes_while_the_task_fails(caplog: Any) -> None:
 # off until the step is over, and not forgotten.
 
 
-@pytest.mark.parametrize("module", [wait_queue, notify_module])
+@pytest.mark.parametrize("module", [sync_waiters, notify_module])
 def test_F3_R12_a_notification_while_a_task_begins_to_wait(module: Any) -> None:
     def attempt(at: Any) -> None:
         notify, cx = Notify(), FakeContext()
@@ -342,8 +343,8 @@ def test_F1_F2_F3_R12_a_waiter_goes_while_a_permit_is_given(kind: Any) -> None:
         assert not shared._waiters
         assert not shared._gate.late
 
-    assert everywhere(wait_queue, attempt) > 5
-    assert everywhere(notify_module if kind is Notify else plain_locks, attempt) > 2
+    assert everywhere(sync_waiters, attempt) > 5
+    assert everywhere(notify_module if kind is Notify else cores, attempt) > 2
 
 
 def waits(shared: Notify | Permits) -> Any:
@@ -362,7 +363,7 @@ def interrupt() -> None:
 unused_is_fine = pytest.mark.filterwarnings("ignore:.*was never awaited:RuntimeWarning")
 
 
-@pytest.mark.parametrize("module", [wait_queue, plain_locks])
+@pytest.mark.parametrize("module", [sync_waiters, cores])
 def test_H5_R16_ctrl_c_anywhere_in_a_release_is_all_or_nothing(module: Any) -> None:
     """The permit is with a waiter that was woken, or was not given: never in between."""
 
@@ -377,7 +378,7 @@ def test_H5_R16_ctrl_c_anywhere_in_a_release_is_all_or_nothing(module: Any) -> N
             given = wait.result is None
         assert not permits._gate.lock._is_owned()  # type: ignore[attr-defined]
         if not given:
-            assert wait.result is wait_queue.NOTHING
+            assert wait.result is sync_waiters.NOTHING
             permits.release()
         assert cx.counting.wakes >= 1
         assert isinstance(wait.poll(cx), Ready)
@@ -402,7 +403,7 @@ def test_H5_R16_ctrl_c_anywhere_in_a_blocking_wait_loses_no_permit() -> None:
             assert permits._count == 0
         assert not permits._waiters
 
-    assert everywhere(wait_queue, attempt, Signal) > 2
+    assert everywhere(sync_waiters, attempt, Signal) > 2
 
 
 def test_B4_R10_a_close_in_another_thread_while_the_first_operation_begins() -> None:
@@ -470,8 +471,8 @@ def test_H5_R16_ctrl_c_anywhere_in_recv_blocking_loses_no_value() -> None:
         assert not rx._core.receivers
         assert not rx._core.senders
 
-    assert everywhere(wait_queue, attempt, Signal) > 5
-    assert everywhere(plain_queue, attempt, Signal) > 5
+    assert everywhere(sync_waiters, attempt, Signal) > 5
+    assert everywhere(channel_core, attempt, Signal) > 5
 
 
 @unused_is_fine
@@ -486,7 +487,7 @@ def test_H5_R16_ctrl_c_anywhere_in_send_blocking_sends_once_at_most() -> None:
             at(interrupt).run(lambda: block(tx.send("value"), None))
         except Interrupted:
             pass
-        if receiving.result is wait_queue.NOTHING:
+        if receiving.result is sync_waiters.NOTHING:
             tx.try_send("value")
         step = receiving.poll(cx)
         assert isinstance(step, Ready)
@@ -496,11 +497,11 @@ def test_H5_R16_ctrl_c_anywhere_in_send_blocking_sends_once_at_most() -> None:
         assert not rx._core.receivers
         assert not rx._core.senders
 
-    assert everywhere(wait_queue, attempt, Signal) > 5
-    assert everywhere(plain_queue, attempt, Signal) > 2
+    assert everywhere(sync_waiters, attempt, Signal) > 5
+    assert everywhere(channel_core, attempt, Signal) > 2
 
 
-@pytest.mark.parametrize("module", [wait_queue, plain_queue])
+@pytest.mark.parametrize("module", [sync_waiters, channel_core])
 def test_H5_R16_ctrl_c_anywhere_in_a_close_leaves_nobody_asleep_in_a_closed_channel(
     module: Any,
 ) -> None:
@@ -543,4 +544,4 @@ def test_F12_R12_a_close_in_the_midst_of_a_send_comes_right_after_it() -> None:
             receiving.drop()
         assert not rx._core.gate.late
 
-    assert everywhere(plain_queue, attempt) > 5
+    assert everywhere(channel_core, attempt) > 5

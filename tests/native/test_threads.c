@@ -200,7 +200,7 @@ static void test_a_forked_child_does_not_wait_for_a_lock_nobody_gives_back(void)
     pid_t child = fork();
     if (child == 0) {
         DEADLINE(10);
-        trale_stay_behind(e);
+        trale_after_fork_in_child(e);
         use_everything(e, s, cell);
         trale_cell_unref(cell);
         trale_free(e);

@@ -24,8 +24,8 @@ from ..base.closeable import Closing
 from ..base.durations import Duration
 from ..base.errors import WouldBlock
 from ..sync.waiters import NOTHING, block, check_capacity
+from .core import Queue
 from .iteration import UntilClosed
-from .plain_queue import Queue
 
 T = TypeVar("T")
 

@@ -89,5 +89,5 @@ class RuntimeLike(Protocol):
     def close_for_good(self, why: str) -> None:
         """Be the default runtime from now on, and refuse."""
 
-    def stay_behind(self) -> None:
+    def after_fork_in_child(self) -> None:
         """This process is a fork, and the threads are in the parent."""

@@ -126,7 +126,7 @@ class Poller:
         else:
             self._descriptors.close()
 
-    def stay_behind(self) -> None:
+    def after_fork_in_child(self) -> None:
         """In a forked child: close our descriptors, and touch nothing that is the parent's."""
         self.close()
 

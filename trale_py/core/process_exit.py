@@ -168,7 +168,7 @@ def _after_fork_in_child() -> None:
             continue  # no thread was its executor yet: it can begin here
         kept = (runtime, runtime.run_queue)
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
-        runtime.stay_behind()
+        runtime.after_fork_in_child()
 
 
 def register() -> None:

@@ -83,9 +83,9 @@ class Reactor:
             make_call(partial(self._poller.unwatch, source))
         self._poller.close()
 
-    def _stay_behind(self) -> None:
+    def _after_fork_in_child(self) -> None:
         """In a forked child: close our descriptors, and touch nothing that is the parent's."""
-        self._poller.stay_behind()
+        self._poller.after_fork_in_child()
         self._poller.sources.clear()
 
     def _run(self) -> None:

@@ -143,7 +143,7 @@ class RunQueue(Generic[T]):
         """The tasks that wait, and perhaps others that were pushed and have not ended."""
         return list(self.waiting.values())
 
-    def stay_behind(self) -> None:
+    def after_fork_in_child(self) -> None:
         """This process is a fork, and what is in here is the parent's."""
         self._left_behind = True
 

@@ -354,7 +354,7 @@ class Runtime:
         self.closing = True
         current.default[None] = self
 
-    def stay_behind(self) -> None:
+    def after_fork_in_child(self) -> None:
         """This process is a fork, and the threads are in the parent. See process_exit.py."""
         self.forked = True
         self.gone = "the runtime belongs to the parent of this forked process"
@@ -362,9 +362,9 @@ class Runtime:
         # The waiters of these are other threads, or this one, if a signal handler forked.
         self._started.open()
         self._ended.open()
-        self.run_queue.stay_behind()
+        self.run_queue.after_fork_in_child()
         self.run_queue = RunQueue()  # what was published is the parent's to do
-        self.reactor._stay_behind()
+        self.reactor._after_fork_in_child()
         if current.default.get(None) is self:
             del current.default[None]
 

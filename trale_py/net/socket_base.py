@@ -38,7 +38,7 @@ from ..core import current
 from ..core.contract import RuntimeLike
 from ..core.source import Source
 from .address import show
-from .plain_io import Io
+from .io import Io
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

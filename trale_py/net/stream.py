@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..base.errors import DelimiterNotFound, IncompleteRead
 from ..core.engine import accelerated
 from ..core.leaf import checkpoint
-from .plain_io import Io
+from .io import Io
 from .socket_base import BaseSocket, byte_view, contiguous
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from .._linux import sockaddr
 from .._linux.sockaddr import SocketAddress
 from ..core.leaf import checkpoint
 from .address import Address, Endpoint, HostPort, resolve, show, to_bind, to_connect
-from .plain_io import NOW, NOW_NOSIGNAL
+from .io import NOW, NOW_NOSIGNAL
 from .socket_base import BaseSocket, byte_view, contiguous
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from ..base.errors import is_a
 from ..core.with_block import WithBlock
-from .plain_locks import Hold, Lock
+from .cores import Hold, Lock
 from .waiters import who_asks
 
 T = TypeVar("T")

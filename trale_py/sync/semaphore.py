@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .plain_locks import Permits
+from .cores import Permits
 from .waiters import check_capacity
 
 
