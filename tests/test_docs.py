@@ -40,3 +40,21 @@ def test_the_ids_in_the_names_of_tests_are_explained(kind: str, document: str) -
 def test_a_fault_that_is_said_to_have_tests_has_some() -> None:
     tested = {fault for fault, state in rows("faults.md").items() if state == "tests"}
     assert tested - ids_in_tests("[A-LT]") == set()
+
+
+def exists(name: str) -> bool:
+    """From the root, from the package, or by a name alone, as `poller.c` in a table of native/."""
+    if "/" in name:
+        return any((ROOT / folder / name).exists() for folder in (".", "trale_py"))
+    return (ROOT / name).exists() or any(any((ROOT / part).rglob(name)) for part in PARTS)
+
+
+PARTS = ("trale_py", "native", "tests", "docs", "examples", "benchmarks")
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/design.md", "docs/learn.md"])
+def test_the_files_that_a_document_names_are_there(document: str) -> None:
+    text = (ROOT / document).read_text()
+    named = set(re.findall(r"`([\w./-]+(?:\.(?:py|c|h|md|toml)|/))`", text))
+    assert named
+    assert {name for name in named if not exists(name)} == set()

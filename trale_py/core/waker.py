@@ -81,7 +81,7 @@ class Context:
         self._runtime = runtime
         self._budget = 0  # operations left to the task in this turn; see Task.poll
         self._end = [True]  # popped once: popping it claims the task's end
-        self._cancelled = False  # the task is inside a cancelled scope; see cancel.py
+        self._cancelled = False  # the task is inside a cancelled scope; see scope_tree.py
         # The task is cancelled and was resumed only to see whether its wait is over; code that
         # finds that it is clears this. See Task.poll.
         self._last_look = False
