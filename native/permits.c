@@ -1,20 +1,20 @@
-/* Permits, and AtOnce, which an async with awaits if it need not wait: see sync/cores.py. */
+/* SemaphoreCore, and ReadyNow, which an async with awaits if it need not wait: see sync/cores.py. */
 
 #include "store.h"
 
-PyTypeObject *tpy_AtOnce;
+PyTypeObject *tpy_ReadyNow;
 PyObject *tpy_at_once_none;
 
-/* ---- AtOnce: to be awaited, when there is nothing to wait for -------------------------------------- */
+/* ---- ReadyNow: to be awaited, when there is nothing to wait for -------------------------------------- */
 
-static PySendResult AtOnce_send(AtOnce *self, PyObject *Py_UNUSED(value), PyObject **result)
+static PySendResult ReadyNow_send(ReadyNow *self, PyObject *Py_UNUSED(value), PyObject **result)
 {
     *result = self->result != NULL ? self->result : Py_NewRef(Py_None);
     self->result = NULL;
     return PYGEN_RETURN;
 }
 
-static PyObject *AtOnce_next(AtOnce *self)
+static PyObject *ReadyNow_next(ReadyNow *self)
 {
     if (self->result != NULL) {
         PyErr_SetObject(PyExc_StopIteration, self->result);
@@ -23,48 +23,48 @@ static PyObject *AtOnce_next(AtOnce *self)
     return NULL;
 }
 
-static void AtOnce_dealloc(AtOnce *self)
+static void ReadyNow_dealloc(ReadyNow *self)
 {
     XDECREF(self->result);
     tpy_free_object(self);
 }
 
-static PyType_Slot AtOnce_slots[] = {
+static PyType_Slot ReadyNow_slots[] = {
     {Py_tp_iter, PyObject_SelfIter},
-    {Py_tp_iternext, AtOnce_next},
+    {Py_tp_iternext, ReadyNow_next},
     {Py_am_await, PyObject_SelfIter},
-    {Py_am_send, AtOnce_send},
-    {Py_tp_dealloc, AtOnce_dealloc},
+    {Py_am_send, ReadyNow_send},
+    {Py_tp_dealloc, ReadyNow_dealloc},
     {0, NULL},
 };
 
-static PyType_Spec AtOnce_spec = {
-    .name = "trale_py._native.AtOnce",
-    .basicsize = sizeof(AtOnce),
+static PyType_Spec ReadyNow_spec = {
+    .name = "trale_py._native.ReadyNow",
+    .basicsize = sizeof(ReadyNow),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = AtOnce_slots,
+    .slots = ReadyNow_slots,
 };
 
-/* ---- Permits ---------------------------------------------------------------------------------------- */
+/* ---- SemaphoreCore ---------------------------------------------------------------------------------------- */
 
-static PyObject *Permits_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
+static PyObject *SemaphoreCore_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
                              PyObject *Py_UNUSED(kwargs))
 {
     return (PyObject *)tpy_new_store(type);
 }
 
-static int Permits_init(Store *self, PyObject *args, PyObject *kwargs)
+static int SemaphoreCore_init(Store *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"count", NULL};
-    return PyArg_ParseTupleAndKeywords(args, kwargs, "n:Permits", names, &self->count) ? 0 : -1;
+    return PyArg_ParseTupleAndKeywords(args, kwargs, "n:SemaphoreCore", names, &self->count) ? 0 : -1;
 }
 
-static PyObject *Permits_acquire(Store *self, PyObject *Py_UNUSED(ignored))
+static PyObject *SemaphoreCore_acquire(Store *self, PyObject *Py_UNUSED(ignored))
 {
     return (PyObject *)tpy_new_waiter(self);
 }
 
-static PyObject *Permits_try_acquire(Store *self, PyObject *Py_UNUSED(ignored))
+static PyObject *SemaphoreCore_try_acquire(Store *self, PyObject *Py_UNUSED(ignored))
 {
     if (self->count <= 0)
         Py_RETURN_FALSE;
@@ -79,7 +79,7 @@ PyObject *tpy_parse_timeout(PyObject *args, PyObject *kwargs)
     return PyArg_ParseTupleAndKeywords(args, kwargs, "|O", names, &timeout) ? timeout : NULL;
 }
 
-static PyObject *Permits_acquire_blocking(Store *self, PyObject *args, PyObject *kwargs)
+static PyObject *SemaphoreCore_acquire_blocking(Store *self, PyObject *args, PyObject *kwargs)
 {
     PyObject *timeout = tpy_parse_timeout(args, kwargs);
     return timeout == NULL ? NULL : tpy_block(tpy_new_waiter(self), timeout);
@@ -87,19 +87,19 @@ static PyObject *Permits_acquire_blocking(Store *self, PyObject *args, PyObject 
 
 /* A thread's with. Nothing that it has taken can be lost to a Ctrl-C (R28): here is no Python code,
  * and Python looks for signals neither as __enter__ returns nor before it calls __exit__. */
-static PyObject *Permits_enter(Store *self, PyObject *Py_UNUSED(ignored))
+static PyObject *SemaphoreCore_enter(Store *self, PyObject *Py_UNUSED(ignored))
 {
     return tpy_block(tpy_new_waiter(self), Py_None);
 }
 
-static PyObject *Permits_exit(Store *self, PyObject *const *Py_UNUSED(args),
+static PyObject *SemaphoreCore_exit(Store *self, PyObject *const *Py_UNUSED(args),
                               Py_ssize_t Py_UNUSED(count))
 {
     tpy_put(self, NULL, 0);
     Py_RETURN_NONE;
 }
 
-static PyObject *Permits_release(Store *self, PyObject *Py_UNUSED(ignored))
+static PyObject *SemaphoreCore_release(Store *self, PyObject *Py_UNUSED(ignored))
 {
     tpy_put(self, NULL, 0);
     Py_RETURN_NONE;
@@ -115,58 +115,58 @@ Context *tpy_take_at_once(Store *self)
     return cx;
 }
 
-static PyObject *Permits_aenter(Store *self, PyObject *Py_UNUSED(ignored))
+static PyObject *SemaphoreCore_aenter(Store *self, PyObject *Py_UNUSED(ignored))
 {
     return tpy_take_at_once(self) != NULL ? Py_NewRef(tpy_at_once_none) : (PyObject *)tpy_new_waiter(self);
 }
 
-static PyObject *Permits_aexit(Store *self, PyObject *const *Py_UNUSED(args),
+static PyObject *SemaphoreCore_aexit(Store *self, PyObject *const *Py_UNUSED(args),
                                Py_ssize_t Py_UNUSED(count))
 {
     tpy_put(self, NULL, 0);
     return Py_NewRef(tpy_at_once_none);
 }
 
-static PyMethodDef Permits_methods[] = {
-    {"acquire", (PyCFunction)Permits_acquire, METH_NOARGS, NULL},
-    {"try_acquire", (PyCFunction)Permits_try_acquire, METH_NOARGS, NULL},
-    {"release", (PyCFunction)Permits_release, METH_NOARGS, NULL},
-    {"acquire_blocking", (PyCFunction)(void (*)(void))Permits_acquire_blocking,
+static PyMethodDef SemaphoreCore_methods[] = {
+    {"acquire", (PyCFunction)SemaphoreCore_acquire, METH_NOARGS, NULL},
+    {"try_acquire", (PyCFunction)SemaphoreCore_try_acquire, METH_NOARGS, NULL},
+    {"release", (PyCFunction)SemaphoreCore_release, METH_NOARGS, NULL},
+    {"acquire_blocking", (PyCFunction)(void (*)(void))SemaphoreCore_acquire_blocking,
      METH_VARARGS | METH_KEYWORDS, NULL},
-    {"__enter__", (PyCFunction)Permits_enter, METH_NOARGS, NULL},
-    {"__exit__", (PyCFunction)(void (*)(void))Permits_exit, METH_FASTCALL, NULL},
-    {"__aenter__", (PyCFunction)Permits_aenter, METH_NOARGS, NULL},
-    {"__aexit__", (PyCFunction)(void (*)(void))Permits_aexit, METH_FASTCALL, NULL},
+    {"__enter__", (PyCFunction)SemaphoreCore_enter, METH_NOARGS, NULL},
+    {"__exit__", (PyCFunction)(void (*)(void))SemaphoreCore_exit, METH_FASTCALL, NULL},
+    {"__aenter__", (PyCFunction)SemaphoreCore_aenter, METH_NOARGS, NULL},
+    {"__aexit__", (PyCFunction)(void (*)(void))SemaphoreCore_aexit, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };
 
-static PyMemberDef Permits_members[] = {
+static PyMemberDef SemaphoreCore_members[] = {
     {"_count", T_PYSSIZET, offsetof(Store, count), READONLY, NULL},
     {"_waiters", T_OBJECT, offsetof(Store, takers), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
-static PyType_Slot Permits_slots[] = {
-    {Py_tp_new, Permits_new},
-    {Py_tp_init, Permits_init},
+static PyType_Slot SemaphoreCore_slots[] = {
+    {Py_tp_new, SemaphoreCore_new},
+    {Py_tp_init, SemaphoreCore_init},
     TPY_STORE_SLOTS,
-    {Py_tp_methods, Permits_methods},
-    {Py_tp_members, Permits_members},
+    {Py_tp_methods, SemaphoreCore_methods},
+    {Py_tp_members, SemaphoreCore_members},
     {0, NULL},
 };
 
-static PyType_Spec Permits_spec = {
-    .name = "trale_py._native.Permits",
+static PyType_Spec SemaphoreCore_spec = {
+    .name = "trale_py._native.SemaphoreCore",
     .basicsize = sizeof(Store),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-    .slots = Permits_slots,
+    .slots = SemaphoreCore_slots,
 };
 
 int tpy_add_permits(PyObject *module)
 {
-    if ((tpy_AtOnce = tpy_add_type(module, &AtOnce_spec, NULL)) == NULL
-        || (tpy_at_once_none = PyType_GenericAlloc(tpy_AtOnce, 0)) == NULL
-        || tpy_add_type(module, &Permits_spec, NULL) == NULL)
+    if ((tpy_ReadyNow = tpy_add_type(module, &ReadyNow_spec, NULL)) == NULL
+        || (tpy_at_once_none = PyType_GenericAlloc(tpy_ReadyNow, 0)) == NULL
+        || tpy_add_type(module, &SemaphoreCore_spec, NULL) == NULL)
         return -1;
     return 0;
 }

@@ -80,7 +80,7 @@ void tpy_grant_slots(Store *self)
     }
 }
 
-void tpy_unlock(Hold *self)
+void tpy_unlock(GuardCore *self)
 {
     Store *mutex = self->mutex;
     if (!self->held)
@@ -222,4 +222,4 @@ static const tpy_use store_uses[] = {
     {0},
 };
 
-const tpy_uses tpy_store_uses = {"store.c", .after = "Permits", .table = store_uses};
+const tpy_uses tpy_store_uses = {"store.c", .after = "SemaphoreCore", .table = store_uses};

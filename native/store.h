@@ -30,9 +30,9 @@ typedef struct {
     Py_ssize_t capacity; /* 0: the takers that wait are the room */
     Py_ssize_t slots;    /* room that was granted to givers who have not used it yet */
     char closed;         /* then there are no waiters */
-    /* of a Lock */
-    PyTypeObject *make;  /* its kind of Hold */
-    PyObject *at_once;   /* an AtOnce, for the hold of an async with that need not wait */
+    /* of a LockCore */
+    PyTypeObject *make;  /* its kind of GuardCore */
+    PyObject *at_once;   /* an ReadyNow, for the hold of an async with that need not wait */
     PyObject *owner;     /* the Context of the task or what stands for the thread that has it, or NULL */
     PyObject *entered;   /* the hold of the (async) with that is inside, or NULL */
 } Store;
@@ -41,7 +41,7 @@ typedef struct {
     PyObject_HEAD
     Store *mutex;
     char held;
-} Hold;
+} GuardCore;
 
 enum state {
     TRYING,   /* nothing is granted to it, in line or not */
@@ -54,8 +54,8 @@ typedef struct {
     Link link;
     Store *store;
     PyObject *value;  /* that it gives, or was granted; or NULL */
-    Hold *hold;       /* of a Lock: what will have it */
-    PyObject *who;    /* of a Lock: its owner then; a task's is found when it is polled */
+    GuardCore *hold;       /* of a LockCore: what will have it */
+    PyObject *who;    /* of a LockCore: its owner then; a task's is found when it is polled */
     PyObject *wake;   /* the waiter's Waker or, in a thread, a lock to release; or NULL */
     char state;       /* enum state */
     char gives;
@@ -89,7 +89,7 @@ bool tpy_has_room(Store *self);
 void tpy_grant_slots(Store *self);
 void tpy_close_store(Store *self);
 enum step tpy_raise_closed(PyObject *value);  /* FAILED */
-void tpy_unlock(Hold *self);
+void tpy_unlock(GuardCore *self);
 
 Waiter *tpy_new_waiter(Store *store);
 
@@ -115,13 +115,13 @@ void tpy_store_dealloc(Store *self);
         {Py_tp_dealloc, tpy_store_dealloc}
 
 int tpy_add_waiters(PyObject *module);
-extern PyTypeObject *tpy_AtOnce;
-extern PyObject *tpy_at_once_none;  /* an AtOnce that gives None */
+extern PyTypeObject *tpy_ReadyNow;
+extern PyObject *tpy_at_once_none;  /* an ReadyNow that gives None */
 
 typedef struct {
     PyObject_HEAD
     PyObject *result;  /* what the next await gives; NULL: None */
-} AtOnce;
+} ReadyNow;
 
 /* A permit for the task that is being polled, if it need not wait: the context, or NULL. Only for an
  * async with, which awaits what it is given. */

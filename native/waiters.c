@@ -256,4 +256,4 @@ static const tpy_use waiters_uses[] = {
     {0},
 };
 
-const tpy_uses tpy_waiters_uses = {"waiters.c", .after = "Permits", .table = waiters_uses};
+const tpy_uses tpy_waiters_uses = {"waiters.c", .after = "SemaphoreCore", .table = waiters_uses};

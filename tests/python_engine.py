@@ -15,9 +15,9 @@ Poller: Any = python_version("Poller")
 Source: Any = python_version("Source")
 TimerEntry: Any = python_version("TimerEntry")
 Io: Any = python_version("Io")
-Permits: Any = python_version("Permits")
-Hold: Any = python_version("Hold")
-Lock: Any = python_version("Lock")
+SemaphoreCore: Any = python_version("SemaphoreCore")
+GuardCore: Any = python_version("GuardCore")
+Lock: Any = python_version("LockCore")
 Queue: Any = python_version("Queue")
 
 # What the Python versions make of each other. Nobody else uses these names of the two modules.

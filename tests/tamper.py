@@ -76,7 +76,7 @@ class Set:
         self.cx = native.Context(native.Waker(self.queue, 1), self.runtime)
         self.cx._budget = 100
         self.outcome: Any = Outcome(1, "task", (None, 0), self.runtime.unclaimed)
-        self.permits, self.lock = native.Permits(1), native.Lock(Guard)
+        self.permits, self.lock = native.SemaphoreCore(1), native.LockCore(Guard)
         self.permits.try_acquire()
 
     # What an operation knows of a socket.
@@ -102,7 +102,7 @@ class Set:
     def at_once(self) -> Any:
         thread.context = self.cx
         try:
-            return native.Permits(1).__aenter__()
+            return native.SemaphoreCore(1).__aenter__()
         finally:
             thread.context = None
 
@@ -145,10 +145,10 @@ MAKERS: dict[str, list[Callable[[Set], Any]]] = {
     "Executor": [lambda s: s.runtime.executor],
     "Runtime": [lambda s: s.runtime],
     "Waiters": [lambda s: s.permits._waiters],
-    "AtOnce": [Set.at_once],
-    "Permits": [lambda s: s.permits],
-    "Lock": [lambda s: s.lock],
-    "Hold": [lambda s: Guard(s.lock)],
+    "ReadyNow": [Set.at_once],
+    "SemaphoreCore": [lambda s: s.permits],
+    "LockCore": [lambda s: s.lock],
+    "GuardCore": [lambda s: Guard(s.lock)],
     "Queue": [lambda s: native.Queue(1)],
     "Waiter": [
         lambda s: s.polled(s.permits.acquire()),

@@ -28,10 +28,10 @@ from trale_py.sync.waiters import block
 from .python_engine import (
     Context,
     Io,
-    Permits,
     Poller,
     Queue,
     RunQueue,
+    SemaphoreCore,
     Source,
     TimerEntry,
     Waker,
@@ -322,12 +322,12 @@ def test_F3_R12_a_notification_while_a_task_begins_to_wait(module: Any) -> None:
     assert everywhere(module, attempt) > 1
 
 
-@pytest.mark.parametrize("kind", [Notify, Permits])
+@pytest.mark.parametrize("kind", [Notify, SemaphoreCore])
 def test_F1_F2_F3_R12_a_waiter_goes_while_a_permit_is_given(kind: Any) -> None:
     """Whether it was in line still, or had been handed the permit: the next one gets it."""
 
     def attempt(at: Any) -> None:
-        shared = Notify() if kind is Notify else Permits(0)
+        shared = Notify() if kind is Notify else SemaphoreCore(0)
         first, second = waits(shared), waits(shared)
         first_cx, second_cx = FakeContext(), FakeContext()
         first.poll(first_cx)
@@ -347,7 +347,7 @@ def test_F1_F2_F3_R12_a_waiter_goes_while_a_permit_is_given(kind: Any) -> None:
     assert everywhere(notify_module if kind is Notify else cores, attempt) > 2
 
 
-def waits(shared: Notify | Permits) -> Any:
+def waits(shared: Notify | SemaphoreCore) -> Any:
     return shared.wait() if isinstance(shared, Notify) else _Acquire(shared)
 
 
@@ -368,7 +368,7 @@ def test_H5_R16_ctrl_c_anywhere_in_a_release_is_all_or_nothing(module: Any) -> N
     """The permit is with a waiter that was woken, or was not given: never in between."""
 
     def attempt(at: Any) -> None:
-        permits, cx = Permits(0), FakeContext()
+        permits, cx = SemaphoreCore(0), FakeContext()
         wait = _Acquire(permits)
         wait.poll(cx)
         given = True
@@ -394,7 +394,7 @@ def test_H5_R16_ctrl_c_anywhere_in_a_release_is_all_or_nothing(module: Any) -> N
 @unused_is_fine
 def test_H5_R16_ctrl_c_anywhere_in_a_blocking_wait_loses_no_permit() -> None:
     def attempt(at: Any) -> None:
-        permits = Permits(1)
+        permits = SemaphoreCore(1)
         try:
             at(interrupt).run(lambda: block(permits.acquire(), None))
         except Interrupted:

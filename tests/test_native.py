@@ -32,7 +32,7 @@ from trale_py.sync.waiters import NOTHING
 
 ROOT = Path(__file__).parent.parent
 
-Hold: Any = getattr(native, "Hold", object)
+GuardCore: Any = getattr(native, "GuardCore", object)
 
 pytestmark = pytest.mark.skipif(trale_py.engine == "python", reason="there is no native engine")
 
@@ -109,7 +109,7 @@ class BadTruth:
         raise LookupError("no truth")
 
 
-class Key(Hold):
+class Key(GuardCore):
     """What stands in the place of a Guard."""
 
     dropped = 0
@@ -149,7 +149,7 @@ def fill(sock: socket.socket) -> int:
 
 
 @pytest.mark.parametrize(
-    "name", ["Source", "TimerEntry", "Batch", "Operation", "Waiters", "Waiter", "AtOnce"]
+    "name", ["Source", "TimerEntry", "Batch", "Operation", "Waiters", "Waiter", "ReadyNow"]
 )
 def test_what_is_only_made_inside_cannot_be_made(name: str) -> None:
     with pytest.raises(TypeError):
@@ -172,7 +172,7 @@ def test_what_is_only_made_inside_cannot_be_made(name: str) -> None:
         "Queue",
         "Waiters",
         "Waiter",
-        "AtOnce",
+        "ReadyNow",
     ],
 )
 def test_no_class_can_be_subclassed(name: str) -> None:
@@ -190,7 +190,7 @@ def wrong_calls(owner: Owner, x: Any) -> list[tuple[type[BaseException], Callabl
     broken._cx = x
     closed = native.Queue(1)
     closed.close()
-    acquire, receive = native.Permits(0).acquire(), closed.recv()
+    acquire, receive = native.SemaphoreCore(0).acquire(), closed.recv()
     for made in (acquire, receive):
         made._hand_over()
     calls: list[tuple[type[BaseException], Callable[[], object]]] = [
@@ -260,21 +260,21 @@ def wrong_calls(owner: Owner, x: Any) -> list[tuple[type[BaseException], Callabl
         (TypeError, lambda: recv.throw(int, 3)),
         (ZeroDivisionError, lambda: recv.throw(ZeroDivisionError, x)),
         (TypeError, lambda: setattr(current.thread, "context", x)),
-        (TypeError, lambda: native.Permits(x)),
-        (TypeError, lambda: native.Permits()),
-        (OverflowError, lambda: native.Permits(1 << 70)),
-        (TypeError, lambda: native.Permits(0).acquire(x)),
+        (TypeError, lambda: native.SemaphoreCore(x)),
+        (TypeError, lambda: native.SemaphoreCore()),
+        (OverflowError, lambda: native.SemaphoreCore(1 << 70)),
+        (TypeError, lambda: native.SemaphoreCore(0).acquire(x)),
         (TypeError, lambda: acquire.look()),
         (TypeError, lambda: acquire.poll(x)),
         (AttributeError, lambda: setattr(acquire, "result", x)),
-        (TypeError, lambda: native.Lock(x)),
-        (TypeError, lambda: native.Lock(int)),
-        (TypeError, lambda: native.Lock(Key).__init__(Key)),
-        (RuntimeError, lambda: native.Lock.__new__(native.Lock).lock()),
-        (RuntimeError, lambda: native.Lock.__new__(native.Lock).__aenter__()),
+        (TypeError, lambda: native.LockCore(x)),
+        (TypeError, lambda: native.LockCore(int)),
+        (TypeError, lambda: native.LockCore(Key).__init__(Key)),
+        (RuntimeError, lambda: native.LockCore.__new__(native.LockCore).lock()),
+        (RuntimeError, lambda: native.LockCore.__new__(native.LockCore).__aenter__()),
         (TypeError, lambda: Key(x)),
         (TypeError, lambda: Key()),
-        (TypeError, lambda: Key(native.Lock(Key))._lock()),
+        (TypeError, lambda: Key(native.LockCore(Key))._lock()),
         (TypeError, lambda: native.Queue(x)),
         (TypeError, lambda: native.Queue()),
         (TypeError, lambda: native.Queue(1).send()),
@@ -411,7 +411,7 @@ def test_wakers_outlive_task_and_run_queue() -> None:
 def test_each_singleton_is_given_out_with_a_reference(singleton: object) -> None:
     """Also where 3.11, to which none is immortal, loads what 3.12 or 3.13 has compiled."""
     waker = FakeTask(native.RunQueue(), "me")._cx.waker
-    permits, none_left, latch = native.Permits(1), native.Permits(0), native.Latch()
+    permits, none_left, latch = native.SemaphoreCore(1), native.SemaphoreCore(0), native.Latch()
     calls: dict[object, list[Callable[[], object]]] = {
         None: [waker.wake],
         NotImplemented: [lambda: waker != 1],
@@ -867,7 +867,7 @@ def test_what_was_granted_to_who_goes_away_is_passed_on(owner: Owner, how: str) 
         elif how == "drop":
             wait.drop()
 
-    permits, queue, lock = native.Permits(0), native.Queue(1), native.Lock(Key)
+    permits, queue, lock = native.SemaphoreCore(0), native.Queue(1), native.LockCore(Key)
     key = Key(lock)
     assert key._try_lock("me")
     for store, wait, give, last in (
@@ -894,7 +894,7 @@ def test_what_was_granted_to_who_goes_away_is_passed_on(owner: Owner, how: str) 
 
 
 def test_a_thread_that_waits_is_let_go_once() -> None:
-    permits, parked = native.Permits(0), threading.Lock()
+    permits, parked = native.SemaphoreCore(0), threading.Lock()
     wait = permits.acquire()
     wait._use()
     parked.acquire()
@@ -910,7 +910,7 @@ def test_a_thread_that_waits_is_let_go_once() -> None:
 
 
 def test_an_async_with_that_need_not_wait_takes_at_once(owner: Owner) -> None:
-    lock, permits = native.Lock(Key), native.Permits(1)
+    lock, permits = native.LockCore(Key), native.SemaphoreCore(1)
     with polling(owner.cx):
         entering = lock.__aenter__()
         assert lock._owner is owner.cx
@@ -947,7 +947,7 @@ def test_the_collector_sees_through_stores() -> None:
 
 
 def test_a_hold_that_is_dropped_says_so_once() -> None:
-    lock = native.Lock(Key)
+    lock = native.LockCore(Key)
     before = Key.dropped
     for n in range(3):
         key = Key(lock)
@@ -959,7 +959,7 @@ def test_a_hold_that_is_dropped_says_so_once() -> None:
 
 
 def test_stores_take_no_memory(owner: Owner) -> None:
-    permits, queue, lock = native.Permits(0), native.Queue(1), native.Lock(Key)
+    permits, queue, lock = native.SemaphoreCore(0), native.Queue(1), native.LockCore(Key)
 
     def turn() -> None:
         for wait in (permits.acquire(), queue.recv(), queue.send("a"), queue.send("b")):
@@ -1137,7 +1137,7 @@ def latch_wait():
     waits[0].poll(cx)
 
 def stores():
-    permits, queue, lock = native.Permits(0), native.Queue(1), native.Lock(Key)
+    permits, queue, lock = native.SemaphoreCore(0), native.Queue(1), native.LockCore(Key)
     lock.lock().poll(cx)
     waits = [permits.acquire(), queue.recv(), queue.recv()]
     for wait in waits:

@@ -162,9 +162,9 @@ def test_the_native_engine_must_hold(copy: Path, there: bool) -> None:
         ("core/executor.py", r"_poll\b", "_turn", "Executor._poll is in C only"),
         ("core/source.py", "class Dir", "@accelerated\nclass Dir", "Direction is not in C: "),
         ("core/waker.py", "will_wake", "wakes", "Waker.will_wake is in C only"),
-        ("sync/cores.py", "_count", "_free", "Permits._count is in C only"),
-        ("sync/cores.py", "_try_lock", "_try", "Hold._try_lock is in C only"),
-        ("sync/cores.py", "_dropped", "_lost", "native/lock.c uses Hold._dropped,"),
+        ("sync/cores.py", "_count", "_free", "SemaphoreCore._count is in C only"),
+        ("sync/cores.py", "_try_lock", "_try", "GuardCore._try_lock is in C only"),
+        ("sync/cores.py", "_dropped", "_lost", "native/lock.c uses GuardCore._dropped,"),
     ],
 )
 def test_a_name_that_is_missing_fails_the_import(

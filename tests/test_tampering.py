@@ -40,7 +40,7 @@ def test_G4_G16_nothing_that_is_set_deleted_or_called_is_a_crash(what: str) -> N
     [
         "native.Queue(1)",
         "native.Io(0).recv(1, 1)",
-        "native.Permits(0).acquire()",
+        "native.SemaphoreCore(0).acquire()",
         "native.Runtime()",
         "native.spawn(1)",
         "native.BaseStream().read()",

@@ -689,8 +689,8 @@ class Stores(Machine):
         self.one = one  # that is used this time
         self.values = itertools.count()
         for side in self.sides:
-            side.permits = side.kind.Permits(n)
-            side.lock = side.kind.Lock(side.kind.Hold)
+            side.permits = side.kind.SemaphoreCore(n)
+            side.lock = side.kind.LockCore(side.kind.GuardCore)
             side.queue = side.kind.Queue(n)
             side.waits, side.holds = [], []
             for _ in range(5):
@@ -733,7 +733,7 @@ class Stores(Machine):
             except Exception:
                 side.waits[n][1].drop()  # as an await does that ends so
                 raise
-            if isinstance(result, Ready) and isinstance(result.value, side.kind.Hold):
+            if isinstance(result, Ready) and isinstance(result.value, side.kind.GuardCore):
                 side.holds.append(result.value)
                 return "locked"
             return result
@@ -759,7 +759,7 @@ class Stores(Machine):
                 return side.queue.try_send(value) if which else side.queue.try_recv()
             if which:
                 return [hold._unlock() for hold in side.holds]
-            side.holds.append(side.kind.Hold(side.lock))
+            side.holds.append(side.kind.GuardCore(side.lock))
             return side.holds[-1]._try_lock("me")
 
         self.both(step)

@@ -1,4 +1,4 @@
-"""Permits and Lock, in Python: what Semaphore and Mutex are to the tasks that await them.
+"""SemaphoreCore and LockCore, in Python: what Semaphore and Mutex are to the tasks that await them.
 
 Both are a ReentrantGate and Waiters, see waiters.py. While a permit is there, or the lock is free,
 nobody waits.
@@ -18,11 +18,11 @@ from ..core.future import Pending, Ready
 from ..core.waker import Context
 from .waiters import NOTHING, ReentrantGate, Waiter, Waiters, block, this_thread
 
-H = TypeVar("H", bound="Hold")
+H = TypeVar("H", bound="GuardCore")
 
 
 @accelerated
-class Permits:
+class SemaphoreCore:
     """A number of permits, and the waiters for one."""
 
     __slots__ = ("_count", "_gate", "_waiters")
@@ -113,7 +113,7 @@ class Permits:
 class _Acquire(Waiter[None]):
     __slots__ = ("_permits",)
 
-    def __init__(self, permits: Permits) -> None:
+    def __init__(self, permits: SemaphoreCore) -> None:
         self._permits = permits
         super().__init__(permits._gate, permits._waiters)
 
@@ -136,12 +136,12 @@ class _Acquire(Waiter[None]):
 
 
 @accelerated
-class Hold:
+class GuardCore:
     """Base of Guard. If garbage-collected while locked, it warns and releases."""
 
     __slots__ = ("_held", "_mutex")
 
-    def __init__(self, mutex: Lock[Any]) -> None:
+    def __init__(self, mutex: LockCore[Any]) -> None:
         self._held = False
         self._mutex = mutex
 
@@ -197,12 +197,12 @@ class Hold:
 
 
 @accelerated
-class Lock(Generic[H]):
+class LockCore(Generic[H]):
     """What one hold has at a time. ``make`` makes them."""
 
     __slots__ = ("_entered", "_gate", "_make", "_owner", "_waiters")
 
-    def __init__(self, make: Callable[[Lock[H]], H]) -> None:
+    def __init__(self, make: Callable[[LockCore[H]], H]) -> None:
         self._make = make
         self._owner: object = None  # the context of the task, or what stands for the thread
         self._entered: H | None = None  # of the with or async with that is inside
@@ -273,7 +273,7 @@ class Lock(Generic[H]):
 class _Lock(Waiter[Any]):
     __slots__ = ("hold", "who")
 
-    def __init__(self, hold: Hold, who: object) -> None:
+    def __init__(self, hold: GuardCore, who: object) -> None:
         self.hold = hold
         self.who = who
         super().__init__(hold._mutex._gate, hold._mutex._waiters)

@@ -7,13 +7,13 @@ from typing import Generic, TypeVar
 
 from ..base.errors import is_a
 from ..core.with_block import WithBlock
-from .cores import Hold, Lock
+from .cores import GuardCore, LockCore
 from .waiters import who_asks
 
 T = TypeVar("T")
 
 
-class Mutex(Lock["Guard[T]"], Generic[T]):
+class Mutex(LockCore["Guard[T]"], Generic[T]):
     """A lock around an optional value. Fair: first come, first served.
 
     Tasks and threads wait in one line. May be made anywhere, before the runtime exists too. ::
@@ -47,7 +47,7 @@ class Mutex(Lock["Guard[T]"], Generic[T]):
         return f"<Mutex {state} waiting={len(self._waiters)}>"
 
 
-class Guard(Hold, WithBlock, Generic[T]):
+class Guard(GuardCore, WithBlock, Generic[T]):
     """A locked Mutex: ``value`` is what it guards. ``release()`` it, or use it in a ``with``."""
 
     __slots__ = ()

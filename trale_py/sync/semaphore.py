@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .cores import Permits
+from .cores import SemaphoreCore
 from .waiters import check_capacity
 
 
-class Semaphore(Permits):
+class Semaphore(SemaphoreCore):
     """``value`` permits; when none is left, acquire waits. First come, first served.
 
     Tasks and threads wait in one line. May be made anywhere, before the runtime exists
