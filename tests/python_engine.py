@@ -17,7 +17,7 @@ TimerEntry: Any = python_version("TimerEntry")
 Io: Any = python_version("Io")
 SemaphoreCore: Any = python_version("SemaphoreCore")
 GuardCore: Any = python_version("GuardCore")
-Lock: Any = python_version("LockCore")
+LockCore: Any = python_version("LockCore")
 Queue: Any = python_version("Queue")
 
 # What the Python versions make of each other. Nobody else uses these names of the two modules.
