@@ -644,7 +644,7 @@ def test_F8_a_group_left_in_another_task_cancels_its_children_and_raises_at_once
         if not opener_lives:
             return
         await left.wait()
-        after.append(group.cancel_scope._effective)
+        after.append(group.cancel_scope._is_cancelled)
         await yield_now()  # the group's cancellation is not this task's: it is out of the group
         assert current_effective_deadline() == math.inf
 

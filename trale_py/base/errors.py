@@ -41,7 +41,7 @@ class Cancelled(BaseException):
         raise TypeError("do not create Cancelled: call cancel() on a scope or a handle")
 
     @classmethod
-    def _because(cls, reason: object) -> Cancelled:
+    def _with_reason(cls, reason: object) -> Cancelled:
         """For the executor."""
         error = cls.__new__(cls, *_reasons(reason))
         error.reason = reason

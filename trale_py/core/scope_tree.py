@@ -20,19 +20,19 @@ class ScopeTree:
     """A node of the forest: a scope, or the outermost one that a task has of itself.
 
     Invariants, of a node that is linked:
-      - ``_effective`` is: cancelled itself, or (not shielded and) its parent effective.
-      - ``task._cx._cancelled`` is the ``_effective`` of the task's innermost node.
+      - ``_is_cancelled`` is: cancelled itself, or (not shielded and) its parent is cancelled.
+      - ``task._cx._cancelled`` is the ``_is_cancelled`` of the task's innermost node.
     """
 
     __slots__ = (
         "_called",
         "_children",
-        "_effective",
+        "_is_cancelled",
         "_parent",
         "_reason",
         "_shield",
         "_task",
-        "_throws",
+        "_throw_count",
     )
 
     def __init__(self, *, shield: bool = False) -> None:
@@ -41,8 +41,8 @@ class ScopeTree:
         self._shield = shield
         self._parent: ScopeTree | None = None
         self._children: dict[ScopeTree, None] = {}
-        self._effective = False
-        self._throws = 0  # how often its task was thrown the cancellation
+        self._is_cancelled = False
+        self._throw_count = 0  # how often its task was thrown the cancellation
         self._task: TaskLike | None = None  # whose code this is; None for a group in a script
 
     def _link(self, parent: ScopeTree | None, task: TaskLike | None) -> None:
@@ -56,11 +56,11 @@ class ScopeTree:
             parent._children[self] = None
         self._parent = parent
         self._task = task
-        inherits = parent is not None and not self._shield and parent._effective
-        self._effective = self._called or inherits
+        inherits = parent is not None and not self._shield and parent._is_cancelled
+        self._is_cancelled = self._called or inherits
         if task is not None:
             task._scope = self
-            task._cx._cancelled = self._effective
+            task._cx._cancelled = self._is_cancelled
 
     def _unlink(self) -> None:
         """Leave the tree; scopes of the same task that were entered inside move to the parent."""
@@ -71,7 +71,7 @@ class ScopeTree:
             return
         if task._scope is self:
             task._scope = parent
-            task._cx._cancelled = parent is not None and parent._effective
+            task._cx._cancelled = parent is not None and parent._is_cancelled
         elif parent is not None:  # left out of order, or by another task
             for child in list(self._children):
                 if child._task is task:
@@ -101,21 +101,21 @@ class ScopeTree:
         self._update()
 
     def _update(self) -> None:
-        """Bring ``_effective`` up to date, here and below. Not recursive: scopes nest deep."""
+        """Bring ``_is_cancelled`` up to date, here and below. Not recursive: scopes nest deep."""
         todo = [self]
         while todo:
             node = todo.pop()
-            effective = node._called or node._inherits()
-            if effective == node._effective:
+            cancelled = node._called or node._inherits()
+            if cancelled == node._is_cancelled:
                 continue
             todo.extend(node._children)  # first, as it takes memory: R51
-            node._effective = effective
+            node._is_cancelled = cancelled
             if node._task is not None and node._task._scope is node:
-                node._task._cx._cancelled = effective
-                if effective:
+                node._task._cx._cancelled = cancelled
+                if cancelled:
                     node._task._cx.waker.wake()
 
-    def _why(self) -> object:
+    def _cancel_reason(self) -> object:
         """The reason of the nearest cancelled scope, from here outwards."""
         node: ScopeTree | None = self
         while node is not None and not node._called:
@@ -123,7 +123,7 @@ class ScopeTree:
         return None if node is None else node._reason
 
     def _inherits(self) -> bool:
-        return not self._shield and self._parent is not None and self._parent._effective
+        return not self._shield and self._parent is not None and self._parent._is_cancelled
 
 
 def without_cancelled(error: BaseException) -> tuple[BaseException | None, Cancelled | None]:

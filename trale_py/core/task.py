@@ -178,7 +178,7 @@ class Task:
                     return False
             if self._cx._cancelled and not self._begins_nevertheless():
                 scope = self._innermost()
-                self._throw = Cancelled._because(scope._why())
+                self._throw = Cancelled._with_reason(scope._cancel_reason())
                 self._count_throws(scope)
             error, self._throw = self._throw, None
             if not self._started:
@@ -215,9 +215,9 @@ class Task:
         self._cx.waker.wake()
 
     def _count_throws(self, scope: ScopeTree) -> None:
-        scope._throws += 1
+        scope._throw_count += 1
         # At the end of the runtime nobody is there to mend it, and the task is left in any case.
-        if scope._throws == SWALLOWED and not self._runtime.closing:
+        if scope._throw_count == SWALLOWED and not self._runtime.closing:
             report(
                 "task %d (%s), spawned at %s, seems to swallow its cancellation: "
                 "it was cancelled %d times in the same scope and still runs",
@@ -243,7 +243,7 @@ class Task:
         cancelled, reason = None, None
         if error is not None and self._cx._cancelled:
             error, cancelled = without_cancelled(error)
-            reason = self._innermost()._why()
+            reason = self._innermost()._cancel_reason()
         outcome = self._take_outcome()
         if outcome is None:  # given up meanwhile, see Runtime.shutdown
             return

@@ -191,8 +191,8 @@ class CancelScope(ScopeTree):
             return
         # The group's children stay under it, and cancel() must reach them. It cannot inherit any
         # more: what it has inherited counts as its own.
-        if self._effective:
-            self._mark(self._why())
+        if self._is_cancelled:
+            self._mark(self._cancel_reason())
         self._unlink()
         self._task = self._parent = None
 

@@ -177,13 +177,13 @@ class TaskGroup(WithBlock):
         cancelled = None
         try:
             if exc is not None:
-                failure, cancelled = without_cancelled(exc) if scope._effective else (exc, None)
+                failure, cancelled = without_cancelled(exc) if scope._is_cancelled else (exc, None)
                 self._fail(failure)
             self._close()
             await self._wait()
             self._raise_errors()
-            if cancelled is None and self._cut_off and scope._effective:
-                raise Cancelled._because(scope._why())
+            if cancelled is None and self._cut_off and scope._is_cancelled:
+                raise Cancelled._with_reason(scope._cancel_reason())
         except BaseException as error:
             if not self._done.opened:  # it is closed while it waits, or recursion is too deep: R51
                 assert self._runtime is not None
@@ -284,7 +284,7 @@ class TaskGroup(WithBlock):
 
     def _child_cut_off(self) -> None:
         """A child was cancelled. By its own handle only, it ends alone."""
-        self._cut_off = self._cut_off or self.cancel_scope._effective
+        self._cut_off = self._cut_off or self.cancel_scope._is_cancelled
 
     def _child_failed(self, error: BaseException) -> None:
         self._fail(error)
@@ -352,7 +352,7 @@ class TaskStatus(Generic[T]):
             raise RuntimeError("call started() once, in a task, while start() waits for it")
         self._value = value
         self._called = True
-        if self._starting.cancel_scope._effective:
+        if self._starting.cancel_scope._is_cancelled:
             return  # too late: start() is cancelled, and the task with it, wherever it is
         for task in list(self._starting._children):  # there is one
             self._starting._hand_over(task, self._group)
