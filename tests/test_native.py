@@ -422,7 +422,10 @@ def test_each_singleton_is_given_out_with_a_reference(singleton: object) -> None
     for _ in range(2_000):
         for call in calls[singleton]:
             call()
-    assert abs(sys.getrefcount(singleton) - before) < 500
+    given_out = sys.getrefcount(singleton) - before
+    assert given_out > -500
+    if sys.version_info < (3, 12):  # later ones do not take back what they never count
+        assert given_out < 500
 
 
 def forget(latch: Any) -> None:
