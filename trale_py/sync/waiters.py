@@ -36,7 +36,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Generator
 from functools import partial
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from ..base.durations import NEVER, Duration, to_timeout
 from ..base.errors import RuntimeClosed, WouldDeadlock
@@ -231,7 +231,7 @@ def block(operation: Coroutine[Any, Any, T], timeout: Duration | None) -> T:
     on an executor's thread, always, also if there were no need to wait. What it raises, it has
     taken nothing.
     """
-    wait = cast("Waiter[T]", operation)
+    wait: Waiter[T] = operation  # type: ignore[assignment]  # cast() is a call, and this is hot
     wait._use()
     try:
         park(wait, timeout)
@@ -245,16 +245,20 @@ def park(wait: Waiter[Any], timeout: Duration | None) -> None:
     """Return when it has a result. If it raises instead, the caller must drop the wait."""
     seconds = -1 if timeout is None else to_timeout(timeout, "timeout")
     refuse_on_executor()
-    deadline = time.monotonic() + seconds
     process = os.getpid()
     parked = threading.Lock()
     parked.acquire()
-    while not wait.look(parked):
+    if wait.look(parked):
+        return
+    deadline = time.monotonic() + seconds
+    while True:
         left = max(0.0, deadline - time.monotonic()) if seconds >= 0 else -1
         if not acquire_lock(parked, left, process) and not wait._delivered():
             raise TimeoutError(f"timed out after {timeout} seconds")
         if os.getpid() != process:
             raise RuntimeClosed("this wait was the parent's, and this is a forked child")
+        if wait.look(parked):
+            return
 
 
 def _nobody_yet() -> None:
