@@ -17,7 +17,7 @@ PYTHONS = $(shell .ci/pythons)
 help:
 	@echo "make demo    timers, joined tasks, TCP and UDP echo over real sockets"
 	@echo "make test    the tests, on $(PYTHON); two minutes"
-	@echo "make quick   those of them that take less than half a second each; under a minute"
+	@echo "make quick   the tests without the slow ones and some long files; under a minute"
 	@echo "make check   all that CI runs: format, lint, types, C under sanitizers, and the tests on"
 	@echo "             every Python; 25 minutes"
 	@echo "make check-all  more of it: every test on every Python and both engines, and the package"
@@ -37,8 +37,10 @@ demo: $(VENV)/ready
 test: $(VENV)/ready
 	$(BIN)/python -m pytest
 
+# Without what is slow, and without whole files of many processes, forks and ends.
+LONG = cancel_handover cancel_races exit faults fork leaf registry shutdown
 quick: $(VENV)/ready
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(foreach name,$(LONG),--ignore=tests/test_$(name).py)
 
 # Every step runs, also after one that failed; the last lines say which passed.
 check:
