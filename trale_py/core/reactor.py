@@ -100,9 +100,9 @@ class Reactor:
         """The thread's last call. No task would be woken any more: the runtime must end."""
         if not self._stopping:
             fault, self._fault = self._fault, None
-            self._runtime.run_queue.fail(
-                fault or RuntimeError("the reactor's thread was terminated")
-            )
+            if fault is None:  # not whether it is true: its class may be the user's
+                fault = RuntimeError("the reactor's thread was terminated")
+            self._runtime.run_queue.fail(fault)
 
     # -- sources: executor's thread -------------------------------------------------------
 
