@@ -40,7 +40,7 @@ test: $(VENV)/ready
 # Without what is slow, and without whole files of many processes, forks and ends.
 LONG = cancel_handover cancel_races exit faults fork leaf registry shutdown
 quick: $(VENV)/ready
-	$(BIN)/python -m pytest -m "not slow" $(foreach name,$(LONG),--ignore=tests/test_$(name).py)
+	$(BIN)/python -m pytest -m "not slow" $(foreach name,$(LONG),--ignore-glob="*/test_$(name).py")
 
 # Every step runs, also after one that failed; the last lines say which passed.
 check:
@@ -61,7 +61,7 @@ CHANNEL_ITEMS = 1000000
 
 check-channels: $(VENV)/ready
 	TRALE_CHANNEL_ITEMS=$(CHANNEL_ITEMS) $(BIN)/python -m pytest --durations=0 --durations-min=0.1 \
-		tests/test_channel_items.py
+		tests/channel/test_channel_items.py
 
 # The package, compiled with sanitizers, and a copy of the tests, which use what is installed.
 # -UNDEBUG and -fno-wrapv undo flags of the interpreter's own that would hide faults.
@@ -84,9 +84,10 @@ check-asan: $(VENV)/ready
 	export ASAN_OPTIONS=detect_leaks=0; $(ASAN_PYTHON) -c \
 		"from trale_py._native import __file__ as at; assert at.startswith('$(CURDIR)/$(ASAN)'), at"
 	export PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=1:intercept_tls_get_addr=0; \
-		$(ASAN_PYTEST) tests/test_native.py tests/test_accelerated.py tests/test_run_queue.py
+		$(ASAN_PYTEST) tests/native/test_native.py tests/native/test_accelerated.py \
+			tests/core/test_run_queue.py
 	export ASAN_OPTIONS=detect_leaks=0; \
-		$(ASAN_PYTEST) $(addprefix tests/test_,$(addsuffix .py,$(ASAN_TESTS)))
+		$(ASAN_PYTEST) $(foreach name,$(ASAN_TESTS),$(wildcard tests/*/test_$(name).py))
 
 # Those that do something with the native engine, but for the ones that mostly wait.
 ASAN_TESTS = async_fd cancel_handover channel fork groups join leaf reactor runtime stateful \

@@ -29,7 +29,7 @@ from trale_py.core import current
 from trale_py.core.runtime import Runtime
 from trale_py.core.timer_heap import TimerEntry
 
-pytest.register_assert_rewrite("tests.crowd")
+pytest.register_assert_rewrite("tests.support.crowd")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,0 +1,141 @@
+"""A type checker complains about every forgotten await, and about nothing else."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.core.test_leaf import public_operations
+
+ARGUMENTS = """
+from trale_py import *
+from trale_py.channel import *
+
+async def coro() -> None: ...
+async def started(task_status: TaskStatus[None]) -> None: ...
+
+async def main(
+    stream: TcpStream, listener: TcpListener, udp: UdpSocket, fd: AsyncFd, event: Event,
+    count: Notify, eventfd: EventFd, barrier: Barrier, mutex: Mutex[int], semaphore: Semaphore,
+    condition: Condition[int], cell: OnceCell[None], tx: Sender[int], rx: Receiver[int],
+    once: OneshotReceiver[int], news: BroadcastReceiver[int], seen: WatchReceiver[int],
+    ticks: Interval, group: TaskGroup,
+) -> None:
+"""
+FORGOTTEN = {
+    "yield_now": "yield_now()",
+    "sleep": "sleep(1)",
+    "sleep_until": "sleep_until(now())",
+    "gather": "gather(coro(), sleep(1))",
+    "race": "race(coro(), sleep(1))",
+    "timeout": "timeout(1, event.wait())",
+    "Timer.sleep": "Timer.sleep(1)",
+    "Interval.tick": "ticks.tick()",
+    "TcpStream.connect": "TcpStream.connect('127.0.0.1:1')",
+    "TcpStream.read": "stream.read()",
+    "TcpStream.readinto": "stream.readinto(bytearray(1))",
+    "TcpStream.read_exact": "stream.read_exact(1)",
+    "TcpStream.read_until": "stream.read_until(b'x')",
+    "TcpStream.write": "stream.write(b'x')",
+    "TcpStream.write_all": "stream.write_all(b'x')",
+    "TcpStream.shutdown": "stream.shutdown()",
+    "TcpListener.accept": "listener.accept()",
+    "UdpSocket.recv_from": "udp.recv_from()",
+    "UdpSocket.recv": "udp.recv()",
+    "UdpSocket.recv_many": "udp.recv_many(1)",
+    "UdpSocket.send_to": "udp.send_to(b'x', '127.0.0.1:1')",
+    "UdpSocket.send": "udp.send(b'x')",
+    "UdpSocket.send_many": "udp.send_many([])",
+    "UdpSocket.connect": "udp.connect('127.0.0.1:1')",
+    "AsyncFd.readable": "fd.readable()",
+    "AsyncFd.writable": "fd.writable()",
+    "Event.wait": "event.wait()",
+    "Notify.wait": "count.wait()",
+    "EventFd.wait": "eventfd.wait()",
+    "Barrier.wait": "barrier.wait()",
+    "Mutex.lock": "mutex.lock()",
+    "Semaphore.acquire": "semaphore.acquire()",
+    "Condition.wait": "condition.wait()",
+    "Condition.wait_for": "condition.wait_for(bool)",
+    "OnceCell.get_or_init": "cell.get_or_init(coro)",
+    "Sender.send": "tx.send(1)",
+    "Receiver.recv": "rx.recv()",
+    "OneshotReceiver.recv": "once.recv()",
+    "BroadcastReceiver.recv": "news.recv()",
+    "WatchReceiver.changed": "seen.changed()",
+    "TaskGroup.start": "group.start(started)",
+}
+# These return something to await or to enter, which both checkers take for more than a coroutine.
+OF_TWO_KINDS = {"RwLock.read", "RwLock.write"}
+
+FINE = [
+    "await sleep(1)",
+    "spawn(stream.read())",
+    "spawn(coro())",
+    "wait = event.wait()",
+    "await wait",
+]
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    path = tmp_path / "program.py"
+    lines = [*FORGOTTEN.values(), *FINE]
+    path.write_text(ARGUMENTS.lstrip() + "".join(f"    {line}\n" for line in lines))
+    return path
+
+
+def run(program: Path, *command: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *command, str(program)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=program.parent,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "MYPYPATH": str(ROOT)},
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    return done.stdout
+
+
+def lines_of(program: Path, numbers: set[int]) -> list[str]:
+    text = program.read_text().splitlines()
+    return [text[number - 1].strip() for number in sorted(numbers)]
+
+
+def test_the_list_of_forgotten_awaits_is_complete() -> None:
+    assert FORGOTTEN.keys() | OF_TWO_KINDS == public_operations()
+
+
+@pytest.mark.slow
+def test_mypy_complains_about_each_forgotten_await(program: Path) -> None:
+    pytest.importorskip("mypy", reason="needs mypy")
+    said = run(program, "mypy", "--strict", "--cache-dir", str(program.parent / "cache"))
+    found = re.findall(r"^program\.py:(\d+): error: .*\[([a-z-]+)\]$", said, re.MULTILINE)
+    assert {code for _, code in found} == {"unused-coroutine"}, said
+    assert lines_of(program, {int(number) for number, _ in found}) == [*FORGOTTEN.values()]
+
+
+@pytest.mark.slow
+def test_pyright_complains_about_each_forgotten_await(program: Path) -> None:
+    name = next((one for one in ("pyright", "basedpyright") if importlib.util.find_spec(one)), None)
+    if name is None:
+        pytest.skip("needs pyright or basedpyright")
+    settings = {"typeCheckingMode": "standard", "extraPaths": [str(ROOT)]}
+    program.with_name("pyrightconfig.json").write_text(json.dumps(settings))
+    said = run(program, name, "--outputjson", "--pythonpath", sys.executable)
+    found = [
+        (one["rule"], one["range"]["start"]["line"] + 1)
+        for one in json.loads(said)["generalDiagnostics"]
+        if one["severity"] == "error"
+    ]
+    assert {rule for rule, _ in found} == {"reportUnusedCoroutine"}, said
+    assert lines_of(program, {number for _, number in found}) == [*FORGOTTEN.values()]
