@@ -16,7 +16,7 @@ PYTHONS = $(shell .ci/pythons)
 
 help:
 	@echo "make demo    timers, joined tasks, TCP and UDP echo over real sockets"
-	@echo "make test    the tests, on $(PYTHON); two minutes"
+	@echo "make test    the tests, on $(PYTHON); four minutes"
 	@echo "make quick   the tests without the slow ones and some long files; under a minute"
 	@echo "make check   all that CI runs: format, lint, types, C under sanitizers, and the tests on"
 	@echo "             every Python; 25 minutes"

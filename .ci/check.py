@@ -5,7 +5,8 @@ Run:  make check        3.11 whole on both engines; later Pythons: native whole,
       make check-all    every Python whole on both engines, and the package
 
 The tests run on one wheel, installed in an environment for each Python: what they prove is true
-of what is shipped.
+of what is shipped. When all is installed, two steps run at a time: most tests wait for something,
+and none may mind that the other core is busy. Each line of output begins with its step's name.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +28,7 @@ class Step(NamedTuple):
     name: str
     command: list[str]
     environ: dict[str, str] | None = None
+    prepares: bool = False  # what comes later needs it
 
 
 def make(target: str, *variables: str) -> list[str]:
@@ -45,50 +48,64 @@ def pythons() -> list[tuple[str, str]]:
 
 
 def steps(everything: bool) -> Iterator[Step]:
-    yield Step("format, lint, types", make("check-static"))
-    yield Step("C engine", make("check-c"))
-    yield Step("sanitizers", make("check-asan"))
-    items = "1000000" if everything else "300000"
-    yield Step("channels", make("check-channels", f"CHANNEL_ITEMS={items}"))
+    yield Step("environment", make(".venv/ready"), prepares=True)
     # A warning of the compiler is an error here, and only here.
-    yield Step("build", make("dist", f"DIST={DIST}"), {"TRALE_WERROR": "1"})
+    strict = {"TRALE_WERROR": "1"}
+    yield Step("build", make("dist", f"DIST={DIST}"), strict, prepares=True)
     for n, (version, path) in enumerate(pythons()):
         venv = ROOT / f".venv-{version}"
         install = make("wheel-venv", f"PYTHON={path}", f"VENV={venv}", f"DIST={DIST}")
-        yield Step(f"{version} install", install)
+        yield Step(f"{version} install", install, prepares=True)
         # -u: its output comes as it goes, also through a pipe
-        pytest = [str(venv / "bin" / "python"), "-u", "-m", "pytest"]
+        pytest = [str(venv / "bin" / "python"), "-u", "-m", "pytest", "-p", "no:cacheprovider"]
         yield Step(f"{version} native", pytest, {"TRALE_ENGINE": "native"})
         if everything or n == 0:
             yield Step(f"{version} python", pytest, {"TRALE_ENGINE": "python"})
         else:
             core = [*pytest, "-m", "not slow"]
             yield Step(f"{version} python, core", core, {"TRALE_ENGINE": "python"})
+    yield Step("sanitizers", make("check-asan"))
+    items = "1000000" if everything else "300000"
+    yield Step("channels", make("check-channels", f"CHANNEL_ITEMS={items}"))
+    yield Step("format, lint, types", make("check-static"))
+    yield Step("C engine", make("check-c"))
     if everything:
         yield Step("package", make("check-package"))
 
 
-def run(step: Step) -> bool:
-    environ = {**os.environ, **(step.environ or {})}
-    print(f"\n-- {step.name}: {' '.join(step.command)}", flush=True)
+def run(step: Step) -> tuple[bool, str]:
+    """Run it to its end; whether it passed, and its line for the end of the output."""
+    start = time.monotonic()
+    print(f"{step.name}: {' '.join(step.command)}", flush=True)
     try:
-        process = subprocess.run(step.command, cwd=ROOT, env=environ)
+        with subprocess.Popen(
+            step.command,
+            cwd=ROOT,
+            env={**os.environ, **(step.environ or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                print(f"{step.name}: {line.rstrip()}", flush=True)
+        passed = process.returncode == 0
     except OSError as error:
-        print(error)
-        return False
-    return process.returncode == 0
+        print(f"{step.name}: {error}", flush=True)
+        passed = False
+    seconds = round(time.monotonic() - start)
+    return passed, f"{step.name}: {'passed in' if passed else 'FAILED after'} {seconds} s"
 
 
 def main(*arguments: str) -> bool:
-    passed, lines = True, []
-    for step in steps(everything=arguments == ("all",)):
-        start = time.monotonic()
-        success = run(step)
-        seconds = round(time.monotonic() - start)
-        lines.append(f"{step.name}: {'passed in' if success else 'FAILED after'} {seconds} s")
-        passed = passed and success
-    print("\n--", *lines, sep="\n")
-    return passed
+    todo = list(steps(everything=arguments == ("all",)))
+    ended = [run(step) for step in todo if step.prepares]
+    with ThreadPoolExecutor(2) as pool:
+        ended += pool.map(run, [step for step in todo if not step.prepares])
+    print("\n--", *(line for _, line in ended), sep="\n")
+    return all(passed for passed, _ in ended)
 
 
 if __name__ == "__main__":

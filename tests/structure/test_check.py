@@ -24,7 +24,7 @@ def test_steps_after_one_that_failed_run_and_each_has_a_line(
     def steps(everything: bool) -> Any:
         yield step("first", [sys.executable, "-c", "print('of the first')"])
         yield step("fails", [sys.executable, "-c", "raise SystemExit(3)"])
-        yield step("is missing", ["/nowhere/program"])
+        yield step("is missing", ["/nowhere/program"], prepares=True)
         yield step(
             "engine", [sys.executable, "-c", "import os; print(os.environ['E'])"], {"E": "x"}
         )
@@ -32,12 +32,12 @@ def test_steps_after_one_that_failed_run_and_each_has_a_line(
     main.__globals__["steps"] = steps
     assert main() is False
     out = capfd.readouterr().out.splitlines()
-    assert "of the first" in out
-    assert "x" in out
+    assert "first: of the first" in out
+    assert "engine: x" in out
     assert [line.rsplit(" ", 2)[0] for line in out[-4:]] == [
+        "is missing: FAILED after",
         "first: passed in",
         "fails: FAILED after",
-        "is missing: FAILED after",
         "engine: passed in",
     ]
 
