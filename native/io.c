@@ -181,7 +181,7 @@ static PyObject *Io_recv_from(Io *self, PyObject *owner)
     return (PyObject *)tpy_new_operation(self, owner, RECV_FROM);
 }
 
-/* (owner, a contiguous buffer, address). None: the address needs a longer way, see net/io.py. */
+/* (owner, a contiguous buffer, address). None: the address needs a longer way, see streams/io.py. */
 static PyObject *Io_send_to(Io *self, PyObject *const *args, Py_ssize_t count)
 {
     if (io_expect(count, 3) < 0)
@@ -261,6 +261,26 @@ static PyObject *Io_get_buffer(Io *self, void *Py_UNUSED(closure))
     return self->buffer == NULL ? NULL : Py_NewRef(self->buffer);
 }
 
+/* (sent, total) */
+static PyObject *Io_cut(Io *self, PyObject *const *args, Py_ssize_t count)
+{
+    if (io_expect(count, 2) < 0)
+        return NULL;
+    Py_ssize_t sent = io_size_of(args[0]), total = sent < 0 ? -1 : io_size_of(args[1]);
+    if (total < 0)
+        return NULL;
+    self->cut_sent = sent;
+    self->cut_total = total;
+    Py_RETURN_NONE;
+}
+
+static PyObject *Io_check_whole(Io *self, PyObject *Py_UNUSED(nothing))
+{
+    if (tpy_check_whole(self) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef Io_methods[] = {
     {"recv", (PyCFunction)(void (*)(void))Io_recv, METH_FASTCALL, NULL},
     {"fill", (PyCFunction)(void (*)(void))Io_fill, METH_FASTCALL, NULL},
@@ -271,6 +291,8 @@ static PyMethodDef Io_methods[] = {
     {"send_to", (PyCFunction)(void (*)(void))Io_send_to, METH_FASTCALL, NULL},
     {"call", (PyCFunction)(void (*)(void))Io_call, METH_FASTCALL, NULL},
     {"take", (PyCFunction)Io_take, METH_O, NULL},
+    {"cut", (PyCFunction)(void (*)(void))Io_cut, METH_FASTCALL, NULL},
+    {"check_whole", (PyCFunction)Io_check_whole, METH_NOARGS, NULL},
     {"claim", (PyCFunction)Io_claim, METH_O, NULL},
     {"release", (PyCFunction)Io_release, METH_O, NULL},
     {NULL, NULL, 0, NULL},

@@ -1,4 +1,4 @@
-/* Io, what a socket is to its operations, and Operation, which tasks await: see net/io.py.
+/* Io, what a socket is to its operations, and Operation, which tasks await: see streams/io.py.
  *
  *     io.c         Io; it makes the operations
  *     operation.c  an operation from its first poll to its last: begin, then try until it is done
@@ -19,7 +19,7 @@ typedef struct {
     int fd;
     int family;  /* AF_UNSPEC: not asked yet */
     char closed;
-    char shared;  /* others know the descriptor: see R33 in net/socket_base.py */
+    char shared;  /* others know the descriptor: see R33 in streams/descriptor.py */
     char reading, writing;  /* an operation of that kind is in progress */
     char big;               /* the last read was */
 } Io;

@@ -16,7 +16,7 @@ static PyTypeObject *Operation_type;
 static PyObject *operation_name_attach, *operation_name_check_open;
 static PyObject *operation_name_check_ours, *operation_name_check_eagain;
 static PyObject *operation_name_release;  /* of a memoryview */
-static PyObject *operation_name_of;  /* see net/io.py */
+static PyObject *operation_name_of;  /* see streams/io.py */
 
 /* Let go of the user's buffer now: a traceback or a handle may keep the operation. */
 static void operation_release_buffers(Operation *self)
@@ -192,7 +192,7 @@ static enum step operation_try_it(Operation *self, Context *cx, Source *source, 
             return FAILED;
         /* Fewer than asked for: there are no more just now. But the end or an error comes as one
          * event with the last bytes, and not again; and urgent data cuts a read short. So does a
-         * page of the user's buffer that is not there: see net/io.py. */
+         * page of the user's buffer that is not there: see streams/io.py. */
         bool drained = (self->kind == RECV || self->kind == FILL) && n < asked
                        && !atomic_load_explicit(&d->more, memory_order_relaxed);
         if ((n == -EAGAIN || drained) && source->source != NULL)
@@ -307,15 +307,15 @@ int tpy_add_operations(PyObject *module, PyObject *base)
     return (Operation_type = tpy_add_type(module, &Operation_spec, base)) == NULL ? -1 : 0;
 }
 
-#define SOCKET "trale_py.net.socket_base:BaseSocket"
+#define DESCRIPTOR "trale_py.streams.descriptor:Descriptor"
 
 static const tpy_use operation_uses[] = {
-    {TPY_USE_NAME, SOCKET, "_attach", .place = &operation_name_attach},
-    {TPY_USE_NAME, SOCKET, "_check_open", .place = &operation_name_check_open},
+    {TPY_USE_NAME, DESCRIPTOR, "_attach", .place = &operation_name_attach},
+    {TPY_USE_NAME, DESCRIPTOR, "_check_open", .place = &operation_name_check_open},
     {TPY_USE_NAME, "builtins:memoryview", "release", .place = &operation_name_release},
-    {TPY_USE_OBJECT, "trale_py.net.io", "name_of", .place = &operation_name_of},
-    {TPY_USE_NAME, SOCKET, "_check_ours", .place = &operation_name_check_ours},
-    {TPY_USE_NAME, SOCKET, "_check_eagain", .place = &operation_name_check_eagain},
+    {TPY_USE_OBJECT, "trale_py.streams.io", "name_of", .place = &operation_name_of},
+    {TPY_USE_NAME, DESCRIPTOR, "_check_ours", .place = &operation_name_check_ours},
+    {TPY_USE_NAME, DESCRIPTOR, "_check_eagain", .place = &operation_name_check_eagain},
     {0},
 };
 

@@ -1,12 +1,12 @@
 /* BaseStream: its read and write_all, which a server comes through for every message. See
- * net/stream.py. */
+ * streams/base_stream.py. */
 
 #include "io.h"
 #include "registry.h"
 
 static PyObject *stream_python_read, *stream_python_write_all;  /* the Python versions */
 
-/* What read() takes at most, if it is not told: see net/stream.py. */
+/* What read() takes at most, if it is not told: see streams/base_stream.py. */
 #define CHUNK 65536
 
 typedef struct {
@@ -95,7 +95,7 @@ int tpy_add_stream(PyObject *module)
 static const tpy_use stream_uses[] = {
     {TPY_USE_OBJECT, "BaseStream", "read", .place = &stream_python_read},
     {TPY_USE_OBJECT, "BaseStream", "write_all", .place = &stream_python_write_all},
-    {TPY_USE_NUMBER, "trale_py.net.stream", "CHUNK", .number = CHUNK},
+    {TPY_USE_NUMBER, "trale_py.streams.byte_stream", "CHUNK", .number = CHUNK},
     {0},
 };
 

@@ -172,6 +172,7 @@ COROUTINES: dict[str, Callable[[World], Any]] = {
     "timeout": lambda _: timeout(1, spawn(coro())),
     "Interval.tick": lambda _: interval(1).tick(),
     "TcpStream.connect": lambda world: TcpStream.connect(world.listener().local_addr),
+    "TcpStream.peek": lambda world: world.stream().peek(5),
     "TcpStream.read_exact": lambda world: world.stream().read_exact(5),
     "TcpStream.read_until": lambda world: world.stream().read_until(b"\n"),
     "TcpStream.shutdown": lambda world: world.stream().shutdown(),

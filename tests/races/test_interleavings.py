@@ -27,9 +27,9 @@ from trale_py.core import latch, outcome, poller, source
 from trale_py.core.latch import Latch, LatchWait
 from trale_py.core.outcome import Outcome
 from trale_py.core.source import Direction
-from trale_py.net import io as net_io
-from trale_py.net import socket_base as base
-from trale_py.net.io import Operation
+from trale_py.streams import descriptor as base
+from trale_py.streams import io as net_io
+from trale_py.streams.io import Operation
 from trale_py.sync import cores
 from trale_py.sync import notify as notify_module
 from trale_py.sync import waiters as sync_waiters

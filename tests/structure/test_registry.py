@@ -157,7 +157,7 @@ def test_the_native_engine_must_hold(copy: Path, there: bool) -> None:
         ("core/run_queue.py", "make_call", "do", "uses trale_py.core.run_queue.make_call,"),
         ("core/poller.py", "BATCH = 256", "BATCH = 64", "has 256 for trale_py.core.poller.BATCH"),
         ("core/join.py", "_check_awaitable", "_may_wait", "uses JoinHandle._check_awaitable,"),
-        ("net/socket_base.py", r"_attach\(", "_join(", "BaseSocket._attach,"),
+        ("streams/descriptor.py", r"_attach\(", "_join(", "Descriptor._attach,"),
         ("core/executor.py", r"_poll\b", "_turn", "Executor._poll is in C only"),
         ("core/source.py", "class Dir", "@accelerated\nclass Dir", "Direction is not in C: "),
         ("core/waker.py", "will_wake", "wakes", "Waker.will_wake is in C only"),

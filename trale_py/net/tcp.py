@@ -21,8 +21,7 @@ from ..scopes.combine import timeout
 from ..timers.timer import sleep
 from .address import Address, Endpoint, HostPort, resolve, show, to_bind, to_connect
 from .happy_eyeballs import connect_first
-from .socket_base import BaseSocket
-from .stream import BaseStream
+from .socket_base import BaseSocket, SocketStream
 
 # accept(2): "treat them like EAGAIN by retrying". The connection was lost before we took it.
 _LOST = {
@@ -48,7 +47,7 @@ _ACCEPT_LIMIT = struct.pack("ll", 0, 100_000)  # a struct timeval; see socket(7)
 _NO_LIMIT = struct.pack("ll", 0, 0)
 
 
-class TcpStream(BaseStream):
+class TcpStream(SocketStream):
     """A TCP connection. Made by ``TcpStream.connect`` and ``TcpListener.accept``.
 
     TCP_NODELAY is set: small writes are sent at once. ::

@@ -14,9 +14,10 @@ from .. import _linux
 from .._linux import sockaddr
 from .._linux.sockaddr import SocketAddress
 from ..core.leaf import checkpoint
+from ..streams.byte_stream import byte_view, contiguous
+from ..streams.io import NOW, NOW_NOSIGNAL
 from .address import Address, Endpoint, HostPort, resolve, show, to_bind, to_connect
-from .io import NOW, NOW_NOSIGNAL
-from .socket_base import BaseSocket, byte_view, contiguous
+from .socket_base import BaseSocket
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

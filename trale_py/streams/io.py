@@ -53,9 +53,9 @@ LARGEST_DATAGRAM = 65535  # no UDP datagram is longer
 
 
 class Owner(Protocol):
-    """The socket object, for its operations."""
+    """The stream or socket object, for its operations."""
 
-    _sock: socket.socket
+    _sock: Any  # a socket, or an object with its recv, recv_into and send: see fd_stream.py
 
     def _attach(self, runtime: RuntimeLike) -> Source:
         """Have the runtime watch it, from the first operation on."""
@@ -137,6 +137,10 @@ class Io:
         data = bytes(memoryview(self.buffer)[:n])
         del self.buffer[:n]
         return data
+
+    def cut(self, sent: int, total: int) -> None:
+        """A write of several parts was cut off: the peer has a part of it."""
+        self.cut_off = f"an earlier write_all sent {sent} of {total} bytes"
 
     def check_whole(self) -> None:
         """BrokenPipeError if an earlier write sent only a part of its data."""
@@ -322,7 +326,8 @@ class _Send(Operation[Any]):
 
     def _try_once(self) -> int:
         assert self._view is not None
-        return self._owner._sock.send(self._view[self._sent :], NOW_NOSIGNAL)
+        sent: int = self._owner._sock.send(self._view[self._sent :], NOW_NOSIGNAL)
+        return sent
 
     def _all_sent(self) -> int | None:
         return 0
@@ -341,7 +346,7 @@ class _SendAll(_Send):
 
     def _take_back(self) -> None:
         if 0 < self._sent < self._size:
-            self._io.cut_off = f"an earlier write_all sent {self._sent} of {self._size} bytes"
+            self._io.cut(self._sent, self._size)
         self._sent = 0
         super()._take_back()
 
