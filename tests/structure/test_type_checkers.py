@@ -42,6 +42,7 @@ FORGOTTEN = {
     "TcpStream.connect": "TcpStream.connect('127.0.0.1:1')",
     "TcpStream.read": "stream.read()",
     "TcpStream.readinto": "stream.readinto(bytearray(1))",
+    "TcpStream.peek": "stream.peek()",
     "TcpStream.read_exact": "stream.read_exact(1)",
     "TcpStream.read_until": "stream.read_until(b'x')",
     "TcpStream.write": "stream.write(b'x')",

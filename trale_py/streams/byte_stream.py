@@ -212,7 +212,8 @@ class ByteStream(Closing):
                 while parts:
                     sent += await self._write_first(parts)
             finally:
-                parts.clear()  # a traceback may keep them, and a bytearray cannot be resized then
+                for view in parts:  # a traceback may keep it, and no bytearray can be resized then
+                    view.release()
                 if 0 < sent < total:
                     self._io.cut(sent, total)
 
@@ -224,9 +225,11 @@ class ByteStream(Closing):
             written = await self._write_parts(list(islice(parts, PARTS)))
         left = written
         while left and left >= parts[0].nbytes:
-            left -= parts.popleft().nbytes
+            left -= parts[0].nbytes
+            parts.popleft().release()
         if left:
-            parts[0] = parts[0][left:]
+            with parts[0] as first:
+                parts[0] = first[left:]
         return written
 
     # -- both ------------------------------------------------------------------------------------
