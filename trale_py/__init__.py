@@ -64,6 +64,7 @@ from .sync import (
     RwLock,
     Semaphore,
 )
+from .timers.clock_sleep import sleep_until_wall
 from .timers.timer import Interval, Timer, interval, now, sleep, sleep_until
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ __all__ = [
     "race",
     "sleep",
     "sleep_until",
+    "sleep_until_wall",
     "spawn",
     "spawn_blocking",
     "tasks",

@@ -11,6 +11,7 @@ import sys
 import tracemalloc
 import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ from trale_py import (
     race,
     sleep,
     sleep_until,
+    sleep_until_wall,
     spawn,
     timeout,
     yield_now,
@@ -143,6 +145,7 @@ LEAVES: dict[str, Callable[[World], Any]] = {
     "yield_now": lambda _: yield_now(),
     "sleep": lambda _: sleep(1e-6),
     "sleep_until": lambda _: sleep_until(now()),
+    "sleep_until_wall": lambda _: sleep_until_wall(datetime.now(UTC)),
     "Timer.sleep": lambda _: Timer.sleep(1e-6),
     "TcpStream.read": lambda world: world.stream().read(),
     "TcpStream.readinto": lambda world: world.stream().readinto(bytearray(5)),

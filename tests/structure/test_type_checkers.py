@@ -16,6 +16,7 @@ from tests.conftest import ROOT
 from tests.core.test_leaf import public_operations
 
 ARGUMENTS = """
+from datetime import datetime
 from trale_py import *
 from trale_py.channel import *
 
@@ -27,13 +28,14 @@ async def main(
     count: Notify, eventfd: EventFd, barrier: Barrier, mutex: Mutex[int], semaphore: Semaphore,
     condition: Condition[int], cell: OnceCell[None], tx: Sender[int], rx: Receiver[int],
     once: OneshotReceiver[int], news: BroadcastReceiver[int], seen: WatchReceiver[int],
-    ticks: Interval, group: TaskGroup,
+    ticks: Interval, group: TaskGroup, when: datetime,
 ) -> None:
 """
 FORGOTTEN = {
     "yield_now": "yield_now()",
     "sleep": "sleep(1)",
     "sleep_until": "sleep_until(now())",
+    "sleep_until_wall": "sleep_until_wall(when)",
     "gather": "gather(coro(), sleep(1))",
     "race": "race(coro(), sleep(1))",
     "timeout": "timeout(1, event.wait())",

@@ -6,7 +6,9 @@ thread computes, a thread that drops the GIL gets it back after 5 ms (see docs/d
 
     declarations.h              the contract of the C
     batch.c  signals.c          the C
+    clock_timer.c
     signals.py                  what Python makes of signals.c
+    clock_timer.py              what Python makes of clock_timer.c
     build.py                    how it is compiled, into _ffi
     sockaddr.py                 addresses as the kernel has them
 

@@ -19,7 +19,7 @@ ffi.cdef(DECLARATIONS)
 ffi.set_source(
     "trale_py._linux._ffi",
     DECLARATIONS,
-    sources=[str(HERE / "batch.c"), str(HERE / "signals.c")],
+    sources=[str(HERE / "batch.c"), str(HERE / "clock_timer.c"), str(HERE / "signals.c")],
     depends=[str(HERE / "declarations.h")],
     extra_compile_args=["-std=c11", "-Wall", "-Wextra", *STRICT],
     py_limited_api=True,

@@ -62,3 +62,15 @@ unsigned long long trale_signals_close(int receiver);
 
 /* In the child of a fork: end all receivers, which are the parent's. */
 void trale_signals_forget(void);
+
+/* timerfd_create(2), not blocking, closed by an exec. Returns the descriptor.
+ *
+ * clock  a clockid_t: CLOCK_REALTIME, CLOCK_BOOTTIME
+ */
+int trale_clock_timer_open(int clock);
+
+/* timerfd_settime(2): have `timer` become readable once, when its clock has reached this time (0: at
+ * once). If the clock is the wall clock and is set to another time, it becomes readable too, and
+ * read(2) fails with ECANCELED (TFD_TIMER_CANCEL_ON_SET).
+ */
+int trale_clock_timer_set(int timer, long long seconds, long long nanoseconds);

@@ -19,6 +19,7 @@ from ..core.leaf import NEW, Leaf, Operation, yield_now
 from ..core.reactor import Reactor
 from ..core.timer_heap import TimerEntry
 from ..core.waker import Context
+from .clock_sleep import ClockSleep
 
 
 def now() -> float:
@@ -140,18 +141,23 @@ class Timer(Leaf[None]):
         return f"<Timer in {(self._deadline - time.monotonic_ns()) / 1e9:.3f} s>"
 
 
-def sleep(duration: Duration) -> Coroutine[Any, Any, None]:
+def sleep(duration: Duration, *, count_suspend: bool = False) -> Coroutine[Any, Any, None]:
     """``await sleep(d)``: let ``d`` (seconds or a timedelta) pass, counted from this call.
 
     Never early; late by the time the threads need, usually well under a millisecond.
-    ``sleep(0)`` gives way like ``yield_now()``; ``math.inf`` sleeps until cancelled. ValueError
-    for NaN and less than 0, TypeError for what is no duration. ::
+    ``sleep(0)`` gives way like ``yield_now()``; ``math.inf`` sleeps until cancelled. While the
+    machine is suspended no time passes, unless ``count_suspend`` is true (CLOCK_BOOTTIME): such a
+    sleep takes a descriptor while it waits. ValueError for NaN and less than 0, TypeError for what
+    is no duration. ::
 
         await sleep(0.25)
     """
     ns = to_ns(duration, "duration")
     if ns == 0:
         return yield_now()
+    if count_suspend:
+        boot = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        return ClockSleep(time.CLOCK_BOOTTIME, min(boot + ns, NEVER))
     return SleepWait(min(time.monotonic_ns() + ns, NEVER))
 
 
