@@ -555,3 +555,64 @@ def test_shutdown_in_a_task_is_refused() -> None:
     with pytest.raises(RuntimeError, match="would deadlock"):
         block_on(main())
     assert current.default_runtime().gone == ""
+
+
+# -- services -------------------------------------------------------------------------------------
+
+
+def test_a_service_ends_after_the_tasks_and_before_the_generators(runtime: Runtime) -> None:
+    order: list[str] = []
+
+    async def note(name: str) -> None:
+        try:
+            await forever()
+        finally:
+            for _ in range(3):
+                with CancelScope(shield=True):
+                    await yield_now()
+            order.append(name)
+
+    async def half_way() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+        finally:
+            order.append("generator")
+
+    async def iterate(generator: AsyncGenerator[int, None]) -> None:
+        await anext(generator)
+
+    generator = half_way()
+    runtime.spawn(iterate(generator)).join(20)
+    services: list[JoinHandle[None]] = []
+    runtime.call_on_executor(lambda: services.append(runtime._spawn_service(note("service"), "s")))
+    runtime.spawn(note("task"))
+    begun(runtime)
+    assert [task.name for task in runtime.tasks()] == [note.__qualname__]
+    runtime.shutdown()
+    assert order == ["task", "service", "generator"]
+    with pytest.raises(TaskCancelled):
+        services[0].join(0)
+
+
+def test_a_service_that_has_ended_is_forgotten(runtime: Runtime) -> None:
+    services: list[JoinHandle[int]] = []
+    runtime.call_on_executor(lambda: services.append(runtime._spawn_service(give(1), "s")))
+    begun(runtime)
+    assert services[0].join(20) == 1
+    begun(runtime)
+    assert runtime._services == {}
+    assert not services[0].cancel()
+
+
+def test_a_service_that_never_ends_is_given_up(runtime: Runtime) -> None:
+    async def stubborn() -> None:
+        while True:
+            with contextlib.suppress(Cancelled):
+                await forever()
+
+    services: list[JoinHandle[None]] = []
+    runtime.call_on_executor(lambda: services.append(runtime._spawn_service(stubborn(), "s")))
+    begun(runtime)
+    runtime.shutdown(0)
+    with pytest.raises(RuntimeClosed):
+        services[0].join(0)

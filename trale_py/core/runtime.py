@@ -79,6 +79,7 @@ class Runtime:
         self.gone = ""
         self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
         self._dropped: dict[AsyncGenerator[Any, Any], None] = {}  # and not yet being closed
+        self._services: dict[int, Task] = {}  # not in _tasks; executor's thread writes
         self.given_up: list[Task] = []  # see shutdown()
         self.left: list[Outcome[Any]] = []  # of the tasks that had not ended when the runtime did
         self._fault: BaseException | None = None  # what kept it from starting, or ended it
@@ -152,6 +153,17 @@ class Runtime:
             self._abandon_rest()
         return handle
 
+    def _spawn_service(self, coro: Coroutine[Any, Any, T], name: str) -> JoinHandle[T]:
+        """A task that serves the others. Executor's thread only.
+
+        It is in no list of tasks. At the end of the runtime it is cancelled when all tasks have
+        ended, and the async generators are closed when it has.
+        """
+        handle = self._spawn(coro, name, contextvars.Context())
+        task = self._services[handle.id] = self._tasks.pop(handle.id)
+        handle._outcome.call_when_open(task, partial(self._services.pop, handle.id, None))
+        return handle
+
     def _forget_unpushed(self, task: Task) -> None:
         if not (task._started or task._ended):
             task.coro.close()
@@ -170,16 +182,19 @@ class Runtime:
 
     def context_of(self, task_id: int) -> contextvars.Context | None:
         """What a task runs in. Any thread. None: it had ended."""
-        task = self._tasks.get(task_id)
+        task = self._find(task_id)
         return None if task is None else task._context
 
     def cancel(self, task_id: int, reason: object) -> bool:
         """Cancel a task. Any thread. False: it had ended."""
-        task = self._tasks.get(task_id)
+        task = self._find(task_id)
         if task is None:
             return False
         self.call_on_executor(partial(task._cancel, reason))
         return True
+
+    def _find(self, task_id: int) -> Task | None:
+        return self._tasks.get(task_id) or self._services.get(task_id)
 
     def cancel_task_of(self, coro: Coroutine[Any, Any, Any], reason: object) -> None:
         """Cancel the task that runs ``coro``; if none was made of it, close it. Any thread."""
@@ -197,6 +212,7 @@ class Runtime:
     def forget(self, task: Task) -> None:
         """The task has ended. Executor's thread only."""
         self._tasks.pop(task.id, None)
+        self._services.pop(task.id, None)
         if self.closing:
             self._go_on_ending()
 
@@ -290,16 +306,22 @@ class Runtime:
     def _begin_ending(self) -> None:
         """Cancel everything; when all tasks have ended, the rest follows. Executor's thread."""
         try:
-            for task in self.tasks():
-                make_call(partial(task._cancel, "the runtime is being shut down"))
+            self._cancel_all(self.tasks())
             self._go_on_ending()
         except BaseException:  # memory was short: then the tasks are left as they are
             self.executor._stop()
             raise
 
+    def _cancel_all(self, tasks: list[Task]) -> None:
+        for task in tasks:
+            make_call(partial(task._cancel, "the runtime is being shut down"))
+
     def _go_on_ending(self) -> None:
-        """No task is left: close the async generators, and when those tasks have ended, stop."""
+        """No task is left: end the services, then close the async generators, then stop."""
         if self._tasks:
+            return
+        if self._services:
+            self._cancel_all([one for one in self._services.values() if not one._cancel_called])
             return
         generators = list(self._generators)
         self._generators.clear()
@@ -313,7 +335,7 @@ class Runtime:
     def _give_up(self) -> None:
         """The executor is stuck in a task: fail all handles, so that joins end. Any thread."""
         self.leave("the runtime has been shut down while a task blocked the executor's thread")
-        self.given_up += self.tasks()
+        self.given_up += [*self.tasks(), *self._services.values()]
         self.left = [task._outcome for task in self.given_up if task._outcome is not None]
         for task in self.given_up:
             self.abandon(task)
@@ -343,6 +365,7 @@ class Runtime:
             make_call(task.coro.close)
         task._abandon(error)
         self._tasks.pop(task.id, None)
+        self._services.pop(task.id, None)
 
     def _abandon_rest(self) -> None:
         for task in self.run_queue.drain():
