@@ -80,10 +80,16 @@ static PyMethodDef Waker_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyMemberDef Waker_members[] = {
+    {"_task_id", T_OBJECT, offsetof(Waker, task_id), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
 static PyType_Slot Waker_slots[] = {
     {Py_tp_new, Waker_new},
     {Py_tp_dealloc, Waker_dealloc},
     {Py_tp_methods, Waker_methods},
+    {Py_tp_members, Waker_members},
     {Py_tp_richcompare, Waker_richcompare},
     {Py_tp_hash, Waker_hash},
     {Py_tp_repr, Waker_repr},

@@ -573,7 +573,7 @@ class TestRwLock:
                 waiting.pop(0)
             assert not any(handle.done() for _, handle in waiting)
             assert lock._readers == sum(kind == "read" for kind, _ in holding)
-            assert lock._writing == any(kind == "write" for kind, _ in holding)
+            assert (lock._writing is not None) == any(kind == "write" for kind, _ in holding)
         assert not lock._waiters
 
 

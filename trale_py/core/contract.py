@@ -11,7 +11,7 @@ annotation what they are, if it stands high enough to know.
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from ..base.durations import Duration
@@ -24,6 +24,14 @@ class TaskLike(Protocol):
     _name: str
     _cx: Any  # the Context that it is polled with
     _scope: Any  # the innermost ScopeTree, where the task is now
+
+    @property
+    def coro(self) -> Coroutine[Any, Any, Any]:
+        """The coroutine that it runs."""
+
+    @property
+    def state(self) -> str:
+        """``"queued"``, ``"running"``, ``"waiting"`` or ``"finished"``."""
 
 
 class RuntimeLike(Protocol):
@@ -59,8 +67,8 @@ class RuntimeLike(Protocol):
     def cancel_task_of(self, coro: Any, reason: object) -> None:
         """Cancel the task that runs ``coro``; if none was made of it, close it. Any thread."""
 
-    def context_of(self, task_id: int) -> contextvars.Context | None:
-        """What a task runs in. Any thread. None: it had ended."""
+    def task_of(self, task_id: int) -> Any:
+        """The Task of that id. Any thread. None: it had ended."""
 
     def name_tasks(self, message: str) -> None:
         """Log which tasks have not ended: ``message`` % (how many, which)."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import inspect
 import opcode
 import re
 import sys
 from collections.abc import Coroutine
-from types import CodeType, CoroutineType, FrameType
+from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
 from typing import Any, TypeVar
 
 from ..base.errors import traceback_of
-from .future import Future
+from .contract import TaskLike
+from .future import Future, poll_until_ready
 from .leaf import close_unused, hand_over, is_leaf
 
 T = TypeVar("T")
@@ -92,6 +94,66 @@ def is_unstarted(coro: Coroutine[Any, Any, Any]) -> bool:
     suspended = getattr(coro, "cr_suspended", False)  # compiled coroutines may have neither
     running = getattr(coro, "cr_running", False)
     return not suspended and not running and (frame is not None or not hasattr(coro, "cr_frame"))
+
+
+# Where a coroutine, an async generator and a generator say what they wait for.
+_AWAITS = ("cr_await", "ag_await", "gi_yieldfrom")
+_FRAMES = (CoroutineType, AsyncGeneratorType, GeneratorType)
+_STEPS = (*_FRAMES, Future)
+# What Python puts in between, which does not say it.
+_BETWEEN = {
+    "coroutine_wrapper",
+    "async_generator_asend",
+    "async_generator_athrow",
+    "anext_awaitable",
+}
+
+
+def leaf_of(coro: object) -> object:
+    """What the awaits of a suspended coroutine end in: a Future, or what another library has there.
+
+    None: it runs, has not begun, or has ended. Any thread.
+    """
+    awaited: object = None
+    while coro is not None:
+        awaited, coro = coro, _awaited_by(coro)
+    return None if isinstance(awaited, _FRAMES) else awaited
+
+
+def _awaited_by(awaiting: object) -> object:
+    """One step down. None: it awaits nothing, or it is a leaf."""
+    if isinstance(awaiting, GeneratorType) and awaiting.gi_code is poll_until_ready.__code__:
+        frame = awaiting.gi_frame
+        return None if frame is None else frame.f_locals.get("future")
+    if isinstance(awaiting, Future):
+        return None
+    for name in _AWAITS:
+        if hasattr(awaiting, name):
+            return getattr(awaiting, name)
+    if not _is_between(awaiting):
+        return None
+    referents = gc.get_referents(awaiting)
+    return next((one for one in referents if isinstance(one, _STEPS) or _is_between(one)), None)
+
+
+def _is_between(awaiting: object) -> bool:
+    return type(awaiting).__module__ == "builtins" and type(awaiting).__name__ in _BETWEEN
+
+
+def describe(task: TaskLike) -> str:
+    """What a task does, in words: its state or, if it waits, what for. Any thread; cold. ::
+
+    describe(task)  # "read of <TcpStream fd=7 127.0.0.1:5000 -> 127.0.0.1:40312>"
+    """
+    if task.state != "waiting":
+        return task.state
+    leaf = leaf_of(task.coro)
+    try:
+        if isinstance(leaf, Future):
+            return leaf._describe()
+        return "waiting" if leaf is None else f"{leaf!r}, which belongs to another library"
+    except Exception as error:  # of a repr, perhaps the user's
+        return f"an object of {type(leaf).__qualname__}, whose repr raised {type(error).__name__}"
 
 
 def was_raised(error: BaseException) -> bool:

@@ -96,6 +96,13 @@ class Future(Generic[T_co]):
         """
         return False
 
+    def _describe(self) -> str:
+        """What an await of it waits for, in words: ``"recv of <Receiver ...>"``. Any thread.
+
+        Cold: ``describe`` in coroutine.py asks. The repr of each leaf of the library says it.
+        """
+        return repr(self).removeprefix("<").removesuffix(">")
+
     def __await__(self) -> Generator[Pending, None, T_co]:
         return poll_until_ready(self, self.poll)
 

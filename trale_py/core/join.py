@@ -171,7 +171,8 @@ class JoinHandle(Generic[T]):
         task's end.
         """
         self._check_reachable()
-        call = partial(self._call_back, fn, self._runtime.context_of(self.id))
+        task = self._runtime.task_of(self.id)
+        call = partial(self._call_back, fn, None if task is None else task._context)
         if not self._outcome.call_when_open(call, call):
             call()
 

@@ -72,6 +72,9 @@ class Latch:
         """Whether a waiter that is cancelled now is let through all the same."""
         return self.opened
 
+    def __repr__(self) -> str:
+        return f"<Latch {'open' if self.opened else 'closed'}>"
+
     def wait_blocking(self, timeout: float = -1) -> bool:
         """Have this thread wait, at most ``timeout`` seconds (-1: for ever). False: too late.
 

@@ -62,6 +62,9 @@ class Outcome(Latch, Generic[T]):
         self._traceback: TracebackType | None = None
         self._unclaimed = unclaimed  # the runtime's errors that are not yet retrieved
 
+    def __repr__(self) -> str:
+        return f"<task {self.id} {self.name!r}>"
+
     def spawned_at(self) -> str:
         return line_of(self.code, self.offset)
 

@@ -180,21 +180,17 @@ class Runtime:
             task._leave_group()  # R51: a child that is never polled would be waited for
             raise
 
-    def context_of(self, task_id: int) -> contextvars.Context | None:
-        """What a task runs in. Any thread. None: it had ended."""
-        task = self._find(task_id)
-        return None if task is None else task._context
+    def task_of(self, task_id: int) -> Task | None:
+        """The task of that id. Any thread. None: it had ended."""
+        return self._tasks.get(task_id) or self._services.get(task_id)
 
     def cancel(self, task_id: int, reason: object) -> bool:
         """Cancel a task. Any thread. False: it had ended."""
-        task = self._find(task_id)
+        task = self.task_of(task_id)
         if task is None:
             return False
         self.call_on_executor(partial(task._cancel, reason))
         return True
-
-    def _find(self, task_id: int) -> Task | None:
-        return self._tasks.get(task_id) or self._services.get(task_id)
 
     def cancel_task_of(self, coro: Coroutine[Any, Any, Any], reason: object) -> None:
         """Cancel the task that runs ``coro``; if none was made of it, close it. Any thread."""

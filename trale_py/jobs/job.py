@@ -133,6 +133,10 @@ class BlockingCall(Future[T], Generic[T]):
     def _delivered(self) -> bool:
         return self._ended
 
+    def __repr__(self) -> str:
+        state = "ended" if self._ended else "running" if self._fate else "queued"
+        return f"<call in a thread of {self._pool!r}, {state}>"
+
     def drop(self) -> None:
         self._unwanted = True
         if not self.give_up():
@@ -214,6 +218,9 @@ class SubmittedCall(Future[T], Generic[T]):
 
     def _delivered(self) -> bool:
         return self._future.done() and not self._future.cancelled()
+
+    def __repr__(self) -> str:
+        return f"<call in an executor, {self._future!r}>"
 
     def give_up(self, reason: object = None) -> bool:
         """Never start. False: it has started. Any thread, any number of times."""

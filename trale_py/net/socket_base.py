@@ -89,7 +89,10 @@ class BaseSocket(Descriptor):
                 _do_not_linger(self._sock)
 
     def _where(self) -> str:
-        return show(self._sock.getsockname())
+        where = show(self._sock.getsockname())
+        with contextlib.suppress(OSError):  # it has no peer
+            where += f" -> {show(self._sock.getpeername())}"
+        return where
 
 
 class SocketStream(BaseSocket, BaseStream):

@@ -386,5 +386,9 @@ class _Done(Future[None]):
     def _delivered(self) -> bool:
         return self._batch.delivers()
 
+    def __repr__(self) -> str:
+        waits_for = [handle._outcome for handle in self._batch.handles if not handle.done()]
+        return f"<{self._batch.name} of {waits_for!r}>"
+
     def drop(self) -> None:
         self._batch.waiter = None

@@ -84,7 +84,7 @@ class TaskGroup(WithBlock):
         self._cut_off = False  # a child was ended by the cancellation of a scope outside of it
         self._ending = False  # the body has ended: the last child's end is the group's
         self._closed = False  # no child is adopted any more
-        self._done = Latch()  # closed, for its waiters
+        self._done = _Ended(self._children)  # closed, for its waiters
 
     def spawn(
         self,
@@ -328,6 +328,19 @@ class TaskGroup(WithBlock):
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open" if self._runtime is not None else "new"
         return f"<TaskGroup {state}, {len(self._children)} tasks>"
+
+
+class _Ended(Latch):
+    """Opens when a group has ended."""
+
+    __slots__ = ("_children",)
+
+    def __init__(self, children: dict[Task, None]) -> None:
+        super().__init__()
+        self._children = children  # of the group, which are left
+
+    def __repr__(self) -> str:
+        return f"<TaskGroup of {list(self._children)!r}>"
 
 
 def _grouped(errors: list[BaseException]) -> BaseExceptionGroup[BaseException]:

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from ..base.errors import is_a
 from ..core.with_block import WithBlock
 from .cores import GuardCore, LockCore
-from .waiters import who_asks
+from .waiters import name_owner, who_asks
 
 T = TypeVar("T")
 
@@ -43,7 +43,8 @@ class Mutex(LockCore["Guard[T]"], Generic[T]):
         return guard if guard._try_lock(who_asks()) else None
 
     def __repr__(self) -> str:
-        state = "locked" if self.locked() else "free"
+        owner = self._owner
+        state = "free" if owner is None else f"locked by {name_owner(owner)}"
         return f"<Mutex {state} waiting={len(self._waiters)}>"
 
 

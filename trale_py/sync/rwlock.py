@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ..base.durations import Duration
 from ..base.errors import is_a
 from ..core.with_block import Releasable, WithBlock
-from .waiters import NOTHING, ReentrantGate, Waiter, Waiters, block
+from .waiters import NOTHING, ReentrantGate, Waiter, Waiters, block, name_owner, who_asks
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class RwLock(Generic[T]):
     def __init__(self, value: T | None = None) -> None:
         self._value = value
         self._readers = 0
-        self._writing = False
+        self._writing: object = None  # who_asks() of the one that writes
         self._gate = ReentrantGate()
         self._waiters = Waiters()
 
@@ -69,8 +69,8 @@ class RwLock(Generic[T]):
         """A guard if that needs no waiting, else None. From any thread."""
         return self.write().now()
 
-    def _fits(self, guard: RwGuard[T], readers: int, writing: bool) -> bool:
-        return not (writing or (guard._writes and readers))
+    def _fits(self, guard: RwGuard[T], readers: int, writing: object) -> bool:
+        return writing is None and not (guard._writes and readers)
 
     def _release(self, guard: RwGuard[T]) -> None:
         if not guard._held:
@@ -78,16 +78,16 @@ class RwLock(Generic[T]):
         readers = self._readers - (not guard._writes)
         waiter: Any = self._waiters.first()
         # The first is granted in the same statement; those after it may also wait for the next.
-        if waiter is not None and self._fits(waiter.guard, readers, False):
+        if waiter is not None and self._fits(waiter.guard, readers, None):
             first = waiter.guard
             waiter.wake()
             guard._held, first._held, self._readers, self._writing, waiter.result = (
-                False, True, readers + (not first._writes), first._writes, first,
+                False, True, readers + (not first._writes), waiter.who, first,
             )  # fmt: skip
             self._waiters.pop(waiter, None)
             self._match()
         else:
-            guard._held, self._readers, self._writing = False, readers, False
+            guard._held, self._readers, self._writing = False, readers, None
 
     def _match(self) -> None:
         while True:
@@ -99,7 +99,8 @@ class RwLock(Generic[T]):
             self._waiters.pop(waiter, None)
 
     def __repr__(self) -> str:
-        state = "written" if self._writing else f"readers={self._readers}"
+        writer = self._writing
+        state = f"readers={self._readers}" if writer is None else f"written by {name_owner(writer)}"
         return f"<RwLock {state} waiting={len(self._waiters)}>"
 
 
@@ -163,14 +164,17 @@ class RwGuard(Releasable, WithBlock, Generic[T]):
 class Locking(Waiter[RwGuard[T]], WithBlock):
     """What ``read()`` and ``write()`` return: await it, or enter it, once."""
 
-    __slots__ = ("guard",)
+    __slots__ = ("guard", "who")
 
     def __init__(self, guard: RwGuard[T]) -> None:
         self.guard = guard
+        self.who: object = None  # of one that writes: who_asks()
         super().__init__(guard._lock._gate, guard._lock._waiters)
 
     def attempt(self) -> bool:
         lock = self.guard._lock
+        if self.guard._writes:
+            self.who = who_asks()
         if lock._waiters.first() not in (None, self):
             return False
         if not lock._fits(self.guard, lock._readers, lock._writing):
@@ -181,7 +185,7 @@ class Locking(Waiter[RwGuard[T]], WithBlock):
     def take_it(self) -> None:
         lock, guard = self.guard._lock, self.guard
         readers = lock._readers + (not guard._writes)
-        lock._readers, lock._writing, guard._held, self.result = readers, guard._writes, True, guard
+        lock._readers, lock._writing, guard._held, self.result = readers, self.who, True, guard
 
     def give_back(self) -> None:
         self.guard._lock._release(self.guard)

@@ -281,9 +281,27 @@ def who_asks() -> object:
 _here = threading.local()
 
 
+class _Thread:
+    """Stands for a thread. Not its ident: when it has ended, another is given that."""
+
+    __slots__ = ("native_id",)
+
+    def __init__(self) -> None:
+        self.native_id = threading.get_native_id()
+
+
 def this_thread() -> object:
-    """What stands for it. Not its ident: when it has ended, another is given that."""
-    return _here.__dict__.setdefault("me", object())
+    """What stands for it."""
+    mine = _here.__dict__
+    return mine.get("me") or mine.setdefault("me", _Thread())
+
+
+def name_owner(owner: Any) -> str:
+    """Of ``who_asks()``, in words. Cold."""
+    if not isinstance(owner, Context):
+        return f"thread {owner.native_id}"
+    task = owner._runtime.task_of(owner.waker._task_id)
+    return "a task that has ended" if task is None else f"task {task._id} ({task._name})"
 
 
 def seconds_left(deadline: int) -> float:
