@@ -14,6 +14,7 @@ except ImportError as error:
     raise SystemExit(f"\n{error}") from None
 
 missing = runpy.run_path("native/needs.py")["missing"]
+NATIVE = "trale_py._native"
 
 
 class BuildExt(build_ext):
@@ -26,12 +27,24 @@ class BuildExt(build_ext):
         super().build_extensions()
 
     def build_extension(self, ext: Extension) -> None:
+        if ext.name == NATIVE:
+            ext.sources = [self._all_in_one(ext.sources)]
         if not (self.debug or self.inplace):
             ext.extra_compile_args.append("-g0")
         try:
             super().build_extension(ext)
         except (CCompilerError, ExecError, PlatformError) as error:
             raise SystemExit(f"\n{error}\n{missing()}".rstrip()) from None
+
+    def _all_in_one(self, sources: list[str]) -> str:
+        """A file that includes them all, so that the compiler sees through every call among them.
+
+        A poll passes through five files: compiled apart, it costs a twentieth more.
+        """
+        whole = Path(self.build_temp, "native.c")
+        whole.parent.mkdir(parents=True, exist_ok=True)
+        whole.write_text("".join(f'#include "{Path(source).name}"\n' for source in sources))
+        return str(whole)
 
 
 # As in trale_py/_linux/build.py: "make check" has warnings be errors, an installation has not.
@@ -40,9 +53,10 @@ STRICT = ["-Werror"] if os.environ.get("TRALE_WERROR") else []
 setup(
     ext_modules=[
         Extension(
-            "trale_py._native",
+            NATIVE,
             sources=sorted(map(str, Path("native").glob("*.c"))),
-            depends=sorted(map(str, Path("native").glob("*.h"))),
+            depends=sorted(map(str, Path("native").glob("*.[ch]"))),
+            include_dirs=["native"],
             define_macros=[("_GNU_SOURCE", None)],
             extra_compile_args=["-std=c11", "-Wall", "-Wextra", "-fvisibility=hidden", *STRICT],
             py_limited_api=True,

@@ -10,7 +10,9 @@
  * Names
  *     trale_ begins what the engine shows, tpy_ what the binding does. A static name begins with its
  *     file's, so that gdb and perf tell one drop() from another; what is in a type's slots begins
- *     with the type's (Waker_new in waker.c).
+ *     with the type's (Waker_new in waker.c). All files are compiled as one (setup.py), which makes
+ *     calls from one to another as cheap as those within: so no two may have a static name in common,
+ *     nor a macro.
  *
  * Cells and who owns what they stand for
  *     KIND_TASK  the cell belongs to a Waker and its copies; its owner is the task, with a reference

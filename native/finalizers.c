@@ -3,12 +3,11 @@
  * R29: an exception in a __del__ is printed and gone. So a Ctrl-C that Python finds as a __del__ of
  * Python's begins is lost. These ask in C, and call the Python version if there is something to do. */
 
+#include "leaf.h"
 #include "registry.h"
 
 static PyObject *finalizers_name_state, *finalizers_name_held;  /* see leaf.py, with_block.py */
 static PyObject *finalizers_forgettable_del, *finalizers_releasable_del;  /* the Python versions */
-
-#define NEW 0
 
 /* The exception that is set, if any, is kept. */
 static void finalizers_finalize(PyObject *self, PyObject *name, long due, PyObject *python_del)
