@@ -4,8 +4,10 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 /* What comes of a read is copied from here, as it is mostly much less than was asked for. */
 #define SCRATCH 65536
@@ -14,13 +16,49 @@ static char attempt_scratch[SCRATCH];
 /* From this size on a copy costs more than to ask how much there is. */
 #define BIG 16384
 
-static Py_ssize_t attempt_receive(int fd, char *place, Py_ssize_t size)
+/* read(2). Of a pseudo-terminal whose other side is closed it says EIO, which is the end here: only the
+ * master has a number. */
+static Py_ssize_t attempt_read(int fd, char *place, Py_ssize_t size)
+{
+    unsigned int number;
+    ssize_t got = read(fd, place, size);
+    return got < 0 && errno == EIO && ioctl(fd, TIOCGPTN, &number) == 0 ? 0 : got;
+}
+
+static Py_ssize_t attempt_receive(Io *io, char *place, Py_ssize_t size)
 {
     ssize_t got;
     do {
-        got = recv(fd, place, size, MSG_DONTWAIT);
+        got = io->plain ? attempt_read(io->fd, place, size) : recv(io->fd, place, size, MSG_DONTWAIT);
     } while (got < 0 && errno == EINTR);
     return got < 0 ? -errno : got;
+}
+
+/* write(2), without the SIGPIPE that it may raise: a program may have given that its deadly meaning back. */
+static ssize_t attempt_write(int fd, const char *place, Py_ssize_t size)
+{
+    struct sigaction now;
+    if (sigaction(SIGPIPE, NULL, &now) == 0 && now.sa_handler == SIG_IGN)
+        return write(fd, place, size);
+    sigset_t sigpipe, before;
+    sigemptyset(&sigpipe);
+    sigaddset(&sigpipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &sigpipe, &before);
+    ssize_t n = write(fd, place, size);
+    int error = errno;
+    if (n < 0 && error == EPIPE)
+        sigtimedwait(&sigpipe, NULL, &(struct timespec){0});
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = error;
+    return n;
+}
+
+static ssize_t attempt_send(Io *io, const char *place, Py_ssize_t size)
+{
+    if (io->plain)
+        return attempt_write(io->fd, place, size);
+    /* MSG_NOSIGNAL: see attempt_write. */
+    return send(io->fd, place, size, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 /* -errno, or how many bytes are in `result`, a new bytes object. `asked`: how many were wanted. */
@@ -34,7 +72,7 @@ static Py_ssize_t attempt_receive_bytes(Io *io, Py_ssize_t *asked, PyObject **re
         PyObject *data = PyBytes_FromStringAndSize(NULL, size);
         if (data == NULL)
             return -ENOMEM;
-        got = attempt_receive(io->fd, PyBytes_AsString(data), size);
+        got = attempt_receive(io, PyBytes_AsString(data), size);
         if (got == size)
             *result = data;
         else if (got >= 0)
@@ -44,7 +82,7 @@ static Py_ssize_t attempt_receive_bytes(Io *io, Py_ssize_t *asked, PyObject **re
     } else {
         if (*asked > SCRATCH)
             *asked = SCRATCH;
-        got = attempt_receive(io->fd, attempt_scratch, *asked);
+        got = attempt_receive(io, attempt_scratch, *asked);
         if (got >= 0)
             *result = PyBytes_FromStringAndSize(attempt_scratch, got);
     }
@@ -121,7 +159,6 @@ static Py_ssize_t attempt_send_to(Operation *self, PyObject **result)
 
 Py_ssize_t tpy_attempt(Operation *self, Py_ssize_t *asked, PyObject **result)
 {
-    int fd = self->io->fd;
     char *place = (char *)self->view.buf;
     Py_ssize_t n;
     switch (self->kind) {
@@ -129,13 +166,12 @@ Py_ssize_t tpy_attempt(Operation *self, Py_ssize_t *asked, PyObject **result)
     case FILL:
         return attempt_receive_bytes(self->io, asked, result);
     case RECV_INTO:
-        n = attempt_receive(fd, place, self->want);
+        n = attempt_receive(self->io, place, self->want);
         break;
     case SEND:
     case SEND_ALL:
         do {
-            /* MSG_NOSIGNAL: a program may have given SIGPIPE its deadly meaning back. */
-            n = send(fd, place + self->sent, self->want - self->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+            n = attempt_send(self->io, place + self->sent, self->want - self->sent);
         } while (n < 0 && errno == EINTR);
         if (n < 0)
             return -errno;

@@ -301,6 +301,7 @@ static PyMethodDef Io_methods[] = {
 static PyMemberDef Io_members[] = {
     {"closed", T_BOOL, offsetof(Io, closed), 0, NULL},
     {"shared", T_BOOL, offsetof(Io, shared), 0, NULL},
+    {"plain", T_BOOL, offsetof(Io, plain), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

@@ -20,6 +20,7 @@ typedef struct {
     int family;  /* AF_UNSPEC: not asked yet */
     char closed;
     char shared;  /* others know the descriptor: see R33 in streams/descriptor.py */
+    char plain;   /* not a socket: read(2) and write(2) */
     char reading, writing;  /* an operation of that kind is in progress */
     char big;               /* the last read was */
 } Io;

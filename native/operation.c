@@ -191,9 +191,10 @@ static enum step operation_try_it(Operation *self, Context *cx, Source *source, 
             && !operation_passes(self, operation_name_check_eagain))
             return FAILED;
         /* Fewer than asked for: there are no more just now. But the end or an error comes as one
-         * event with the last bytes, and not again; and urgent data cuts a read short. So does a
-         * page of the user's buffer that is not there: see streams/io.py. */
-        bool drained = (self->kind == RECV || self->kind == FILL) && n < asked
+         * event with the last bytes, and not again; and urgent data cuts a read short. So does the
+         * end of a line on a terminal, and a page of the user's buffer that is not there: see
+         * streams/io.py. */
+        bool drained = (self->kind == RECV || self->kind == FILL) && n < asked && !self->io->plain
                        && !atomic_load_explicit(&d->more, memory_order_relaxed);
         if ((n == -EAGAIN || drained) && source->source != NULL)
             d->seen = tick;

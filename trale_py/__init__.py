@@ -50,6 +50,7 @@ from .scopes.cancel_scope import CancelScope, current_effective_deadline, fail_a
 from .scopes.combine import as_completed, gather, race, timeout
 from .scopes.task_group import TaskGroup, TaskStatus
 from .streams.async_fd import AsyncFd
+from .streams.fd_stream import FdStream, pipe
 from .streams.signals import open_signal_receiver
 from .sync import (
     Barrier,
@@ -86,6 +87,7 @@ __all__ = [
     "Event",
     "EventFd",
     "Executor",
+    "FdStream",
     "Future",
     "Guard",
     "IncompleteRead",
@@ -126,6 +128,7 @@ __all__ = [
     "move_on_after",
     "now",
     "open_signal_receiver",
+    "pipe",
     "race",
     "sleep",
     "sleep_until",

@@ -6,6 +6,7 @@ import ast
 import contextlib
 import gc
 import inspect
+import os
 import socket
 import sys
 import tracemalloc
@@ -28,6 +29,7 @@ from trale_py import (
     Context,
     Event,
     EventFd,
+    FdStream,
     Future,
     JoinHandle,
     Mutex,
@@ -49,6 +51,7 @@ from trale_py import (
     gather,
     interval,
     now,
+    pipe,
     race,
     sleep,
     sleep_until,
@@ -78,6 +81,18 @@ class World:
         ours, peer = self._stack.enter_context(raw_tcp_pair())
         peer.sendall(b"line\n")
         return self.keep(TcpStream.from_socket(ours))
+
+    def terminal(self) -> FdStream:
+        """A stream whose other side has sent a line."""
+        master, other = os.openpty()
+        os.write(other, b"line\n")
+        self._stack.callback(os.close, other)
+        return self.keep(FdStream.from_fd(master))
+
+    def pipe_writer(self) -> FdStream:
+        reader, writer = pipe()
+        self.keep(reader)
+        return self.keep(writer)
 
     def listener(self) -> TcpListener:
         """A listener that somebody has connected to."""
@@ -140,6 +155,21 @@ async def in_group() -> None:
     await checkpoint()  # start() that is cancelled too late has started it
 
 
+STREAMS: dict[str, Callable[[World], Any]] = {
+    "TcpStream": World.stream,
+    "FdStream": World.terminal,
+}
+
+
+def of_each_stream(name: str, call: Callable[[Any], Any]) -> dict[str, Callable[[World], Any]]:
+    """The same for every class of byte streams."""
+
+    def of(make: Callable[[World], Any]) -> Callable[[World], Any]:
+        return lambda world: call(make(world))
+
+    return {f"{cls}.{name}": of(make) for cls, make in STREAMS.items()}
+
+
 # Each public function and method that gives something to await: how to have one that can finish.
 LEAVES: dict[str, Callable[[World], Any]] = {
     "yield_now": lambda _: yield_now(),
@@ -147,10 +177,10 @@ LEAVES: dict[str, Callable[[World], Any]] = {
     "sleep_until": lambda _: sleep_until(now()),
     "sleep_until_wall": lambda _: sleep_until_wall(datetime.now(UTC)),
     "Timer.sleep": lambda _: Timer.sleep(1e-6),
-    "TcpStream.read": lambda world: world.stream().read(),
-    "TcpStream.readinto": lambda world: world.stream().readinto(bytearray(5)),
-    "TcpStream.write": lambda world: world.stream().write(b"x"),
-    "TcpStream.write_all": lambda world: world.stream().write_all(b"x"),
+    **of_each_stream("read", lambda stream: stream.read()),
+    **of_each_stream("readinto", lambda stream: stream.readinto(bytearray(5))),
+    **of_each_stream("write", lambda stream: stream.write(b"x")),
+    **of_each_stream("write_all", lambda stream: stream.write_all(b"x")),
     "TcpListener.accept": lambda world: world.listener().accept(),
     "UdpSocket.recv_from": lambda world: world.udp().recv_from(),
     "AsyncFd.readable": lambda world: world.fd().readable(),
@@ -175,10 +205,11 @@ COROUTINES: dict[str, Callable[[World], Any]] = {
     "timeout": lambda _: timeout(1, spawn(coro())),
     "Interval.tick": lambda _: interval(1).tick(),
     "TcpStream.connect": lambda world: TcpStream.connect(world.listener().local_addr),
-    "TcpStream.peek": lambda world: world.stream().peek(5),
-    "TcpStream.read_exact": lambda world: world.stream().read_exact(5),
-    "TcpStream.read_until": lambda world: world.stream().read_until(b"\n"),
-    "TcpStream.shutdown": lambda world: world.stream().shutdown(),
+    **of_each_stream("peek", lambda stream: stream.peek(5)),
+    **of_each_stream("read_exact", lambda stream: stream.read_exact(5)),
+    **of_each_stream("read_until", lambda stream: stream.read_until(b"\n")),
+    **of_each_stream("shutdown", lambda stream: stream.shutdown()),
+    "FdStream.shutdown": lambda world: world.pipe_writer().shutdown(),
     "UdpSocket.recv": lambda world: world.udp().recv(),
     "UdpSocket.recv_many": lambda world: world.udp().recv_many(1),
     "UdpSocket.send": lambda world: world.udp().send(b"x"),

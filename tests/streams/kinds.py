@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import os
 import socket
+import tempfile
+import tty
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from trale_py import ClosedResourceError, Notify, TcpStream
+from trale_py import ClosedResourceError, FdStream, Notify, TcpStream, pipe
 from trale_py.streams.byte_stream import ByteStream
 from trale_py.streams.io import Io
 
@@ -85,4 +89,45 @@ def small(*socks: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
 
 
-KINDS: dict[str, Any] = {"piecemeal": piecemeal, "tcp": tcp}
+@contextlib.contextmanager
+def pipes() -> Iterator[Pair]:
+    reader, writer = pipe()
+    with reader, writer:
+        yield writer, reader
+
+
+@contextlib.contextmanager
+def fifo() -> Iterator[Pair]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/fifo"
+        os.mkfifo(path)
+        reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with (
+            FdStream.from_fd(reading) as reader,
+            FdStream.from_fd(os.open(path, os.O_WRONLY)) as writer,
+        ):
+            yield writer, reader
+
+
+@contextlib.contextmanager
+def pty() -> Iterator[Pair]:
+    master, terminal = os.openpty()
+    tty.setraw(terminal)
+    with FdStream.from_fd(master) as one, FdStream.from_fd(terminal) as other:
+        yield one, other
+
+
+@dataclasses.dataclass
+class Kind:
+    connect: MakePair
+    two_way: bool = True
+    ends: bool = True  # it can be half-closed
+
+
+KINDS = {
+    "piecemeal": Kind(piecemeal),
+    "tcp": Kind(tcp),
+    "pipe": Kind(pipes, two_way=False),
+    "fifo": Kind(fifo, two_way=False),
+    "pty": Kind(pty, ends=False),
+}

@@ -29,8 +29,20 @@ async def main(
     condition: Condition[int], cell: OnceCell[None], tx: Sender[int], rx: Receiver[int],
     once: OneshotReceiver[int], news: BroadcastReceiver[int], seen: WatchReceiver[int],
     ticks: Interval, group: TaskGroup, when: datetime,
+    pipe_end: FdStream,
 ) -> None:
 """
+STREAMS = [("TcpStream", "stream"), ("FdStream", "pipe_end")]
+FACE = [
+    ("read", ""),
+    ("readinto", "bytearray(1)"),
+    ("peek", ""),
+    ("read_exact", "1"),
+    ("read_until", "b'x'"),
+    ("write", "b'x'"),
+    ("write_all", "b'x'"),
+    ("shutdown", ""),
+]
 FORGOTTEN = {
     "yield_now": "yield_now()",
     "sleep": "sleep(1)",
@@ -42,14 +54,7 @@ FORGOTTEN = {
     "Timer.sleep": "Timer.sleep(1)",
     "Interval.tick": "ticks.tick()",
     "TcpStream.connect": "TcpStream.connect('127.0.0.1:1')",
-    "TcpStream.read": "stream.read()",
-    "TcpStream.readinto": "stream.readinto(bytearray(1))",
-    "TcpStream.peek": "stream.peek()",
-    "TcpStream.read_exact": "stream.read_exact(1)",
-    "TcpStream.read_until": "stream.read_until(b'x')",
-    "TcpStream.write": "stream.write(b'x')",
-    "TcpStream.write_all": "stream.write_all(b'x')",
-    "TcpStream.shutdown": "stream.shutdown()",
+    **{f"{cls}.{name}": f"{word}.{name}({args})" for cls, word in STREAMS for name, args in FACE},
     "TcpListener.accept": "listener.accept()",
     "UdpSocket.recv_from": "udp.recv_from()",
     "UdpSocket.recv": "udp.recv()",

@@ -8,10 +8,11 @@ When a direction stops being ready
     there are no more just now, and the next call need not find that out by an EAGAIN. Only if
     no end and no error was reported, though: those come as one event together with the last
     bytes, and not again. Nor if there was urgent data: a read stops short in front of its mark,
-    and what follows is no new event. And only if it read into memory of our own. The kernel
-    stops short in front of a page of the user's that is not there (EFAULT), too: a mapped file
-    that was truncated. Then nobody waits for anything, and no event would come. So what
-    uses a buffer of the user's is tried again until it says EAGAIN, or what is the matter.
+    and what follows is no new event. Nor on a terminal, where a read ends with a line. And only
+    if it read into memory of our own. The kernel stops short in front of a page of the user's
+    that is not there (EFAULT), too: a mapped file that was truncated. Then nobody waits for
+    anything, and no event would come. So what uses a buffer of the user's is tried again until
+    it says EAGAIN, or what is the matter.
 
 Buffers of the user's
     They are let go of when the await ends, however that comes, and not when the operation is
@@ -77,15 +78,16 @@ class Io:
     ``closed`` and ``shared`` are raised by any thread; all else is the executor's. ``shared`` says
     that others know the descriptor (R33, see socket_base.py). ``buffer`` is what was
     read from the socket and not yet by the user. ``cut_off`` says how an earlier send_all
-    ended, if not well.
+    ended, if not well. ``plain``: it is no socket, but what read(2) and write(2) are for.
     """
 
-    __slots__ = ("buffer", "busy", "closed", "cut_off", "shared", "source")
+    __slots__ = ("buffer", "busy", "closed", "cut_off", "plain", "shared", "source")
 
     def __init__(self, fd: int) -> None:
         self.source: Source | None = None
         self.closed = False
         self.shared = False
+        self.plain = False
         self.buffer = bytearray()
         self.cut_off = ""
         self.busy = {
@@ -248,7 +250,8 @@ class Operation(leaf.Operation[T]):
             except OSError:
                 owner._check_open()  # EBADF, as it was closed between two lines
                 raise
-            if self._want and len(result) < self._want and not direction.more:  # type: ignore[arg-type]
+            trusted = self._want and not direction.more and not self._io.plain
+            if trusted and len(result) < self._want:  # type: ignore[arg-type]
                 direction.seen = tick
             ready = self._done(result)
             if ready is not None:
