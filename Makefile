@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # What is compiled, and how: a change here builds it anew.
-BUILD = pyproject.toml setup.py $(wildcard native/*.[ch] trale_py/_linux/*.[ch]) trale_py/_linux/build.py
+BUILD = pyproject.toml setup.py $(wildcard native/*/*.[ch] trale_py/_linux/*.[ch]) trale_py/_linux/build.py
 
 # One interpreter of each version from 3.11 on.
 PYTHONS = $(shell .ci/pythons)

@@ -54,9 +54,9 @@ setup(
     ext_modules=[
         Extension(
             NATIVE,
-            sources=sorted(map(str, Path("native").glob("*.c"))),
-            depends=sorted(map(str, Path("native").glob("*.[ch]"))),
-            include_dirs=["native"],
+            sources=sorted(map(str, Path("native").glob("*/*.c"))),
+            depends=sorted(map(str, Path("native").glob("*/*.[ch]"))),
+            include_dirs=["native/engine", "native/python"],
             define_macros=[("_GNU_SOURCE", None)],
             extra_compile_args=["-std=c11", "-Wall", "-Wextra", "-fvisibility=hidden", *STRICT],
             py_limited_api=True,

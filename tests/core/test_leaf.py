@@ -399,6 +399,19 @@ def test_it_has_the_face_of_a_coroutine(name: str, world: World) -> None:
 
 
 @each_leaf
+def test_it_shows_no_more_than_that(name: str, world: World) -> None:
+    """A completion in a prompt offers what is for users, on both engines."""
+
+    async def main() -> None:
+        operation = ALL[name](world)
+        shown = {member for member in dir(operation) if not member.startswith("_")}
+        assert shown == {"close", "drop", "poll", "send", "throw"}
+        operation.close()
+
+    block_on(main())
+
+
+@each_leaf
 def test_sent_to_by_hand_it_does_what_an_await_does(name: str, world: World) -> None:
     class ByHand(Future[None]):
         def __init__(self, operation: Any) -> None:

@@ -1,4 +1,4 @@
-/* All parts of the engine as one, for tests that look inside. From native/, or where mutants has put
+/* All parts of the engine as one, for tests that look inside. From native/engine/, or where mutants has put
  * its own. */
 #include "engine.c"
 #include "engine_sources.c"

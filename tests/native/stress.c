@@ -22,7 +22,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "../../native/engine.h"
+#include "../../native/engine/engine.h"
 #include "check.h"
 
 #ifndef STRESS_TURNS

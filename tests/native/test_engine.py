@@ -140,7 +140,7 @@ def test_G19_a_reload_starts_no_second_runtime(run_script: Script) -> None:
 
 
 @native_only
-@pytest.mark.parametrize("module", ["core.task", "core.runtime", "sync.cores"])
+@pytest.mark.parametrize("module", ["core.task", "core.runtime", "sync.lock_core"])
 def test_G19_a_module_that_is_in_c_is_not_reloaded(run_script: Script, module: str) -> None:
     result = run_script(
         f"""

@@ -26,7 +26,7 @@ CLASSES = [name for name in NAMES if isinstance(python_version(name), type)]
 # Fields and methods of classes that users do not see, which the one in C does without.
 ONLY_IN_PYTHON = {
     "Io": {"busy", "cut_off"},
-    "Queue": {"gate", "grant_slots", "push", "room"},
+    "QueueCore": {"gate", "grant_slots", "push", "room"},
     "RunQueue": {"waiting", "wake"},
     "Source": {"read", "write"},
     "TimerEntry": {"in_heap"},

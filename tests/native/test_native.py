@@ -169,7 +169,7 @@ def test_what_is_only_made_inside_cannot_be_made(name: str) -> None:
         "TimerEntry",
         "Io",
         "Operation",
-        "Queue",
+        "QueueCore",
         "Waiters",
         "Waiter",
         "ReadyNow",
@@ -188,7 +188,7 @@ def wrong_calls(owner: Owner, x: Any) -> list[tuple[type[BaseException], Callabl
     recv = io.recv(owner, 5)
     broken = FakeTask(queue)
     broken._cx = x
-    closed = native.Queue(1)
+    closed = native.QueueCore(1)
     closed.close()
     acquire, receive = native.SemaphoreCore(0).acquire(), closed.recv()
     for made in (acquire, receive):
@@ -264,7 +264,7 @@ def wrong_calls(owner: Owner, x: Any) -> list[tuple[type[BaseException], Callabl
         (TypeError, lambda: native.SemaphoreCore()),
         (OverflowError, lambda: native.SemaphoreCore(1 << 70)),
         (TypeError, lambda: native.SemaphoreCore(0).acquire(x)),
-        (TypeError, lambda: acquire.look()),
+        (TypeError, lambda: acquire._look_or_park()),
         (TypeError, lambda: acquire.poll(x)),
         (AttributeError, lambda: setattr(acquire, "result", x)),
         (TypeError, lambda: native.LockCore(x)),
@@ -275,13 +275,13 @@ def wrong_calls(owner: Owner, x: Any) -> list[tuple[type[BaseException], Callabl
         (TypeError, lambda: Key(x)),
         (TypeError, lambda: Key()),
         (TypeError, lambda: Key(native.LockCore(Key))._lock()),
-        (TypeError, lambda: native.Queue(x)),
-        (TypeError, lambda: native.Queue()),
-        (TypeError, lambda: native.Queue(1).send()),
-        (TypeError, lambda: native.Queue(1).try_recv(x)),
+        (TypeError, lambda: native.QueueCore(x)),
+        (TypeError, lambda: native.QueueCore()),
+        (TypeError, lambda: native.QueueCore(1).send()),
+        (TypeError, lambda: native.QueueCore(1).try_recv(x)),
         (Closed, lambda: closed.try_send(x)),
         (Closed, lambda: closed.send(x).poll(owner.cx)),
-        (Closed, lambda: receive.look(x)),
+        (Closed, lambda: receive._look_or_park(x)),
     ]
     for method in (queue.push, queue.put_to_wait, queue.remove, queue.is_waiting):
         calls.append((AttributeError, partial(method, x)))
@@ -434,12 +434,12 @@ def forget(latch: Any) -> None:
 
 
 @pytest.mark.skipif(
-    not (ROOT / "native" / "binding.h").exists(), reason="the C sources are not here"
+    not (ROOT / "native" / "python" / "binding.h").exists(), reason="the C sources are not here"
 )
 def test_the_macros_that_give_out_a_singleton_are_ours() -> None:
     sources = [path.read_text() for path in (ROOT / "native").rglob("*.[ch]")]
     used = {name for source in sources for name in re.findall(r"\bPy_RETURN_\w+", source)}
-    binding = (ROOT / "native" / "binding.h").read_text()
+    binding = (ROOT / "native" / "python" / "binding.h").read_text()
     assert used == set(re.findall(r"#undef (Py_RETURN_\w+)", binding))
 
 
@@ -870,7 +870,7 @@ def test_what_was_granted_to_who_goes_away_is_passed_on(owner: Owner, how: str) 
         elif how == "drop":
             wait.drop()
 
-    permits, queue, lock = native.SemaphoreCore(0), native.Queue(1), native.LockCore(Key)
+    permits, queue, lock = native.SemaphoreCore(0), native.QueueCore(1), native.LockCore(Key)
     key = Key(lock)
     assert key._try_lock("me")
     for store, wait, give, last in (
@@ -902,13 +902,13 @@ def test_a_thread_that_waits_is_let_go_once() -> None:
     wait._use()
     parked.acquire()
     for _ in range(2):
-        assert not wait.look(parked)
+        assert not wait._look_or_park(parked)
     permits.release()
     permits.release()
     assert parked.acquire(blocking=False)
-    assert wait.look(parked)
-    assert wait.look(parked)
-    assert wait.result is None
+    assert wait._look_or_park(parked)
+    assert wait._look_or_park(parked)
+    assert wait._result is None
     assert permits._count == 1
 
 
@@ -962,7 +962,7 @@ def test_a_hold_that_is_dropped_says_so_once() -> None:
 
 
 def test_stores_take_no_memory(owner: Owner) -> None:
-    permits, queue, lock = native.SemaphoreCore(0), native.Queue(1), native.LockCore(Key)
+    permits, queue, lock = native.SemaphoreCore(0), native.QueueCore(1), native.LockCore(Key)
 
     def turn() -> None:
         for wait in (permits.acquire(), queue.recv(), queue.send("a"), queue.send("b")):
@@ -977,7 +977,7 @@ def test_stores_take_no_memory(owner: Owner) -> None:
                 next(hold, None)
                 lock.__aexit__(None, None, None)
         lock.lock().poll(owner.cx).value._unlock()
-        native.Queue(0).send_last(turn)
+        native.QueueCore(0).send_last(turn)
 
     assert_flat(20_000, turn)
 
@@ -1140,7 +1140,7 @@ def latch_wait():
     waits[0].poll(cx)
 
 def stores():
-    permits, queue, lock = native.SemaphoreCore(0), native.Queue(1), native.LockCore(Key)
+    permits, queue, lock = native.SemaphoreCore(0), native.QueueCore(1), native.LockCore(Key)
     lock.lock().poll(cx)
     waits = [permits.acquire(), queue.recv(), queue.recv()]
     for wait in waits:

@@ -38,7 +38,7 @@ def test_G4_G16_nothing_that_is_set_deleted_or_called_is_a_crash(what: str) -> N
 @pytest.mark.parametrize(
     "code",
     [
-        "native.Queue(1)",
+        "native.QueueCore(1)",
         "native.Io(0).recv(1, 1)",
         "native.SemaphoreCore(0).acquire()",
         "native.Runtime()",

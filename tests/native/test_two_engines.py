@@ -690,7 +690,7 @@ class Stores(Machine):
         for side in self.sides:
             side.permits = side.kind.SemaphoreCore(n)
             side.lock = side.kind.LockCore(side.kind.GuardCore)
-            side.queue = side.kind.Queue(n)
+            side.queue = side.kind.QueueCore(n)
             side.waits, side.holds = [], []
             for _ in range(5):
                 side.run_queue.push(side.task())
@@ -719,7 +719,7 @@ class Stores(Machine):
         def look(side: Side, what: str, wait: Any, task: int, parked: threading.Lock) -> Any:
             if what == "lock":  # a task's: a thread would have to say who it is
                 return wait.poll(side.tasks[task]._cx)
-            return Ready(wait.result) if wait.look(parked) else PENDING
+            return Ready(wait._result) if wait._look_or_park(parked) else PENDING
 
         self.look(n, look)
 

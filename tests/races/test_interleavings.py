@@ -11,7 +11,7 @@ from tests.support.python_engine import (
     Context,
     Io,
     Poller,
-    Queue,
+    QueueCore,
     RunQueue,
     SemaphoreCore,
     Source,
@@ -21,8 +21,8 @@ from tests.support.python_engine import (
 from trale_py import PENDING, ClosedResourceError, Notify, Ready, UdpSocket, engine
 from trale_py.base.durations import NEVER
 from trale_py.channel import Closed, Receiver, Sender
-from trale_py.channel import core as channel_core
-from trale_py.channel.core import _Receive, _Send
+from trale_py.channel import queue_core as channel_core
+from trale_py.channel.queue_core import _Receive, _Send
 from trale_py.core import latch, outcome, poller, source
 from trale_py.core.latch import Latch, LatchWait
 from trale_py.core.outcome import Outcome
@@ -30,10 +30,10 @@ from trale_py.core.source import Direction
 from trale_py.streams import descriptor as base
 from trale_py.streams import io as net_io
 from trale_py.streams.io import Operation
-from trale_py.sync import cores
 from trale_py.sync import notify as notify_module
+from trale_py.sync import semaphore_core
 from trale_py.sync import waiters as sync_waiters
-from trale_py.sync.cores import _Acquire
+from trale_py.sync.semaphore_core import _Acquire
 from trale_py.sync.waiters import block
 
 
@@ -343,7 +343,7 @@ def test_F1_F2_F3_R12_a_waiter_goes_while_a_permit_is_given(kind: Any) -> None:
         assert not shared._gate.late
 
     assert everywhere(sync_waiters, attempt) > 5
-    assert everywhere(notify_module if kind is Notify else cores, attempt) > 2
+    assert everywhere(notify_module if kind is Notify else semaphore_core, attempt) > 2
 
 
 def waits(shared: Notify | SemaphoreCore) -> Any:
@@ -362,7 +362,7 @@ def interrupt() -> None:
 unused_is_fine = pytest.mark.filterwarnings("ignore:.*was never awaited:RuntimeWarning")
 
 
-@pytest.mark.parametrize("module", [sync_waiters, cores])
+@pytest.mark.parametrize("module", [sync_waiters, semaphore_core])
 def test_H5_R16_ctrl_c_anywhere_in_a_release_is_all_or_nothing(module: Any) -> None:
     """The permit is with a waiter that was woken, or was not given: never in between."""
 
@@ -374,10 +374,10 @@ def test_H5_R16_ctrl_c_anywhere_in_a_release_is_all_or_nothing(module: Any) -> N
         try:
             at(interrupt).run(permits.release)
         except Interrupted:
-            given = wait.result is None
+            given = wait._result is None
         assert not permits._gate.lock._is_owned()  # type: ignore[attr-defined]
         if not given:
-            assert wait.result is sync_waiters.NOTHING
+            assert wait._result is sync_waiters.NOTHING
             permits.release()
         assert cx.counting.wakes >= 1
         assert isinstance(wait.poll(cx), Ready)
@@ -441,7 +441,7 @@ def test_B4_R10_a_close_in_another_thread_while_the_first_operation_begins() -> 
 
 
 def channel(capacity: int) -> tuple[Sender[Any], Receiver[Any]]:
-    queue: Queue[Any] = Queue(capacity)  # the plain one
+    queue: QueueCore[Any] = QueueCore(capacity)  # the plain one
     return Sender(queue), Receiver(queue)
 
 
@@ -486,7 +486,7 @@ def test_H5_R16_ctrl_c_anywhere_in_send_blocking_sends_once_at_most() -> None:
             at(interrupt).run(lambda: block(tx.send("value"), None))
         except Interrupted:
             pass
-        if receiving.result is sync_waiters.NOTHING:
+        if receiving._result is sync_waiters.NOTHING:
             tx.try_send("value")
         step = receiving.poll(cx)
         assert isinstance(step, Ready)

@@ -140,8 +140,13 @@ def test_the_native_engine_must_hold(copy: Path, there: bool) -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new", "missing"),
     [
-        ("core/task.py", r"settle\(", "finish(", "native/executor.c uses Task._settle,"),
-        ("core/task.py", r"def _poll\(self", "def _step(self", "native/task.c uses Task._poll,"),
+        ("core/task.py", r"settle\(", "finish(", "executor.c uses Task._settle,"),
+        (
+            "core/task.py",
+            r"def _poll\(self",
+            "def _step(self",
+            "task.c uses Task._poll,",
+        ),
         ("core/task.py", "BUDGET = 128", "BUDGET = 64", "has 128 for trale_py.core.task.BUDGET"),
         ("core/task.py", r"_throw\b", "_raise", "Task._raise is in Python only"),
         (
@@ -150,9 +155,14 @@ def test_the_native_engine_must_hold(copy: Path, there: bool) -> None:
             '"_begun", "_started"',
             "Task._begun is in Python only",
         ),
-        ("core/runtime.py", "forget", "drop", "native/executor.c uses Runtime.forget,"),
+        ("core/runtime.py", "forget", "drop", "executor.c uses Runtime.forget,"),
         ("core/runtime.py", r"self\._tasks", "self._all", "Runtime._tasks is in C only"),
-        ("core/executor.py", "_end_child", "_leave", "native/executor.c uses Executor._end_child,"),
+        (
+            "core/executor.py",
+            "_end_child",
+            "_leave",
+            "executor.c uses Executor._end_child,",
+        ),
         ("core/current.py", "default: ", "first: ", "uses trale_py.core.current.default,"),
         ("core/run_queue.py", "make_call", "do", "uses trale_py.core.run_queue.make_call,"),
         ("core/poller.py", "BATCH = 256", "BATCH = 64", "has 256 for trale_py.core.poller.BATCH"),
@@ -161,9 +171,14 @@ def test_the_native_engine_must_hold(copy: Path, there: bool) -> None:
         ("core/executor.py", r"_poll\b", "_turn", "Executor._poll is in C only"),
         ("core/source.py", "class Dir", "@accelerated\nclass Dir", "Direction is not in C: "),
         ("core/waker.py", "will_wake", "wakes", "Waker.will_wake is in C only"),
-        ("sync/cores.py", "_count", "_free", "SemaphoreCore._count is in C only"),
-        ("sync/cores.py", "_try_lock", "_try", "GuardCore._try_lock is in C only"),
-        ("sync/cores.py", "_dropped", "_lost", "native/lock.c uses GuardCore._dropped,"),
+        ("sync/semaphore_core.py", "_count", "_free", "SemaphoreCore._count is in C only"),
+        ("sync/lock_core.py", "_try_lock", "_try", "GuardCore._try_lock is in C only"),
+        (
+            "sync/lock_core.py",
+            "_dropped",
+            "_lost",
+            "lock_core.c uses GuardCore._dropped,",
+        ),
     ],
 )
 def test_a_name_that_is_missing_fails_the_import(
@@ -183,7 +198,7 @@ def test_C_names_nothing_of_Python_but_in_its_tables() -> None:
     by_name = re.compile(r"PyObject_CallMethod\(|PyImport_|GetAttrString\(|InternFromString\(")
     wrong = [
         f"{path.name}: {line.strip()}"
-        for path in (ROOT / "native").glob("*.c")
+        for path in (ROOT / "native").rglob("*.c")
         if path.name not in ("registry.c", "module.c")
         for line in path.read_text().splitlines()
         if by_name.search(line)
@@ -196,10 +211,21 @@ def test_the_table_of_what_is_where_is_complete() -> None:
     section = text[text.index("## The same in C") : text.index("What is different there:")]
     named = set(re.findall(r"`([\w/]+\.(?:c|h|py))`", section))
     in_python = {name for name in named if name.endswith(".py")} - {"core/engine.py"}
-    assert named - in_python >= {path.name for path in (ROOT / "native").glob("*.c")}
+    assert named - in_python >= {path.name for path in (ROOT / "native").rglob("*.c")}
     package = ROOT / "trale_py"
     assert {name for name in in_python if not name.startswith("tests/")} == {
         str(path.relative_to(package))
         for path in package.rglob("*.py")
         if re.search(r"^@accelerated\b", path.read_text(), re.MULTILINE)
     }
+
+
+def test_a_C_file_has_the_name_of_its_class_or_of_its_Python_file() -> None:
+    text = (ROOT / "docs" / "design.md").read_text()
+    rows = re.findall(r"^\| (`\w+\.c`[^|]*)\| ([^|]*`\w+/\w+\.py`[^|]*)\|", text, re.MULTILINE)
+    assert len(rows) > 20
+    for files, counterparts in rows:
+        names = {*re.findall(r"\w+", counterparts)}
+        allowed = {re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower() for name in names} | {"finalizers"}
+        for name in re.findall(r"`(\w+)\.c`", files):
+            assert any(name == one or name.startswith(f"{one}_") for one in allowed), name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trale_py.channel import core as channel_core  # noqa: F401  # has its part accelerated
+from trale_py.channel import queue_core as channel_core  # noqa: F401  # has its part accelerated
 from trale_py.core import poller, run_queue
 from trale_py.core.engine import python_version
 
@@ -18,7 +18,7 @@ Io: Any = python_version("Io")
 SemaphoreCore: Any = python_version("SemaphoreCore")
 GuardCore: Any = python_version("GuardCore")
 LockCore: Any = python_version("LockCore")
-Queue: Any = python_version("Queue")
+QueueCore: Any = python_version("QueueCore")
 
 # What the Python versions make of each other. Nobody else uses these names of the two modules.
 vars(run_queue).update(Context=Context, Waker=Waker)

@@ -149,10 +149,10 @@ MAKERS: dict[str, list[Callable[[Set], Any]]] = {
     "SemaphoreCore": [lambda s: s.permits],
     "LockCore": [lambda s: s.lock],
     "GuardCore": [lambda s: Guard(s.lock)],
-    "Queue": [lambda s: native.Queue(1)],
+    "QueueCore": [lambda s: native.QueueCore(1)],
     "Waiter": [
         lambda s: s.polled(s.permits.acquire()),
-        lambda s: s.polled(native.Queue(0).send("value")),
+        lambda s: s.polled(native.QueueCore(0).send("value")),
         lambda s: s.lock.lock(),
     ],
     "Operation": [

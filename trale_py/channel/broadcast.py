@@ -145,9 +145,9 @@ class _Receive(Waiter[T]):
         self._receiver = receiver
         super().__init__(receiver._core.gate, receiver._core.waiters)
 
-    def attempt(self) -> bool:
-        self.result = self._receiver._take()
-        return self.result is not NOTHING
+    def _attempt(self) -> bool:
+        self._result = self._receiver._take()
+        return self._result is not NOTHING
 
     def __repr__(self) -> str:
         return f"<recv of {self._receiver!r}>"

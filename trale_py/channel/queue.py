@@ -24,8 +24,8 @@ from ..base.closeable import Closing
 from ..base.durations import Duration
 from ..base.errors import WouldBlock
 from ..sync.waiters import NOTHING, block, check_capacity
-from .core import Queue
 from .iteration import UntilClosed
+from .queue_core import QueueCore
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ def channel(capacity: int | None) -> tuple[Sender[Any], Receiver[Any]]:
     After Go's channels and Tokio's `mpsc <https://docs.rs/tokio/latest/tokio/sync/mpsc/>`_.
     """
     limit = UNLIMITED if capacity is None else check_capacity(capacity, "capacity", 0)
-    core: Queue[Any] = Queue(limit)
+    core: QueueCore[Any] = QueueCore(limit)
     return Sender(core), Receiver(core)
 
 
@@ -56,7 +56,7 @@ class _End(Closing, Generic[T]):
 
     __slots__ = ("_core",)
 
-    def __init__(self, core: Queue[T]) -> None:
+    def __init__(self, core: QueueCore[T]) -> None:
         self._core = core
 
     @property

@@ -119,10 +119,10 @@ class _Changed(Waiter[None]):
         self._receiver = receiver
         super().__init__(receiver._core.gate, receiver._core.waiters)
 
-    def attempt(self) -> bool:
+    def _attempt(self) -> bool:
         receiver, core = self._receiver, self._receiver._core
         if receiver._seen != core.state[0]:
-            receiver._seen, self.result = core.state[0], None
+            receiver._seen, self._result = core.state[0], None
             return True
         if core.closed:
             raise Closed

@@ -9,13 +9,13 @@ modules import it from where it is defined, and need not know which one they get
 A class in C is the whole of it, or a part:
 
 - The whole stands in for the Python class.
-- A part (``parts`` in native/module.c) has the fields and the methods that are hot. It becomes
-  the base of the Python class, which keeps all other methods. A method that is in both does
+- A part (``parts`` in native/python/module.c) has the fields and the methods that are hot. It
+  becomes the base of the Python class, which keeps all other methods. A method that is in both does
   what is usual in C, and calls the Python version in all other cases. But ``__new__`` and
   ``__init__`` in C make all that is in C, and those in Python are left out.
 
 C calls and reads Python by name. Each C file declares in one table what it needs
-(``tpy_use`` in native/registry.h). ``register`` looks all of it up while the package is
+(``tpy_use`` in native/python/registry.h). ``register`` looks all of it up while the package is
 imported, so a name that was changed on one side only fails the import.
 
 The environment chooses: TRALE_ENGINE is "native" or "python" and must hold, or the import
@@ -95,7 +95,7 @@ def accelerated(python: T) -> T:
     name = python.__name__
     _python[name] = python
     if native is None:
-        if isinstance(python, type):  # in C: native/object.c
+        if isinstance(python, type):  # in C: native/python/object.c
             setattr(python, "__reduce__", _refuse_to_copy)  # noqa: B010
         return python
     in_c: Any = getattr(native, name, python)

@@ -13,7 +13,7 @@ It has the methods of a coroutine, and is declared as one, so that a type checke
 a forgotten await too. A Timer is a leaf that may be awaited again when its await has ended.
 Futures that users write are no leaves: they decide for themselves.
 
-In C: native/leaf.c.
+In C: native/python/leaf.c.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Final
 
-# The states, with the numbers of trale_state in native/engine.h.
+# The states, with the numbers of trale_state in native/engine/engine.h.
 NEW: Final = 0  # never queued
 WAITING: Final = 1  # a wake will queue it; also while it is polled
 QUEUED: Final = 2  # in the queue

@@ -69,7 +69,7 @@ class AsyncFd(Closing):
         """Take the registrations back; a waiting task gets ClosedResourceError. Any thread."""
         self._closed = True
         for waiting in list(self._waiting.values()):
-            waiting.wake()
+            waiting._look_again()
 
     def __repr__(self) -> str:
         return f"<AsyncFd {self._fd}{' closed' if self._closed else ''}>"
@@ -112,7 +112,7 @@ class _FdReady(Operation[None]):
             return self._advance(cx)
         return PENDING
 
-    def wake(self) -> None:
+    def _look_again(self) -> None:
         """Have the task look again, as the AsyncFd was closed."""
         if self._registration is not None:
             self._registration._wake()

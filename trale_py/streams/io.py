@@ -163,7 +163,7 @@ class Io:
 class Operation(leaf.Operation[T]):
     """One call, with nothing before and nothing after."""
 
-    NAME = ""  # of the user's call; else that of the function
+    _NAME = ""  # of the user's call; else that of the function
 
     __slots__ = (
         "_begun",
@@ -273,12 +273,12 @@ class Operation(leaf.Operation[T]):
         self._owner._check_open()
 
     def __repr__(self) -> str:
-        return f"<{self.NAME or name_of(self._call)} of {self._owner!r}>"
+        return f"<{self._NAME or name_of(self._call)} of {self._owner!r}>"
 
 
 class _Fill(Operation[bytes]):
     __slots__ = ()
-    NAME = "read"
+    _NAME = "read"
 
 
 class _Recv(_Fill):
@@ -291,12 +291,12 @@ class _Recv(_Fill):
 
 class _RecvFrom(Operation[T]):
     __slots__ = ()
-    NAME = "recv_from"
+    _NAME = "recv_from"
 
 
 class _RecvInto(Operation[int]):
     __slots__ = ()
-    NAME = "readinto"
+    _NAME = "readinto"
 
     def __init__(self, io: Io, owner: Owner, buffer: WriteableBuffer) -> None:
         view = memoryview(buffer)
@@ -314,7 +314,7 @@ class _RecvInto(Operation[int]):
 
 class _Send(Operation[Any]):
     __slots__ = ("_sent", "_size")
-    NAME = "write"
+    _NAME = "write"
 
     def __init__(self, io: Io, owner: Owner, data: ReadableBuffer) -> None:
         view = memoryview(data)
@@ -338,7 +338,7 @@ class _Send(Operation[Any]):
 
 class _SendAll(_Send):
     __slots__ = ()
-    NAME = "write_all"
+    _NAME = "write_all"
 
     def _done(self, result: int) -> Ready[Any] | None:
         self._sent += result

@@ -64,22 +64,22 @@ class _BarrierWait(Waiter[bool]):
         self._round = -1  # not in line yet
         super().__init__(barrier._gate, barrier._waiters)
 
-    def attempt(self) -> bool:
-        barrier, waiters = self._barrier, self.waiters
+    def _attempt(self) -> bool:
+        barrier, waiters = self._barrier, self._waiters
         if self._round == barrier._round:
             return False
         if self._round >= 0:  # that round is over
-            self.result = False
+            self._result = False
         elif len(waiters) + 1 < barrier._parties:
             self._round = barrier._round
             return False
         else:
             waiters.wake_all()
-            barrier._round, self.result = barrier._round + 1, True
+            barrier._round, self._result = barrier._round + 1, True
             waiters.clear()
         return True
 
-    def keeps(self) -> bool:
+    def _keeps(self) -> bool:
         return 0 <= self._round < self._barrier._round
 
     def __repr__(self) -> str:

@@ -79,7 +79,7 @@ class Condition(Generic[T]):
         when it has locked again."""
         guard, place = self._entered(), _Place(self)
         try:
-            place.stand_in_line()
+            place._stand_in_line()
             self._mutex._leave()
             block(place, timeout)
         except BaseException:
@@ -126,8 +126,8 @@ class Condition(Generic[T]):
             place: Any = self._waiters.first()
             if place is None:
                 return
-            place.wake()
-            place.counted, place.result, n = True, None, n - 1
+            place._wake()
+            place._counted, place._result, n = True, None, n - 1
             self._waiters.pop(place, None)
 
     def _notify_all(self) -> None:
@@ -172,21 +172,21 @@ class Condition(Generic[T]):
 
 
 class _Place(Waiter[None]):
-    __slots__ = ("_condition", "counted")
+    __slots__ = ("_condition", "_counted")
 
     def __init__(self, condition: Condition[Any]) -> None:
         self._condition = condition
-        self.counted = False  # it is one of the n that notify() let through
+        self._counted = False  # it is one of the n that notify() let through
         super().__init__(condition._gate, condition._waiters)
 
-    def attempt(self) -> bool:
+    def _attempt(self) -> bool:
         return False
 
-    def keeps(self) -> bool:
-        return self.result is None and not self.counted
+    def _keeps(self) -> bool:
+        return self._result is None and not self._counted
 
-    def give_back(self) -> None:
-        if self.counted:
+    def _give_back(self) -> None:
+        if self._counted:
             self._condition._notify(1)
 
     def __repr__(self) -> str:

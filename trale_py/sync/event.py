@@ -67,12 +67,12 @@ class _EventWait(Waiter[None]):
         self._event = event
         super().__init__(event._gate, event._waiters)
 
-    def attempt(self) -> bool:
+    def _attempt(self) -> bool:
         if self._event._set:
-            self.result = None
+            self._result = None
         return self._event._set
 
-    def keeps(self) -> bool:
+    def _keeps(self) -> bool:
         return self._event.is_set()
 
     def __repr__(self) -> str:

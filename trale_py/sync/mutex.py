@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from ..base.errors import is_a
 from ..core.with_block import WithBlock
-from .cores import GuardCore, LockCore
+from .lock_core import GuardCore, LockCore
 from .waiters import name_owner, who_asks
 
 T = TypeVar("T")

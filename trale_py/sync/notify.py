@@ -55,8 +55,8 @@ class Notify:
             self._count += 1
         else:
             assert isinstance(waiter, _NotifyWait)
-            waiter.wake()
-            waiter.counted, waiter.result = True, None
+            waiter._wake()
+            waiter._counted, waiter._result = True, None
             self._waiters.pop(waiter, None)
 
     def _notify_waiters(self) -> None:
@@ -68,25 +68,25 @@ class Notify:
 
 
 class _NotifyWait(Waiter[None]):
-    __slots__ = ("_notify", "counted")
+    __slots__ = ("_counted", "_notify")
 
     def __init__(self, notify: Notify) -> None:
         self._notify = notify
-        self.counted = False  # it was notify_one() that let this through
+        self._counted = False  # it was notify_one() that let this through
         super().__init__(notify._gate, notify._waiters)
 
-    def attempt(self) -> bool:
+    def _attempt(self) -> bool:
         notify = self._notify
         if not notify._count:
             return False
-        notify._count, self.counted, self.result = notify._count - 1, True, None
+        notify._count, self._counted, self._result = notify._count - 1, True, None
         return True
 
-    def keeps(self) -> bool:
-        return self.result is None and not self.counted
+    def _keeps(self) -> bool:
+        return self._result is None and not self._counted
 
-    def give_back(self) -> None:
-        if self.counted:
+    def _give_back(self) -> None:
+        if self._counted:
             self._notify._notify_one()
 
     def __repr__(self) -> str:

@@ -63,11 +63,11 @@ class RwLock(Generic[T]):
 
     def try_read(self) -> RwGuard[T] | None:
         """A guard if that needs no waiting, else None. From any thread."""
-        return self.read().now()
+        return self.read()._now()
 
     def try_write(self) -> RwGuard[T] | None:
         """A guard if that needs no waiting, else None. From any thread."""
-        return self.write().now()
+        return self.write()._now()
 
     def _fits(self, guard: RwGuard[T], readers: int, writing: object) -> bool:
         return writing is None and not (guard._writes and readers)
@@ -78,11 +78,11 @@ class RwLock(Generic[T]):
         readers = self._readers - (not guard._writes)
         waiter: Any = self._waiters.first()
         # The first is granted in the same statement; those after it may also wait for the next.
-        if waiter is not None and self._fits(waiter.guard, readers, None):
-            first = waiter.guard
-            waiter.wake()
-            guard._held, first._held, self._readers, self._writing, waiter.result = (
-                False, True, readers + (not first._writes), waiter.who, first,
+        if waiter is not None and self._fits(waiter._guard, readers, None):
+            first = waiter._guard
+            waiter._wake()
+            guard._held, first._held, self._readers, self._writing, waiter._result = (
+                False, True, readers + (not first._writes), waiter._owner, first,
             )  # fmt: skip
             self._waiters.pop(waiter, None)
             self._match()
@@ -92,10 +92,10 @@ class RwLock(Generic[T]):
     def _match(self) -> None:
         while True:
             waiter: Any = self._waiters.first()
-            if waiter is None or not self._fits(waiter.guard, self._readers, self._writing):
+            if waiter is None or not self._fits(waiter._guard, self._readers, self._writing):
                 return
-            waiter.wake()
-            waiter.take_it()
+            waiter._wake()
+            waiter._take_it()
             self._waiters.pop(waiter, None)
 
     def __repr__(self) -> str:
@@ -164,41 +164,41 @@ class RwGuard(Releasable, WithBlock, Generic[T]):
 class Locking(Waiter[RwGuard[T]], WithBlock):
     """What ``read()`` and ``write()`` return: await it, or enter it, once."""
 
-    __slots__ = ("guard", "who")
+    __slots__ = ("_guard", "_owner")
 
     def __init__(self, guard: RwGuard[T]) -> None:
-        self.guard = guard
-        self.who: object = None  # of one that writes: who_asks()
+        self._guard = guard
+        self._owner: object = None  # of one that writes: who_asks()
         super().__init__(guard._lock._gate, guard._lock._waiters)
 
-    def attempt(self) -> bool:
-        lock = self.guard._lock
-        if self.guard._writes:
-            self.who = who_asks()
+    def _attempt(self) -> bool:
+        lock = self._guard._lock
+        if self._guard._writes:
+            self._owner = who_asks()
         if lock._waiters.first() not in (None, self):
             return False
-        if not lock._fits(self.guard, lock._readers, lock._writing):
+        if not lock._fits(self._guard, lock._readers, lock._writing):
             return False
-        self.take_it()
+        self._take_it()
         return True
 
-    def take_it(self) -> None:
-        lock, guard = self.guard._lock, self.guard
+    def _take_it(self) -> None:
+        lock, guard = self._guard._lock, self._guard
         readers = lock._readers + (not guard._writes)
-        lock._readers, lock._writing, guard._held, self.result = readers, self.who, True, guard
+        lock._readers, lock._writing, guard._held, self._result = readers, self._owner, True, guard
 
-    def give_back(self) -> None:
-        self.guard._lock._release(self.guard)
-        self.guard._lock._match()  # a writer that went away had perhaps held up readers
+    def _give_back(self) -> None:
+        self._guard._lock._release(self._guard)
+        self._guard._lock._match()  # a writer that went away had perhaps held up readers
 
-    def at_once(self) -> Any:
-        self.gate.call(self.attempt)
-        return self.guard if self.guard._held else NOTHING
+    def _at_once(self) -> Any:
+        self._gate.call(self._attempt)
+        return self._guard if self._guard._held else NOTHING
 
-    def now(self) -> RwGuard[T] | None:
+    def _now(self) -> RwGuard[T] | None:
         self._use()
-        found = self.at_once()
-        return None if found is NOTHING else self.guard
+        found = self._at_once()
+        return None if found is NOTHING else self._guard
 
     async def __aenter__(self) -> RwGuard[T]:
         return await self
@@ -209,7 +209,7 @@ class Locking(Waiter[RwGuard[T]], WithBlock):
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        self.guard.release()
+        self._guard.release()
 
     if TYPE_CHECKING:
 
@@ -219,13 +219,13 @@ class Locking(Waiter[RwGuard[T]], WithBlock):
         return block(self, None)
 
     def _exit(self, exc: BaseException | None) -> None:
-        self.guard.release()
+        self._guard.release()
 
     def _exit_again(self, error: BaseException, exc: BaseException | None) -> None:
         if is_a(error, RuntimeError):  # it was refused
             return
         self.drop()  # it may be in line, or be granted and not have returned
-        self.guard._let_go()
+        self._guard._let_go()
 
     def __repr__(self) -> str:
-        return f"<{'write' if self.guard._writes else 'read'} of {self.guard._lock!r}>"
+        return f"<{'write' if self._guard._writes else 'read'} of {self._guard._lock!r}>"

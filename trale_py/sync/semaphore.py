@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .cores import SemaphoreCore
+from .semaphore_core import SemaphoreCore
 from .waiters import check_capacity
 
 

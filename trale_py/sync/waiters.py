@@ -2,21 +2,21 @@
 
 Everything in this folder and in ``channel`` is a few fields, a ReentrantGate, and one or two
 collections of Waiters. The fields are read and written with the gate's lock held, for a few steps.
-(Permits, locks and channels are there in C too, where no gate is needed: native/store.h.)
+(Permits, locks and channels are in C too, and need no gate there: native/python/waiters_core.h.)
 
-A Waiter tries (``attempt``), and if that fails it stands in line. The caller that then has what it
+A Waiter tries (``_attempt``), and if that fails it stands in line. The caller that then has what it
 waits for *grants* it. R16: a Ctrl-C may come in the midst of that, in a user's thread, and
 neither may the grant be lost nor the waiter sleep on. So the order, under the lock, is:
 
 1. wake the waiter: this only makes it look again, for which it needs the lock;
-2. store ``result``, in one statement with what it is taken from: this is the grant;
+2. store ``_result``, in one statement with what it is taken from: this is the grant;
 3. take the waiter out of the line; one that was left there is passed over.
 
 Cut off after 1, nothing has happened. Python looks for signals at calls and at the ends of
 loops, not within a statement that only stores; ``with lock:`` it does not take apart either.
 
 A waiter that goes away (cancelled, too late, interrupted) takes itself out, and if it was
-granted something already, ``give_back`` hands that on.
+granted something already, ``_give_back`` hands that on.
 
 R12: a waiter that goes away may be a coroutine that the garbage collector drops, in any
 thread and at any allocation, so perhaps in one that holds this very lock; a signal handler
@@ -93,54 +93,54 @@ class Waiters(OrderedDict["Waiter[Any]", None]):
         """The one whose turn it is, or None."""
         while self:
             waiter = next(iter(self))
-            if waiter.result is NOTHING:
+            if waiter._result is NOTHING:
                 return waiter
             del self[waiter]
         return None
 
     def grant(self, waiter: Waiter[T], result: T) -> None:
-        waiter.wake()
-        waiter.result = result
+        waiter._wake()
+        waiter._result = result
         self.pop(waiter, None)
 
     def wake_all(self) -> None:
         """Have all of them look again. They stay where they are."""
         for waiter in self:
-            waiter.wake()
+            waiter._wake()
 
 
 class Waiter(Operation[T]):
     """One wait of one task, as a future, or of one thread, by ``block``."""
 
-    __slots__ = ("gate", "result", "waiters", "wake")
+    __slots__ = ("_gate", "_result", "_waiters", "_wake")
 
     def __init__(self, gate: ReentrantGate, waiters: Waiters) -> None:
-        self.gate = gate
-        self.waiters = waiters
-        self.result: Any = NOTHING
-        self.wake: Callable[[], object]
+        self._gate = gate
+        self._waiters = waiters
+        self._result: Any = NOTHING
+        self._wake: Callable[[], object]
         super().__init__()
 
     # What the objects define. The lock is held.
 
-    def attempt(self) -> bool:
-        """Take it if it can be had, into ``result``; it is tried again at every wake."""
+    def _attempt(self) -> bool:
+        """Take it if it can be had, into ``_result``; it is tried again at every wake."""
         raise NotImplementedError
 
-    def at_once(self) -> Any:
+    def _at_once(self) -> Any:
         """What it waits for, if that need not be waited for; or NOTHING. A short cut: the lock is
         not held, and nothing is left behind."""
         return NOTHING
 
-    def entered(self) -> None:
+    def _joined(self) -> None:
         """It has come into the line."""
 
-    def keeps(self) -> bool:
+    def _keeps(self) -> bool:
         """Whether it was let through by what cannot be given to another."""
         return False
 
-    def give_back(self) -> None:
-        """``result`` was granted and is not used, or it left the line: serve the next waiter."""
+    def _give_back(self) -> None:
+        """``_result`` was granted and is not used, or it left the line: serve the next waiter."""
 
     # The two faces.
 
@@ -150,33 +150,33 @@ class Waiter(Operation[T]):
 
     def _at_once_or_wait(self) -> Generator[Pending, None, T]:
         cx = current.thread.context
-        if cx is not None and cx._budget > 0 and not cx._cancelled and self.result is NOTHING:
-            found = self.at_once()
+        if cx is not None and cx._budget > 0 and not cx._cancelled and self._result is NOTHING:
+            found = self._at_once()
             if found is not NOTHING:
                 cx._budget -= 1
-                self.result = _TAKEN
+                self._result = _TAKEN
                 return found  # type: ignore[no-any-return]
         return (yield from poll_until_ready(self, self._advance))
 
     def _look(self, wake: Callable[[], object]) -> bool:
-        gate = self.gate
+        gate = self._gate
         try:
             with gate.lock:
-                self.wake = wake
-                if self.result is not NOTHING and self.result is not TURN:
+                self._wake = wake
+                if self._result is not NOTHING and self._result is not TURN:
                     return True
-                first = self.result is TURN
-                waiters = self.waiters
-                if self.attempt():
+                first = self._result is TURN
+                waiters = self._waiters
+                if self._attempt():
                     if waiters:
                         waiters.pop(self, None)
                     return True
-                self.result = NOTHING
+                self._result = NOTHING
                 if self not in waiters:
                     waiters[self] = None
                     if first:
                         waiters.move_to_end(self, last=False)
-                    self.entered()
+                    self._joined()
                 return False
         finally:
             if gate.late:
@@ -184,43 +184,43 @@ class Waiter(Operation[T]):
 
     def _advance(self, cx: Context) -> Ready[T] | Pending:
         # What was granted stays so: to see that it was, the lock is not needed.
-        waiting = self.result is NOTHING or self.result is TURN
+        waiting = self._result is NOTHING or self._result is TURN
         if waiting and not self._look(cx.waker.wake):
             return PENDING
-        result, self.result = self.result, _TAKEN
+        result, self._result = self._result, _TAKEN
         return Ready(result)
 
-    def look(self, parked: threading.Lock) -> bool:
+    def _look_or_park(self, parked: threading.Lock) -> bool:
         """For a thread: is there a result? If not, ``parked`` will be released."""
         return self._look(partial(_unpark, parked))
 
     def _delivered(self) -> bool:
         # R23: it leaves the line in the same step. Else it could still be let through, and count
         # as one that was, between this look and its drop().
-        gate = self.gate
+        gate = self._gate
         try:
             with gate.lock:
-                if self.keeps():
+                if self._keeps():
                     return True
-                self.waiters.pop(self, None)
+                self._waiters.pop(self, None)
                 return False
         finally:
             if gate.late:
                 gate.settle()
 
-    def stand_in_line(self) -> None:
+    def _stand_in_line(self) -> None:
         """Before ``block``: to be in line already when something else is let go."""
         self._hand_over()
         self._look(_nobody_yet)
 
     def _take_back(self) -> None:
-        self.gate.call(self._withdraw)
+        self._gate.call(self._withdraw)
 
     def _withdraw(self) -> None:
-        self.waiters.pop(self, None)
-        if self.result is not _TAKEN:
-            self.give_back()
-            self.result = _TAKEN
+        self._waiters.pop(self, None)
+        if self._result is not _TAKEN:
+            self._give_back()
+            self._result = _TAKEN
 
 
 @accelerated
@@ -235,7 +235,7 @@ def block(operation: Coroutine[Any, Any, T], timeout: Duration | None) -> T:
     wait._use()
     try:
         park(wait, timeout)
-        return wait.result  # type: ignore[no-any-return]
+        return wait._result  # type: ignore[no-any-return]
     except BaseException:
         wait.drop()
         raise
@@ -248,7 +248,7 @@ def park(wait: Waiter[Any], timeout: Duration | None) -> None:
     process = os.getpid()
     parked = threading.Lock()
     parked.acquire()
-    if wait.look(parked):
+    if wait._look_or_park(parked):
         return
     deadline = time.monotonic() + seconds
     while True:
@@ -257,7 +257,7 @@ def park(wait: Waiter[Any], timeout: Duration | None) -> None:
             raise TimeoutError(f"timed out after {timeout} seconds")
         if os.getpid() != process:
             raise RuntimeClosed("this wait was the parent's, and this is a forked child")
-        if wait.look(parked):
+        if wait._look_or_park(parked):
             return
 
 

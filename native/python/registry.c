@@ -33,7 +33,7 @@ static int registry_check_number(PyObject *found, const tpy_uses *uses, const tp
     if (number == use->number && !PyErr_Occurred())
         return 0;
     PyErr_Clear();
-    PyErr_Format(PyExc_ImportError, "native/%s has %lld for %s.%s, which is %R", uses->file,
+    PyErr_Format(PyExc_ImportError, "%s has %lld for %s.%s, which is %R", uses->file,
                  use->number, use->owner, use->name, found);
     return -1;
 }
@@ -49,7 +49,7 @@ static int registry_look_up(const tpy_uses *uses, const tpy_use *use)
         if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
             PyErr_Clear();
             PyErr_Format(PyExc_ImportError,
-                         "native/%s uses %s.%s, which does not exist: was it renamed in Python only, "
+                         "%s uses %s.%s, which does not exist: was it renamed in Python only, "
                          "or is the extension an old one?", uses->file, use->owner, use->name);
         }
         return -1;

@@ -2,7 +2,7 @@
 
 #include "leaf.h"
 #include "registry.h"
-#include "store.h"
+#include "waiters_core.h"
 #include "task.h"
 
 #include <string.h>
@@ -10,8 +10,8 @@
 static const tpy_uses *const module_uses[] = {
     &tpy_poller_uses, &tpy_run_queue_uses, &tpy_leaf_uses, &tpy_latch_uses, &tpy_join_uses, &tpy_task_uses,
     &tpy_executor_uses, &tpy_runtime_uses,
-    &tpy_store_uses, &tpy_waiters_uses, &tpy_lock_uses, &tpy_queue_uses, &tpy_io_uses,
-    &tpy_operation_uses, &tpy_stream_uses, &tpy_with_block_uses,
+    &tpy_waiters_core_uses, &tpy_waiters_uses, &tpy_lock_core_uses, &tpy_queue_core_uses, &tpy_io_uses,
+    &tpy_operation_uses, &tpy_base_stream_uses, &tpy_with_block_uses,
     &tpy_forgettable_uses, &tpy_releasable_uses, NULL,
 };
 
@@ -91,9 +91,9 @@ static int (*const module_adders[])(PyObject *) = {
     tpy_add_executor,
     tpy_add_runtime,
     tpy_add_waiters,
-    tpy_add_permits,
-    tpy_add_lock,
-    tpy_add_queue,
+    tpy_add_semaphore_core,
+    tpy_add_lock_core,
+    tpy_add_queue_core,
     tpy_add_with_block,
     tpy_add_finalizers,
     module_add_parts,
@@ -130,7 +130,7 @@ static PyModuleDef_Slot module_slots[] = {
 static struct PyModuleDef module_definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "trale_py._native",
-    .m_doc = "The run-queue, the poller and the socket operations, in C. See native/binding.h.",
+    .m_doc = "The run-queue, the poller and the socket operations, in C. See native/python/binding.h.",
     .m_methods = module_functions,
     .m_slots = module_slots,
 };

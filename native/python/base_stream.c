@@ -4,7 +4,7 @@
 #include "io.h"
 #include "registry.h"
 
-static PyObject *stream_python_read, *stream_python_write_all;  /* the Python versions */
+static PyObject *base_stream_python_read, *base_stream_python_write_all;  /* the Python versions */
 
 /* What read() takes at most, if it is not told: see streams/base_stream.py. */
 #define CHUNK 65536
@@ -14,7 +14,7 @@ typedef struct {
     Io *io;
 } BaseStream;
 
-static PyObject *stream_read_usual(BaseStream *self, PyObject *number)
+static PyObject *base_stream_read_usual(BaseStream *self, PyObject *number)
 {
     Py_ssize_t n = number == NULL ? CHUNK : PyLong_AsSsize_t(number);
     if (n <= 0) {
@@ -31,11 +31,11 @@ static PyObject *BaseStream_read(BaseStream *self, PyObject *const *args, Py_ssi
     PyObject *number = count == 1 ? args[0] : NULL;
     if (self->io != NULL && keywords == NULL
         && (count == 0 || (count == 1 && PyLong_CheckExact(number)))) {
-        PyObject *made = stream_read_usual(self, number);
+        PyObject *made = base_stream_read_usual(self, number);
         if (made != NULL || PyErr_Occurred())
             return made;
     }
-    return tpy_call_python(stream_python_read, self, args, count, keywords);
+    return tpy_call_python(base_stream_python_read, self, args, count, keywords);
 }
 
 /* write_all(data) */
@@ -44,7 +44,7 @@ static PyObject *BaseStream_write_all(BaseStream *self, PyObject *const *args, P
 {
     if (self->io != NULL && keywords == NULL && count == 1 && PyBytes_CheckExact(args[0]))
         return (PyObject *)tpy_new_viewing(self->io, (PyObject *)self, SEND_ALL, args[0]);
-    return tpy_call_python(stream_python_write_all, self, args, count, keywords);
+    return tpy_call_python(base_stream_python_write_all, self, args, count, keywords);
 }
 
 static PyObject *BaseStream_get_io(BaseStream *self, void *Py_UNUSED(closure))
@@ -92,11 +92,11 @@ int tpy_add_stream(PyObject *module)
     return tpy_add_type(module, &BaseStream_spec, NULL) == NULL ? -1 : 0;
 }
 
-static const tpy_use stream_uses[] = {
-    {TPY_USE_OBJECT, "BaseStream", "read", .place = &stream_python_read},
-    {TPY_USE_OBJECT, "BaseStream", "write_all", .place = &stream_python_write_all},
+static const tpy_use base_stream_uses[] = {
+    {TPY_USE_OBJECT, "BaseStream", "read", .place = &base_stream_python_read},
+    {TPY_USE_OBJECT, "BaseStream", "write_all", .place = &base_stream_python_write_all},
     {TPY_USE_NUMBER, "trale_py.streams.byte_stream", "CHUNK", .number = CHUNK},
     {0},
 };
 
-const tpy_uses tpy_stream_uses = {"stream.c", .after = "BaseStream", .table = stream_uses};
+const tpy_uses tpy_base_stream_uses = {"base_stream.c", .after = "BaseStream", .table = base_stream_uses};

@@ -253,9 +253,9 @@ PyMethodDef tpy_leaf_methods[] = {
 /* The types of leaves are futures: made when there is a Future to derive them from. */
 static int leaf_add_all(PyObject *module)
 {
-    if (tpy_add_operations(module, leaf_Future) < 0 || tpy_add_sleep(module, leaf_Future) < 0
-        || tpy_add_latch_wait(module, leaf_Future) < 0 || tpy_add_yield(module, leaf_Future) < 0
-        || tpy_add_waits(module, leaf_Future) < 0)
+    if (tpy_add_operations(module, leaf_Future) < 0 || tpy_add_sleep_wait(module, leaf_Future) < 0
+        || tpy_add_latch_wait(module, leaf_Future) < 0 || tpy_add_yield_now(module, leaf_Future) < 0
+        || tpy_add_waiter(module, leaf_Future) < 0)
         return -1;
     return 0;
 }

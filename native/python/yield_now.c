@@ -7,7 +7,7 @@ typedef struct {
     char yielded;
 } YieldNow;
 
-static enum step yield_give_way(Leaf *leaf, Context *cx, PyObject **result)
+static enum step yield_now_give_way(Leaf *leaf, Context *cx, PyObject **result)
 {
     YieldNow *self = (YieldNow *)leaf;
     if (self->yielded) {
@@ -19,20 +19,20 @@ static enum step yield_give_way(Leaf *leaf, Context *cx, PyObject **result)
     return WAIT;
 }
 
-static enum step yield_pass(Leaf *Py_UNUSED(leaf), Context *Py_UNUSED(cx), PyObject **result)
+static enum step yield_now_pass(Leaf *Py_UNUSED(leaf), Context *Py_UNUSED(cx), PyObject **result)
 {
     *result = Py_NewRef(Py_None);
     return DONE;
 }
 
-static void yield_hold_nothing(Leaf *Py_UNUSED(leaf))
+static void yield_now_hold_nothing(Leaf *Py_UNUSED(leaf))
 {
 }
 
-static const LeafKind yield_leaf = {.advance = yield_give_way, .drop = yield_hold_nothing};
-static const LeafKind yield_checkpoint_leaf = {.advance = yield_pass, .drop = yield_hold_nothing};
+static const LeafKind yield_now_leaf = {.advance = yield_now_give_way, .drop = yield_now_hold_nothing};
+static const LeafKind yield_now_checkpoint_leaf = {.advance = yield_now_pass, .drop = yield_now_hold_nothing};
 
-static PyObject *yield_make(PyTypeObject *type, const LeafKind *kind, PyObject *args, PyObject *kwargs)
+static PyObject *yield_now_make(PyTypeObject *type, const LeafKind *kind, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {NULL};
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "", names))
@@ -45,15 +45,15 @@ static PyObject *yield_make(PyTypeObject *type, const LeafKind *kind, PyObject *
 
 static PyObject *YieldNow_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    return yield_make(type, &yield_leaf, args, kwargs);
+    return yield_now_make(type, &yield_now_leaf, args, kwargs);
 }
 
 static PyObject *Checkpoint_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    return yield_make(type, &yield_checkpoint_leaf, args, kwargs);
+    return yield_now_make(type, &yield_now_checkpoint_leaf, args, kwargs);
 }
 
-static void yield_dealloc(Leaf *self)
+static void yield_now_dealloc(Leaf *self)
 {
     if (!tpy_leaf_stays(self))
         tpy_free_object(self);
@@ -71,7 +71,7 @@ static PyObject *Checkpoint_repr(PyObject *Py_UNUSED(self))
 
 static PyType_Slot YieldNow_slots[] = {
     {Py_tp_new, YieldNow_new},
-    {Py_tp_dealloc, yield_dealloc},
+    {Py_tp_dealloc, yield_now_dealloc},
     {Py_tp_repr, YieldNow_repr},
     TPY_LEAF_SLOTS,
     {0, NULL},
@@ -79,7 +79,7 @@ static PyType_Slot YieldNow_slots[] = {
 
 static PyType_Slot Checkpoint_slots[] = {
     {Py_tp_new, Checkpoint_new},
-    {Py_tp_dealloc, yield_dealloc},
+    {Py_tp_dealloc, yield_now_dealloc},
     {Py_tp_repr, Checkpoint_repr},
     TPY_LEAF_SLOTS,
     {0, NULL},
@@ -99,7 +99,7 @@ static PyType_Spec Checkpoint_spec = {
     .slots = Checkpoint_slots,
 };
 
-int tpy_add_yield(PyObject *module, PyObject *base)
+int tpy_add_yield_now(PyObject *module, PyObject *base)
 {
     return tpy_add_type(module, &YieldNow_spec, base) == NULL
                    || tpy_add_type(module, &Checkpoint_spec, base) == NULL ? -1 : 0;

@@ -9,7 +9,7 @@ typedef struct {
     long long deadline;
 } SleepWait;
 
-static void sleep_drop(Leaf *leaf)
+static void sleep_wait_drop(Leaf *leaf)
 {
     SleepWait *self = (SleepWait *)leaf;
     if (self->run_queue == NULL)
@@ -20,14 +20,14 @@ static void sleep_drop(Leaf *leaf)
     Py_CLEAR(self->run_queue);
 }
 
-static enum step sleep_advance(Leaf *leaf, Context *cx, PyObject **result)
+static enum step sleep_wait_advance(Leaf *leaf, Context *cx, PyObject **result)
 {
     SleepWait *self = (SleepWait *)leaf;
     if (trale_now() >= self->deadline) {
         *result = Py_NewRef(Py_None);
         return DONE;
     }
-    sleep_drop(leaf);
+    sleep_wait_drop(leaf);
     self->run_queue = NEWREF(RunQueue, cx->waker->run_queue);
     if (trale_set_timer(self->run_queue->engine, &self->timer, self->deadline, cx->waker->cell) != 0) {
         PyErr_NoMemory();
@@ -36,7 +36,7 @@ static enum step sleep_advance(Leaf *leaf, Context *cx, PyObject **result)
     return WAIT;
 }
 
-static const LeafKind sleep_leaf = {.advance = sleep_advance, .drop = sleep_drop};
+static const LeafKind sleep_wait_leaf = {.advance = sleep_wait_advance, .drop = sleep_wait_drop};
 
 static PyObject *SleepWait_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -44,7 +44,7 @@ static PyObject *SleepWait_new(PyTypeObject *type, PyObject *args, PyObject *kwa
     long long deadline;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "L:SleepWait", names, &deadline))
         return NULL;
-    SleepWait *self = (SleepWait *)tpy_new_leaf(type, &sleep_leaf);
+    SleepWait *self = (SleepWait *)tpy_new_leaf(type, &sleep_wait_leaf);
     if (self != NULL) {
         PyObject_GC_UnTrack(self);  /* there is nothing in it that could refer to it */
         self->deadline = deadline;
@@ -56,7 +56,7 @@ static void SleepWait_dealloc(SleepWait *self)
 {
     if (tpy_leaf_stays(self))
         return;
-    sleep_drop(&self->leaf);
+    sleep_wait_drop(&self->leaf);
     tpy_free_object(self);
 }
 
@@ -84,7 +84,7 @@ static PyType_Spec SleepWait_spec = {
     .slots = SleepWait_slots,
 };
 
-int tpy_add_sleep(PyObject *module, PyObject *base)
+int tpy_add_sleep_wait(PyObject *module, PyObject *base)
 {
     return tpy_add_type(module, &SleepWait_spec, base) == NULL ? -1 : 0;
 }

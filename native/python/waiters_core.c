@@ -1,9 +1,9 @@
-/* The steps of a store: what is granted, and to whom. See store.h. */
+/* The steps of a core: what is granted, and to whom. See waiters_core.h. */
 
 #include "registry.h"
-#include "store.h"
+#include "waiters_core.h"
 
-static PyObject *store_name_append, *store_name_appendleft, *store_name_popleft, *store_name_release;
+static PyObject *waiters_core_name_append, *waiters_core_name_appendleft, *waiters_core_name_popleft, *waiters_core_name_release;
 
 void tpy_wake_wait(Waiter *self)
 {
@@ -16,7 +16,7 @@ void tpy_wake_wait(Waiter *self)
     if (PyObject_TypeCheck(wake, tpy_Waker)) {
         trale_wake(((Waker *)wake)->run_queue->engine, ((Waker *)wake)->cell);
     } else {  /* a thread's lock; if it is free already, that is as well */
-        XDECREF(PyObject_CallMethodObjArgs(wake, store_name_release, NULL));
+        XDECREF(PyObject_CallMethodObjArgs(wake, waiters_core_name_release, NULL));
         PyErr_Clear();
     }
     DECREF(wake);
@@ -36,13 +36,13 @@ void tpy_grant(Waiter *self, PyObject *value)
     self->state = GRANTED;
     if (!self->gives)
         self->value = value;
-    if (self->hold != NULL) {
-        self->hold->held = 1;
-        self->store->owner = Py_XNewRef(self->who);  /* it is NULL: the lock was free */
+    if (self->guard != NULL) {
+        self->guard->held = 1;
+        self->core->owner = Py_XNewRef(self->owner);  /* it is NULL: the lock was free */
     }
 }
 
-int tpy_put(Store *self, PyObject *value, int in_front)
+int tpy_put(WaitersCore *self, PyObject *value, int in_front)
 {
     Waiter *taker = tpy_first(self->takers);
     if (taker != NULL) {
@@ -51,7 +51,7 @@ int tpy_put(Store *self, PyObject *value, int in_front)
         return 0;
     }
     if (self->values != NULL) {
-        PyObject *name = in_front ? store_name_appendleft : store_name_append;
+        PyObject *name = in_front ? waiters_core_name_appendleft : waiters_core_name_append;
         PyObject *done = PyObject_CallMethodObjArgs(self->values, name, value, NULL);
         DECREF(value);
         if (done == NULL)
@@ -62,13 +62,13 @@ int tpy_put(Store *self, PyObject *value, int in_front)
     return 0;
 }
 
-bool tpy_has_room(Store *self)
+bool tpy_has_room(WaitersCore *self)
 {
     Py_ssize_t room = self->capacity ? self->capacity : self->takers->length;
     return self->count < room - self->slots;
 }
 
-void tpy_grant_slots(Store *self)
+void tpy_grant_slots(WaitersCore *self)
 {
     if (self->givers == NULL)
         return;
@@ -82,7 +82,7 @@ void tpy_grant_slots(Store *self)
 
 void tpy_unlock(GuardCore *self)
 {
-    Store *mutex = self->mutex;
+    WaitersCore *mutex = self->mutex;
     if (!self->held)
         return;
     self->held = 0;
@@ -92,7 +92,7 @@ void tpy_unlock(GuardCore *self)
     XDECREF(owner);
 }
 
-void tpy_close_store(Store *self)
+void tpy_close_core(WaitersCore *self)
 {
     self->closed = 1;
     for (Waiter *one; (one = tpy_first(self->givers)) != NULL
@@ -102,60 +102,60 @@ void tpy_close_store(Store *self)
     }
 }
 
-int tpy_take_out(Store *self, PyObject **value)
+int tpy_take_out(WaitersCore *self, PyObject **value)
 {
     *value = NULL;
     if (self->values != NULL
-        && (*value = PyObject_CallMethodObjArgs(self->values, store_name_popleft, NULL)) == NULL)
+        && (*value = PyObject_CallMethodObjArgs(self->values, waiters_core_name_popleft, NULL)) == NULL)
         return -1;
     self->count--;
     return 0;
 }
 
-static enum step store_attempt_to_take(Waiter *self)
+static enum step waiters_core_attempt_to_take(Waiter *self)
 {
-    Store *store = self->store;
-    Waiter *next = tpy_first(store->takers);
-    if (self->who != NULL && self->who == store->owner) {
+    WaitersCore *core = self->core;
+    Waiter *next = tpy_first(core->takers);
+    if (self->owner != NULL && self->owner == core->owner) {
         PyErr_SetString(PyExc_RuntimeError,
                         "this task already holds the mutex");
         return FAILED;
     }
     if (next != NULL && next != self)
         return WAIT;
-    if (store->count > 0) {
+    if (core->count > 0) {
         PyObject *value;
-        if (tpy_take_out(store, &value) < 0)
+        if (tpy_take_out(core, &value) < 0)
             return FAILED;
         tpy_grant(self, value);
-        tpy_grant_slots(store);
+        tpy_grant_slots(core);
         return DONE;
     }
-    if (store->closed)
+    if (core->closed)
         return tpy_raise_closed(NULL);
     return WAIT;
 }
 
-static enum step store_attempt_to_give(Waiter *self)
+static enum step waiters_core_attempt_to_give(Waiter *self)
 {
-    Store *store = self->store;
-    Waiter *next = tpy_first(store->givers);
+    WaitersCore *core = self->core;
+    Waiter *next = tpy_first(core->givers);
     if (self->state == TURN) {
-        store->slots--;
+        core->slots--;
         self->state = TRYING;
     } else if (next != NULL && next != self) {
         return WAIT;
     }
-    if (store->closed)
+    if (core->closed)
         return tpy_raise_closed(self->value);
-    if (!tpy_has_room(store))  /* the taker who was the room has gone */
+    if (!tpy_has_room(core))  /* the taker who was the room has gone */
         return WAIT;
     tpy_grant(self, NULL);
-    if (tpy_put(store, Py_NewRef(self->value), 0) < 0) {
+    if (tpy_put(core, Py_NewRef(self->value), 0) < 0) {
         self->state = TRYING;
         return FAILED;
     }
-    tpy_grant_slots(store);  /* a taker had waited: the room is free again */
+    tpy_grant_slots(core);  /* a taker had waited: the room is free again */
     return DONE;
 }
 
@@ -164,29 +164,29 @@ enum step tpy_look(Waiter *self, PyObject *waker)
     if (self->state == GRANTED)
         return DONE;
     int had_turn = self->state == TURN;
-    enum step now = self->gives ? store_attempt_to_give(self) : store_attempt_to_take(self);
+    enum step now = self->gives ? waiters_core_attempt_to_give(self) : waiters_core_attempt_to_take(self);
     if (now != WAIT)
         return now;
     bool newcomer = self->link.next == NULL;
     if (newcomer)
         tpy_enter_line(self, had_turn);
     tpy_replace(&self->wake, Py_NewRef(waker));
-    if (newcomer && !self->gives && self->store->capacity == 0)
-        tpy_grant_slots(self->store);
+    if (newcomer && !self->gives && self->core->capacity == 0)
+        tpy_grant_slots(self->core);
     return WAIT;
 }
 
-/* ---- Store: what its types have in common ----------------------------------------------------------- */
+/* ---- WaitersCore: what its types have in common ----------------------------------------------------------- */
 
-Store *tpy_new_store(PyTypeObject *type)
+WaitersCore *tpy_new_core(PyTypeObject *type)
 {
-    Store *self = (Store *)PyType_GenericAlloc(type, 0);
+    WaitersCore *self = (WaitersCore *)PyType_GenericAlloc(type, 0);
     if (self != NULL && (self->takers = tpy_new_waiters()) == NULL)
         Py_CLEAR(self);
     return self;
 }
 
-int tpy_store_traverse(Store *self, visitproc visit, void *arg)
+int tpy_core_traverse(WaitersCore *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE((PyObject *)self));
     Py_VISIT(self->values);
@@ -195,13 +195,13 @@ int tpy_store_traverse(Store *self, visitproc visit, void *arg)
     return 0;
 }
 
-int tpy_store_clear(Store *self)
+int tpy_core_clear(WaitersCore *self)
 {
     tpy_replace(&self->entered, NULL);  /* a deque clears itself */
     return 0;
 }
 
-void tpy_store_dealloc(Store *self)
+void tpy_core_dealloc(WaitersCore *self)
 {
     PyObject_GC_UnTrack(self);
     XDECREF(self->takers);
@@ -214,12 +214,12 @@ void tpy_store_dealloc(Store *self)
     tpy_free_object(self);
 }
 
-static const tpy_use store_uses[] = {
-    {TPY_USE_NAME, "collections:deque", "append", .place = &store_name_append},
-    {TPY_USE_NAME, "collections:deque", "appendleft", .place = &store_name_appendleft},
-    {TPY_USE_NAME, "collections:deque", "popleft", .place = &store_name_popleft},
-    {TPY_USE_NAME, "_thread:LockType", "release", .place = &store_name_release},
+static const tpy_use waiters_core_uses[] = {
+    {TPY_USE_NAME, "collections:deque", "append", .place = &waiters_core_name_append},
+    {TPY_USE_NAME, "collections:deque", "appendleft", .place = &waiters_core_name_appendleft},
+    {TPY_USE_NAME, "collections:deque", "popleft", .place = &waiters_core_name_popleft},
+    {TPY_USE_NAME, "_thread:LockType", "release", .place = &waiters_core_name_release},
     {0},
 };
 
-const tpy_uses tpy_store_uses = {"store.c", .after = "SemaphoreCore", .table = store_uses};
+const tpy_uses tpy_waiters_core_uses = {"waiters_core.c", .after = "SemaphoreCore", .table = waiters_core_uses};

@@ -84,9 +84,9 @@ static inline int tpy_leaf_stays(void *self)
 
 /* The types of leaves, made when there is a Future to derive them from. */
 int tpy_add_operations(PyObject *module, PyObject *base);
-int tpy_add_yield(PyObject *module, PyObject *base);
+int tpy_add_yield_now(PyObject *module, PyObject *base);
 int tpy_add_latch_wait(PyObject *module, PyObject *base);
-int tpy_add_sleep(PyObject *module, PyObject *base);
-int tpy_add_waits(PyObject *module, PyObject *base);
+int tpy_add_sleep_wait(PyObject *module, PyObject *base);
+int tpy_add_waiter(PyObject *module, PyObject *base);
 
 #endif

@@ -1,6 +1,6 @@
-/* SemaphoreCore, and ReadyNow, which an async with awaits if it need not wait: see sync/cores.py. */
+/* SemaphoreCore, and ReadyNow, which an async with awaits if it need not wait: see sync/semaphore_core.py. */
 
-#include "store.h"
+#include "waiters_core.h"
 
 PyTypeObject *tpy_ReadyNow;
 PyObject *tpy_at_once_none;
@@ -50,21 +50,21 @@ static PyType_Spec ReadyNow_spec = {
 static PyObject *SemaphoreCore_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
                              PyObject *Py_UNUSED(kwargs))
 {
-    return (PyObject *)tpy_new_store(type);
+    return (PyObject *)tpy_new_core(type);
 }
 
-static int SemaphoreCore_init(Store *self, PyObject *args, PyObject *kwargs)
+static int SemaphoreCore_init(WaitersCore *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"count", NULL};
     return PyArg_ParseTupleAndKeywords(args, kwargs, "n:SemaphoreCore", names, &self->count) ? 0 : -1;
 }
 
-static PyObject *SemaphoreCore_acquire(Store *self, PyObject *Py_UNUSED(ignored))
+static PyObject *SemaphoreCore_acquire(WaitersCore *self, PyObject *Py_UNUSED(ignored))
 {
     return (PyObject *)tpy_new_waiter(self);
 }
 
-static PyObject *SemaphoreCore_try_acquire(Store *self, PyObject *Py_UNUSED(ignored))
+static PyObject *SemaphoreCore_try_acquire(WaitersCore *self, PyObject *Py_UNUSED(ignored))
 {
     if (self->count <= 0)
         Py_RETURN_FALSE;
@@ -79,7 +79,7 @@ PyObject *tpy_parse_timeout(PyObject *args, PyObject *kwargs)
     return PyArg_ParseTupleAndKeywords(args, kwargs, "|O", names, &timeout) ? timeout : NULL;
 }
 
-static PyObject *SemaphoreCore_acquire_blocking(Store *self, PyObject *args, PyObject *kwargs)
+static PyObject *SemaphoreCore_acquire_blocking(WaitersCore *self, PyObject *args, PyObject *kwargs)
 {
     PyObject *timeout = tpy_parse_timeout(args, kwargs);
     return timeout == NULL ? NULL : tpy_block(tpy_new_waiter(self), timeout);
@@ -87,25 +87,25 @@ static PyObject *SemaphoreCore_acquire_blocking(Store *self, PyObject *args, PyO
 
 /* A thread's with. Nothing that it has taken can be lost to a Ctrl-C (R28): here is no Python code,
  * and Python looks for signals neither as __enter__ returns nor before it calls __exit__. */
-static PyObject *SemaphoreCore_enter(Store *self, PyObject *Py_UNUSED(ignored))
+static PyObject *SemaphoreCore_enter(WaitersCore *self, PyObject *Py_UNUSED(ignored))
 {
     return tpy_block(tpy_new_waiter(self), Py_None);
 }
 
-static PyObject *SemaphoreCore_exit(Store *self, PyObject *const *Py_UNUSED(args),
+static PyObject *SemaphoreCore_exit(WaitersCore *self, PyObject *const *Py_UNUSED(args),
                               Py_ssize_t Py_UNUSED(count))
 {
     tpy_put(self, NULL, 0);
     Py_RETURN_NONE;
 }
 
-static PyObject *SemaphoreCore_release(Store *self, PyObject *Py_UNUSED(ignored))
+static PyObject *SemaphoreCore_release(WaitersCore *self, PyObject *Py_UNUSED(ignored))
 {
     tpy_put(self, NULL, 0);
     Py_RETURN_NONE;
 }
 
-Context *tpy_take_at_once(Store *self)
+Context *tpy_take_at_once(WaitersCore *self)
 {
     Context *cx = tpy_polling();
     if (cx == NULL || cx->budget <= 0 || cx->cancelled || self->count <= 0)
@@ -115,12 +115,12 @@ Context *tpy_take_at_once(Store *self)
     return cx;
 }
 
-static PyObject *SemaphoreCore_aenter(Store *self, PyObject *Py_UNUSED(ignored))
+static PyObject *SemaphoreCore_aenter(WaitersCore *self, PyObject *Py_UNUSED(ignored))
 {
     return tpy_take_at_once(self) != NULL ? Py_NewRef(tpy_at_once_none) : (PyObject *)tpy_new_waiter(self);
 }
 
-static PyObject *SemaphoreCore_aexit(Store *self, PyObject *const *Py_UNUSED(args),
+static PyObject *SemaphoreCore_aexit(WaitersCore *self, PyObject *const *Py_UNUSED(args),
                                Py_ssize_t Py_UNUSED(count))
 {
     tpy_put(self, NULL, 0);
@@ -141,15 +141,15 @@ static PyMethodDef SemaphoreCore_methods[] = {
 };
 
 static PyMemberDef SemaphoreCore_members[] = {
-    {"_count", T_PYSSIZET, offsetof(Store, count), READONLY, NULL},
-    {"_waiters", T_OBJECT, offsetof(Store, takers), READONLY, NULL},
+    {"_count", T_PYSSIZET, offsetof(WaitersCore, count), READONLY, NULL},
+    {"_waiters", T_OBJECT, offsetof(WaitersCore, takers), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
 static PyType_Slot SemaphoreCore_slots[] = {
     {Py_tp_new, SemaphoreCore_new},
     {Py_tp_init, SemaphoreCore_init},
-    TPY_STORE_SLOTS,
+    TPY_CORE_SLOTS,
     {Py_tp_methods, SemaphoreCore_methods},
     {Py_tp_members, SemaphoreCore_members},
     {0, NULL},
@@ -157,12 +157,12 @@ static PyType_Slot SemaphoreCore_slots[] = {
 
 static PyType_Spec SemaphoreCore_spec = {
     .name = "trale_py._native.SemaphoreCore",
-    .basicsize = sizeof(Store),
+    .basicsize = sizeof(WaitersCore),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .slots = SemaphoreCore_slots,
 };
 
-int tpy_add_permits(PyObject *module)
+int tpy_add_semaphore_core(PyObject *module)
 {
     if ((tpy_ReadyNow = tpy_add_type(module, &ReadyNow_spec, NULL)) == NULL
         || (tpy_at_once_none = PyType_GenericAlloc(tpy_ReadyNow, 0)) == NULL

@@ -1,12 +1,12 @@
-/* Store: permits or values that are there, or else those who wait for them, in one line. What
- * Semaphore, Mutex and channel are in C; in Python: sync/cores.py, channel/core.py.
+/* WaitersCore: permits or values that are there, or else those who wait for them, in one line. What
+ * SemaphoreCore, LockCore and QueueCore have in common; in Python each has its own fields.
  *
  * There is no gate. A step is done with the GIL held, and where other code may come in (a waiter is
- * woken, something is made or freed) the store is in order: so the R12 and R16 of the Python ones
+ * woken, something is made or freed) the core is in order: so the R12 and R16 of the Python ones
  * do not arise. A line does not refer to its waiters: a waiter leaves it before it is freed.
  */
-#ifndef TPY_STORE_H
-#define TPY_STORE_H
+#ifndef TPY_WAITERS_CORE_H
+#define TPY_WAITERS_CORE_H
 
 #include "leaf.h"
 
@@ -24,7 +24,7 @@ typedef struct {
     PyObject_HEAD
     Waiters *takers;        /* the waiters for a permit or a value */
     Py_ssize_t count;    /* permits or values that are there; then no taker waits */
-    /* of a Queue */
+    /* of a QueueCore */
     Waiters *givers;        /* the waiters for room; then there is none */
     PyObject *values;    /* a deque; NULL: permits, which are only counted */
     Py_ssize_t capacity; /* 0: the takers that wait are the room */
@@ -32,14 +32,14 @@ typedef struct {
     char closed;         /* then there are no waiters */
     /* of a LockCore */
     PyTypeObject *make;  /* its kind of GuardCore */
-    PyObject *at_once;   /* an ReadyNow, for the hold of an async with that need not wait */
+    PyObject *at_once;   /* a ReadyNow, for the guard of an async with that need not wait */
     PyObject *owner;     /* the Context of the task or what stands for the thread that has it, or NULL */
-    PyObject *entered;   /* the hold of the (async) with that is inside, or NULL */
-} Store;
+    PyObject *entered;   /* the guard of the (async) with that is inside, or NULL */
+} WaitersCore;
 
 typedef struct {
     PyObject_HEAD
-    Store *mutex;
+    WaitersCore *mutex;
     char held;
 } GuardCore;
 
@@ -52,14 +52,14 @@ enum state {
 typedef struct {
     Leaf leaf;
     Link link;
-    Store *store;
+    WaitersCore *core;
     PyObject *value;  /* that it gives, or was granted; or NULL */
-    GuardCore *hold;       /* of a LockCore: what will have it */
-    PyObject *who;    /* of a LockCore: its owner then; a task's is found when it is polled */
+    GuardCore *guard;       /* of a LockCore: what will have it */
+    PyObject *owner;    /* of a LockCore: its owner then; a task's is found when it is polled */
     PyObject *wake;   /* the waiter's Waker or, in a thread, a lock to release; or NULL */
     char state;       /* enum state */
     char gives;
-    char enters;      /* the lock's `entered` will be its hold */
+    char enters;      /* the lock's `entered` will be its guard */
 } Waiter;
 
 /* The one whose turn it is, borrowed, or NULL. */
@@ -74,10 +74,10 @@ enum step tpy_look(Waiter *self, PyObject *waker);
 
 /* A permit or a value, for the first waiter, or to be kept, first of all or last. Takes the
  * reference to `value`. -1: an exception is set, and the value is lost. */
-int tpy_put(Store *self, PyObject *value, int in_front);
+int tpy_put(WaitersCore *self, PyObject *value, int in_front);
 
 /* Take a permit or a value that is there. */
-int tpy_take_out(Store *self, PyObject **value);
+int tpy_take_out(WaitersCore *self, PyObject **value);
 
 /* What it waits for is its own from now on. Takes the reference to `value`. */
 void tpy_grant(Waiter *self, PyObject *value);
@@ -85,13 +85,13 @@ void tpy_grant(Waiter *self, PyObject *value);
 /* Have it look again. Afterwards it may be gone. */
 void tpy_wake_wait(Waiter *self);
 
-bool tpy_has_room(Store *self);
-void tpy_grant_slots(Store *self);
-void tpy_close_store(Store *self);
+bool tpy_has_room(WaitersCore *self);
+void tpy_grant_slots(WaitersCore *self);
+void tpy_close_core(WaitersCore *self);
 enum step tpy_raise_closed(PyObject *value);  /* FAILED */
 void tpy_unlock(GuardCore *self);
 
-Waiter *tpy_new_waiter(Store *store);
+Waiter *tpy_new_waiter(WaitersCore *core);
 
 /* Have this thread wait, and return what it waited for. Takes the reference to `wait`, or NULL with
  * an exception set. If it raises, it has taken nothing. */
@@ -100,23 +100,23 @@ PyObject *tpy_block(Waiter *wait, PyObject *timeout);
 /* block(operation, timeout) */
 PyObject *tpy_block_function(PyObject *module, PyObject *const *args, Py_ssize_t count,
                                PyObject *keywords);
-Store *tpy_new_store(PyTypeObject *type);
+WaitersCore *tpy_new_core(PyTypeObject *type);
 Waiters *tpy_new_waiters(void);
 
 /* Takes the reference to `by`. */
 void tpy_replace(PyObject **place, PyObject *by);
 
-int tpy_store_traverse(Store *self, visitproc visit, void *arg);
-int tpy_store_clear(Store *self);
-void tpy_store_dealloc(Store *self);
+int tpy_core_traverse(WaitersCore *self, visitproc visit, void *arg);
+int tpy_core_clear(WaitersCore *self);
+void tpy_core_dealloc(WaitersCore *self);
 
-#define TPY_STORE_SLOTS                                                                            \
-    {Py_tp_traverse, tpy_store_traverse}, {Py_tp_clear, tpy_store_clear},                          \
-        {Py_tp_dealloc, tpy_store_dealloc}
+#define TPY_CORE_SLOTS                                                                            \
+    {Py_tp_traverse, tpy_core_traverse}, {Py_tp_clear, tpy_core_clear},                          \
+        {Py_tp_dealloc, tpy_core_dealloc}
 
 int tpy_add_waiters(PyObject *module);
 extern PyTypeObject *tpy_ReadyNow;
-extern PyObject *tpy_at_once_none;  /* an ReadyNow that gives None */
+extern PyObject *tpy_at_once_none;  /* a ReadyNow that gives None */
 
 typedef struct {
     PyObject_HEAD
@@ -125,13 +125,13 @@ typedef struct {
 
 /* A permit for the task that is being polled, if it need not wait: the context, or NULL. Only for an
  * async with, which awaits what it is given. */
-Context *tpy_take_at_once(Store *self);
+Context *tpy_take_at_once(WaitersCore *self);
 
 /* The arguments (timeout=None); a borrowed reference, or NULL with an exception set. */
 PyObject *tpy_parse_timeout(PyObject *args, PyObject *kwargs);
 
-int tpy_add_permits(PyObject *module);
-int tpy_add_lock(PyObject *module);
-int tpy_add_queue(PyObject *module);
+int tpy_add_semaphore_core(PyObject *module);
+int tpy_add_lock_core(PyObject *module);
+int tpy_add_queue_core(PyObject *module);
 
 #endif

@@ -1,7 +1,7 @@
-/* Waiters, and Waiter, which stands in one: see sync/waiters.py. What is granted to it: store.c. */
+/* Waiters, and Waiter, which stands in one: see sync/waiters.py. What is granted to it: waiters_core.c. */
 
 #include "registry.h"
-#include "store.h"
+#include "waiters_core.h"
 
 static PyTypeObject *Waiters_type, *Waiter_type;
 static PyObject *waiters_park, *waiters_python_block;  /* the package's */
@@ -16,7 +16,7 @@ Waiter *tpy_first(Waiters *line)
 
 static Waiters *waiters_line_of(Waiter *self)
 {
-    return self->gives ? self->store->givers : self->store->takers;
+    return self->gives ? self->core->givers : self->core->takers;
 }
 
 /* At its end, or at its front if it had its turn already. */
@@ -60,10 +60,10 @@ static PyObject *waiters_take_result(Waiter *self)
     if (self->state != GRANTED)
         Py_RETURN_NONE;
     self->state = TRYING;
-    if (self->hold != NULL) {
+    if (self->guard != NULL) {
         if (self->enters)
-            tpy_replace(&self->store->entered, Py_NewRef((PyObject *)self->hold));
-        return Py_NewRef((PyObject *)self->hold);
+            tpy_replace(&self->core->entered, Py_NewRef((PyObject *)self->guard));
+        return Py_NewRef((PyObject *)self->guard);
     }
     if (self->gives || self->value == NULL)
         Py_RETURN_NONE;
@@ -75,8 +75,8 @@ static PyObject *waiters_take_result(Waiter *self)
 static enum step waiters_advance(Leaf *leaf, Context *cx, PyObject **result)
 {
     Waiter *self = (Waiter *)leaf;
-    if (self->hold != NULL)
-        tpy_replace(&self->who, Py_NewRef((PyObject *)cx));
+    if (self->guard != NULL)
+        tpy_replace(&self->owner, Py_NewRef((PyObject *)cx));
     enum step now = tpy_look(self, (PyObject *)cx->waker);
     if (now == DONE)
         *result = waiters_take_result(self);
@@ -90,15 +90,15 @@ static void waiters_drop(Leaf *leaf)
     tpy_leave_line(self);
     self->state = TRYING;
     if (self->gives) {
-        self->store->slots -= was == TURN;
-        tpy_grant_slots(self->store);
+        self->core->slots -= was == TURN;
+        tpy_grant_slots(self->core);
     } else if (was == GRANTED) {
         PyObject *value = self->value;
         self->value = NULL;
-        if (self->hold != NULL)
-            tpy_unlock(self->hold);
-        else if (tpy_put(self->store, value, 1) < 0)
-            PyErr_WriteUnraisable((PyObject *)self->store);
+        if (self->guard != NULL)
+            tpy_unlock(self->guard);
+        else if (tpy_put(self->core, value, 1) < 0)
+            PyErr_WriteUnraisable((PyObject *)self->core);
     }
     tpy_replace(&self->wake, NULL);
 }
@@ -117,17 +117,17 @@ static const LeafKind waiters_leaf = {
     .advance = waiters_advance, .drop = waiters_drop, .delivered = waiters_delivered,
 };
 
-Waiter *tpy_new_waiter(Store *store)
+Waiter *tpy_new_waiter(WaitersCore *core)
 {
     Waiter *self = tpy_new_object(Waiter_type);
     if (self != NULL) {
         self->leaf.kind = &waiters_leaf;
-        self->store = NEWREF(Store, store);
+        self->core = NEWREF(WaitersCore, core);
     }
     return self;
 }
 
-static PyObject *Waiter_look(Waiter *self, PyObject *parked)
+static PyObject *Waiter_look_or_park(Waiter *self, PyObject *parked)
 {
     enum step now = tpy_look(self, parked);
     return now == FAILED ? NULL : PyBool_FromLong(now == DONE);
@@ -168,9 +168,9 @@ static PyObject *Waiter_get_result(Waiter *self, void *Py_UNUSED(closure))
 static int Waiter_traverse(Waiter *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE((PyObject *)self));
-    Py_VISIT(self->store);
+    Py_VISIT(self->core);
     Py_VISIT(self->value);
-    Py_VISIT(self->hold);
+    Py_VISIT(self->guard);
     return 0;
 }
 
@@ -184,9 +184,9 @@ static void Waiter_dealloc(Waiter *self)
     waiters_drop(&self->leaf);
     PyErr_Restore(type, value, traceback);
     XDECREF(self->value);
-    XDECREF(self->hold);
-    XDECREF(self->who);
-    XDECREF(self->store);
+    XDECREF(self->guard);
+    XDECREF(self->owner);
+    XDECREF(self->core);
     tpy_free_object(self);
 }
 
@@ -206,20 +206,20 @@ static PyType_Spec Waiters_spec = {
 };
 
 static PyMethodDef Waiter_methods[] = {
-    {"look", (PyCFunction)Waiter_look, METH_O, NULL},
+    {"_look_or_park", (PyCFunction)Waiter_look_or_park, METH_O, NULL},
     TPY_LEAF_METHODS,
     {NULL, NULL, 0, NULL},
 };
 
 static PyObject *Waiter_repr(Waiter *self)
 {
-    const char *name = self->hold != NULL ? "lock" : self->gives ? "send"
-                       : self->store->values != NULL ? "recv" : "acquire";
-    return PyUnicode_FromFormat("<%s of %R>", name, self->store);
+    const char *name = self->guard != NULL ? "lock" : self->gives ? "send"
+                       : self->core->values != NULL ? "recv" : "acquire";
+    return PyUnicode_FromFormat("<%s of %R>", name, self->core);
 }
 
 static PyGetSetDef Waiter_getset[] = {
-    {"result", (getter)Waiter_get_result, NULL, NULL, NULL},
+    {"_result", (getter)Waiter_get_result, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -240,7 +240,7 @@ static PyType_Spec Waiter_spec = {
     .slots = Waiter_slots,
 };
 
-int tpy_add_waits(PyObject *module, PyObject *base)
+int tpy_add_waiter(PyObject *module, PyObject *base)
 {
     return (Waiter_type = tpy_add_type(module, &Waiter_spec, base)) == NULL ? -1 : 0;
 }

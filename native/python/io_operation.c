@@ -320,4 +320,4 @@ static const tpy_use operation_uses[] = {
     {0},
 };
 
-const tpy_uses tpy_operation_uses = {"operation.c", .after = "BaseStream", .table = operation_uses};
+const tpy_uses tpy_operation_uses = {"io_operation.c", .after = "BaseStream", .table = operation_uses};

@@ -1,11 +1,11 @@
-/* LockCore and GuardCore: see sync/cores.py. */
+/* LockCore and GuardCore: see sync/lock_core.py. */
 
 #include "registry.h"
-#include "store.h"
+#include "waiters_core.h"
 
 static PyTypeObject *GuardCore_type, *LockCore_type;
-static PyObject *lock_name_dropped;
-static PyObject *lock_this_thread;  /* the package's */
+static PyObject *lock_core_name_dropped;
+static PyObject *lock_core_this_thread;  /* the package's */
 
 /* ---- GuardCore ------------------------------------------------------------------------------------------ */
 
@@ -17,32 +17,32 @@ static PyObject *GuardCore_new(PyTypeObject *type, PyObject *args, PyObject *kwa
         return NULL;
     GuardCore *self = (GuardCore *)PyType_GenericAlloc(type, 0);
     if (self != NULL)
-        self->mutex = NEWREF(Store, mutex);
+        self->mutex = NEWREF(WaitersCore, mutex);
     return (PyObject *)self;
 }
 
-static Waiter *lock_wait_for(GuardCore *self)
+static Waiter *lock_core_wait_for(GuardCore *self)
 {
     Waiter *wait = tpy_new_waiter(self->mutex);
     if (wait != NULL)
-        wait->hold = NEWREF(GuardCore, self);
+        wait->guard = NEWREF(GuardCore, self);
     return wait;
 }
 
-static PyObject *GuardCore_lock(GuardCore *self, PyObject *who)
+static PyObject *GuardCore_lock(GuardCore *self, PyObject *owner)
 {
-    Waiter *wait = lock_wait_for(self);
-    if (wait != NULL && who != Py_None)
-        wait->who = Py_NewRef(who);
+    Waiter *wait = lock_core_wait_for(self);
+    if (wait != NULL && owner != Py_None)
+        wait->owner = Py_NewRef(owner);
     return (PyObject *)wait;
 }
 
-static PyObject *GuardCore_try_lock(GuardCore *self, PyObject *who)
+static PyObject *GuardCore_try_lock(GuardCore *self, PyObject *owner)
 {
     if (self->mutex->count == 0)
         Py_RETURN_FALSE;
     self->mutex->count = 0;
-    self->mutex->owner = Py_NewRef(who);
+    self->mutex->owner = Py_NewRef(owner);
     self->held = 1;
     Py_RETURN_TRUE;
 }
@@ -53,11 +53,11 @@ static PyObject *GuardCore_unlock(GuardCore *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-static PyObject *lock_drop_unreleased(GuardCore *self)
+static PyObject *lock_core_drop_unreleased(GuardCore *self)
 {
     PyObject *level = PyLong_FromLong(2);  /* no frame of __del__ is between */
     PyObject *done = level == NULL ? NULL
-                     : PyObject_CallMethodObjArgs((PyObject *)self, lock_name_dropped, level, NULL);
+                     : PyObject_CallMethodObjArgs((PyObject *)self, lock_core_name_dropped, level, NULL);
     XDECREF(level);
     return done;
 }
@@ -68,7 +68,7 @@ static void GuardCore_finalize(GuardCore *self)
         return;
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    PyObject *done = lock_drop_unreleased(self);
+    PyObject *done = lock_core_drop_unreleased(self);
     if (done == NULL)
         PyErr_WriteUnraisable((PyObject *)self);
     XDECREF(done);
@@ -124,10 +124,10 @@ static PyType_Spec GuardCore_spec = {
 
 static PyObject *LockCore_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
-    return (PyObject *)tpy_new_store(type);
+    return (PyObject *)tpy_new_core(type);
 }
 
-static int LockCore_init(Store *self, PyObject *args, PyObject *kwargs)
+static int LockCore_init(WaitersCore *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"make", NULL};
     PyObject *make;
@@ -144,99 +144,99 @@ static int LockCore_init(Store *self, PyObject *args, PyObject *kwargs)
     return 0;
 }
 
-static GuardCore *lock_new_hold(Store *self)
+static GuardCore *lock_core_new_guard(WaitersCore *self)
 {
     if (self->make == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "__init__() has not been called");
         return NULL;
     }
-    GuardCore *hold = (GuardCore *)PyType_GenericAlloc(self->make, 0);
-    if (hold != NULL)
-        hold->mutex = NEWREF(Store, self);
-    return hold;
+    GuardCore *guard = (GuardCore *)PyType_GenericAlloc(self->make, 0);
+    if (guard != NULL)
+        guard->mutex = NEWREF(WaitersCore, self);
+    return guard;
 }
 
-static PyObject *LockCore_lock(Store *self, PyObject *Py_UNUSED(ignored))
+static PyObject *LockCore_lock(WaitersCore *self, PyObject *Py_UNUSED(ignored))
 {
-    GuardCore *hold = lock_new_hold(self);
-    Waiter *wait = hold == NULL ? NULL : lock_wait_for(hold);
-    XDECREF(hold);
+    GuardCore *guard = lock_core_new_guard(self);
+    Waiter *wait = guard == NULL ? NULL : lock_core_wait_for(guard);
+    XDECREF(guard);
     return (PyObject *)wait;
 }
 
-static PyObject *LockCore_aenter(Store *self, PyObject *Py_UNUSED(ignored))
+static PyObject *LockCore_aenter(WaitersCore *self, PyObject *Py_UNUSED(ignored))
 {
-    GuardCore *hold = lock_new_hold(self);
-    if (hold == NULL)
+    GuardCore *guard = lock_core_new_guard(self);
+    if (guard == NULL)
         return NULL;
     Context *cx = tpy_take_at_once(self);
     if (cx != NULL) {
-        hold->held = 1;
+        guard->held = 1;
         self->owner = Py_NewRef((PyObject *)cx);
-        tpy_replace(&self->entered, Py_NewRef((PyObject *)hold));
-        tpy_replace(&((ReadyNow *)self->at_once)->result, (PyObject *)hold);
+        tpy_replace(&self->entered, Py_NewRef((PyObject *)guard));
+        tpy_replace(&((ReadyNow *)self->at_once)->result, (PyObject *)guard);
         return Py_NewRef(self->at_once);
     }
-    Waiter *wait = lock_wait_for(hold);
-    DECREF(hold);
+    Waiter *wait = lock_core_wait_for(guard);
+    DECREF(guard);
     if (wait != NULL)
         wait->enters = 1;
     return (PyObject *)wait;
 }
 
-static void lock_leave(Store *self)
+static void lock_core_leave(WaitersCore *self)
 {
-    PyObject *hold = self->entered;
+    PyObject *guard = self->entered;
     self->entered = NULL;
-    if (hold != NULL && PyObject_TypeCheck(hold, GuardCore_type))  /* None: see cores.py */
-        tpy_unlock((GuardCore *)hold);
-    XDECREF(hold);
+    if (guard != NULL && PyObject_TypeCheck(guard, GuardCore_type))  /* None: see lock_core.py */
+        tpy_unlock((GuardCore *)guard);
+    XDECREF(guard);
 }
 
-static Waiter *lock_wait_in_thread(Store *self)
+static Waiter *lock_core_wait_in_thread(WaitersCore *self)
 {
-    PyObject *me = PyObject_CallNoArgs(lock_this_thread);
-    GuardCore *hold = me == NULL ? NULL : lock_new_hold(self);
-    Waiter *wait = hold == NULL ? NULL : lock_wait_for(hold);
-    XDECREF(hold);
+    PyObject *me = PyObject_CallNoArgs(lock_core_this_thread);
+    GuardCore *guard = me == NULL ? NULL : lock_core_new_guard(self);
+    Waiter *wait = guard == NULL ? NULL : lock_core_wait_for(guard);
+    XDECREF(guard);
     if (wait == NULL)
         XDECREF(me);
     else
-        wait->who = me;
+        wait->owner = me;
     return wait;
 }
 
-static PyObject *LockCore_lock_blocking(Store *self, PyObject *args, PyObject *kwargs)
+static PyObject *LockCore_lock_blocking(WaitersCore *self, PyObject *args, PyObject *kwargs)
 {
     PyObject *timeout = tpy_parse_timeout(args, kwargs);
-    return timeout == NULL ? NULL : tpy_block(lock_wait_in_thread(self), timeout);
+    return timeout == NULL ? NULL : tpy_block(lock_core_wait_in_thread(self), timeout);
 }
 
-static PyObject *LockCore_enter(Store *self, PyObject *Py_UNUSED(ignored))
+static PyObject *LockCore_enter(WaitersCore *self, PyObject *Py_UNUSED(ignored))
 {
-    Waiter *wait = lock_wait_in_thread(self);
+    Waiter *wait = lock_core_wait_in_thread(self);
     if (wait != NULL)
         wait->enters = 1;
     return tpy_block(wait, Py_None);
 }
 
-static PyObject *LockCore_exit(Store *self, PyObject *const *Py_UNUSED(args),
+static PyObject *LockCore_exit(WaitersCore *self, PyObject *const *Py_UNUSED(args),
                            Py_ssize_t Py_UNUSED(count))
 {
-    lock_leave(self);
+    lock_core_leave(self);
     Py_RETURN_NONE;
 }
 
-static PyObject *LockCore_leave(Store *self, PyObject *Py_UNUSED(ignored))
+static PyObject *LockCore_leave(WaitersCore *self, PyObject *Py_UNUSED(ignored))
 {
-    lock_leave(self);
+    lock_core_leave(self);
     Py_RETURN_NONE;
 }
 
-static PyObject *LockCore_aexit(Store *self, PyObject *const *Py_UNUSED(args),
+static PyObject *LockCore_aexit(WaitersCore *self, PyObject *const *Py_UNUSED(args),
                             Py_ssize_t Py_UNUSED(count))
 {
-    lock_leave(self);
+    lock_core_leave(self);
     return Py_NewRef(tpy_at_once_none);
 }
 
@@ -254,16 +254,16 @@ static PyMethodDef LockCore_methods[] = {
 };
 
 static PyMemberDef LockCore_members[] = {
-    {"_waiters", T_OBJECT, offsetof(Store, takers), READONLY, NULL},
-    {"_owner", T_OBJECT, offsetof(Store, owner), READONLY, NULL},
-    {"_entered", T_OBJECT, offsetof(Store, entered), 0, NULL},
+    {"_waiters", T_OBJECT, offsetof(WaitersCore, takers), READONLY, NULL},
+    {"_owner", T_OBJECT, offsetof(WaitersCore, owner), READONLY, NULL},
+    {"_entered", T_OBJECT, offsetof(WaitersCore, entered), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
 static PyType_Slot LockCore_slots[] = {
     {Py_tp_new, LockCore_new},
     {Py_tp_init, LockCore_init},
-    TPY_STORE_SLOTS,
+    TPY_CORE_SLOTS,
     {Py_tp_methods, LockCore_methods},
     {Py_tp_members, LockCore_members},
     {0, NULL},
@@ -271,20 +271,20 @@ static PyType_Slot LockCore_slots[] = {
 
 static PyType_Spec LockCore_spec = {
     .name = "trale_py._native.LockCore",
-    .basicsize = sizeof(Store),
+    .basicsize = sizeof(WaitersCore),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .slots = LockCore_slots,
 };
 
-static const tpy_use lock_uses[] = {
-    {TPY_USE_NAME, "GuardCore", "_dropped", .place = &lock_name_dropped},
-    {TPY_USE_OBJECT, "trale_py.sync.waiters", "this_thread", .place = &lock_this_thread},
+static const tpy_use lock_core_uses[] = {
+    {TPY_USE_NAME, "GuardCore", "_dropped", .place = &lock_core_name_dropped},
+    {TPY_USE_OBJECT, "trale_py.sync.waiters", "this_thread", .place = &lock_core_this_thread},
     {0},
 };
 
-const tpy_uses tpy_lock_uses = {"lock.c", .after = "GuardCore", .table = lock_uses};
+const tpy_uses tpy_lock_core_uses = {"lock_core.c", .after = "GuardCore", .table = lock_core_uses};
 
-int tpy_add_lock(PyObject *module)
+int tpy_add_lock_core(PyObject *module)
 {
     if ((GuardCore_type = tpy_add_type(module, &GuardCore_spec, NULL)) == NULL
         || (LockCore_type = tpy_add_type(module, &LockCore_spec, NULL)) == NULL)

@@ -1,4 +1,4 @@
-"""Queue, in Python: what both ends of a channel share. See queue.py, which says its law.
+"""QueueCore, in Python: what both ends of a channel share. See queue.py, which says its law.
 
 All fields belong to the gate's lock.
 """
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 @accelerated
-class Queue(Generic[T]):
+class QueueCore(Generic[T]):
     """What the two ends of a channel share."""
 
     __slots__ = ("buffer", "capacity", "closed", "gate", "receivers", "senders", "slots")
@@ -45,8 +45,8 @@ class Queue(Generic[T]):
             sender = self.senders.first()
             if sender is None:
                 return
-            sender.wake()
-            self.slots, sender.result = self.slots + 1, TURN
+            sender._wake()
+            self.slots, sender._result = self.slots + 1, TURN
             self.senders.pop(sender, None)
 
     def send(self, value: T) -> Waiter[None]:
@@ -112,10 +112,10 @@ class Queue(Generic[T]):
                 if sender is None:
                     return NOTHING
                 assert isinstance(sender, _Send)
-                sender.wake()
-                sender.result = None
+                sender._wake()
+                sender._result = None
                 self.senders.pop(sender, None)
-                return sender.value
+                return sender._value
         finally:
             if gate.late:
                 gate.settle()
@@ -124,38 +124,38 @@ class Queue(Generic[T]):
 class _Send(Waiter[None]):
     """TURN: it has a slot."""
 
-    __slots__ = ("_core", "value")
+    __slots__ = ("_core", "_value")
 
-    def __init__(self, core: Queue[T], value: T) -> None:
+    def __init__(self, core: QueueCore[T], value: T) -> None:
         self._core = core
-        self.value = value
+        self._value = value
         super().__init__(core.gate, core.senders)
 
-    def attempt(self) -> bool:
+    def _attempt(self) -> bool:
         core = self._core
-        if self.result is TURN:
-            core.slots, self.result = core.slots - 1, NOTHING
+        if self._result is TURN:
+            core.slots, self._result = core.slots - 1, NOTHING
         elif core.senders and core.senders.first() not in (None, self):
             return False
         if core.closed:
-            raise Closed(self.value)
+            raise Closed(self._value)
         if not core.room():  # the receiver whose slot this was has gone
             return False
-        core.push(self.value)
-        self.result = None
+        core.push(self._value)
+        self._result = None
         if core.senders:  # a receiver had waited: the slot is free again
             core.grant_slots()
         return True
 
-    def at_once(self) -> Any:
-        return None if self._core.try_send(self.value) else NOTHING
+    def _at_once(self) -> Any:
+        return None if self._core.try_send(self._value) else NOTHING
 
-    def keeps(self) -> bool:
-        return self.result is None  # try_recv() has taken the value out of its hands
+    def _keeps(self) -> bool:
+        return self._result is None  # try_recv() has taken the value out of its hands
 
-    def give_back(self) -> None:
-        if self.result is TURN:
-            self._core.slots, self.result = self._core.slots - 1, NOTHING
+    def _give_back(self) -> None:
+        if self._result is TURN:
+            self._core.slots, self._result = self._core.slots - 1, NOTHING
         self._core.grant_slots()
 
     def __repr__(self) -> str:
@@ -165,17 +165,17 @@ class _Send(Waiter[None]):
 class _Receive(Waiter[T]):
     __slots__ = ("_core",)
 
-    def __init__(self, core: Queue[T]) -> None:
+    def __init__(self, core: QueueCore[T]) -> None:
         self._core = core
         super().__init__(core.gate, core.receivers)
 
-    def attempt(self) -> bool:
+    def _attempt(self) -> bool:
         core = self._core
         if core.receivers and core.receivers.first() not in (None, self):
             return False
         if core.buffer:
             # R16. Not popleft(): a Ctrl-C after that call would find the value in neither place.
-            self.result = core.buffer[0]
+            self._result = core.buffer[0]
             del core.buffer[0]
             if core.senders:
                 core.grant_slots()
@@ -184,22 +184,22 @@ class _Receive(Waiter[T]):
             raise Closed
         return False
 
-    def at_once(self) -> Any:
+    def _at_once(self) -> Any:
         return self._core.try_recv() if self._core.buffer else NOTHING
 
-    def entered(self) -> None:
+    def _joined(self) -> None:
         if not self._core.capacity:
             self._core.grant_slots()
 
-    def give_back(self) -> None:
+    def _give_back(self) -> None:
         core = self._core
-        if self.result is NOTHING:
+        if self._result is NOTHING:
             return
         receiver = core.receivers.first()
         if receiver is None:
-            core.buffer.appendleft(self.result)
+            core.buffer.appendleft(self._result)
         else:
-            core.receivers.grant(receiver, self.result)
+            core.receivers.grant(receiver, self._result)
 
     def __repr__(self) -> str:
         return f"<recv of {self._core!r}>"
