@@ -104,10 +104,8 @@ def test_jobs_are_done_in_order(runtime: Runtime) -> None:
     assert done == list(range(50))
 
 
-def test_an_idle_thread_ends_and_a_new_one_is_started(
-    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(thread_pool, "_IDLE_SECONDS", 0.01)
+def test_an_idle_thread_ends_and_a_new_one_is_started(runtime: Runtime) -> None:
+    runtime.names.idle_time = 0.01
     for _ in range(10):
         thread = runtime.spawn(call_in(runtime, threading.current_thread)).join(TIMEOUT)
         thread.join(TIMEOUT)
@@ -399,7 +397,7 @@ def test_I11_given_up_look_ups_block_no_other_name(
                 await TcpStream.connect(("never.example", 1))
         with pytest.raises(OSError, match="refused"):
             await TcpStream.connect(("localhost", port))
-        return runtime.names.threads
+        return runtime.names.size
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import concurrent.futures
 import contextvars
 import gc
+import math
 import signal
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -31,7 +33,7 @@ from trale_py import (
     spawn_blocking,
     timeout,
 )
-from trale_py.core import current, thread_pool
+from trale_py.core import current
 from trale_py.core.runtime import Runtime, default_runtime
 from trale_py.core.thread_pool import BlockingPool
 from trale_py.jobs import job as blocking
@@ -404,8 +406,8 @@ def test_I8_the_pool_has_a_limit_and_shows_its_queue(pool: BlockingPool, gate: G
     for _ in range(3):
         assert gate.entered.acquire(timeout=TIMEOUT)
     published()
-    assert (pool.threads, pool.idle, pool.queued) == (3, 0, 7)
-    assert repr(pool) == "<BlockingPool 'trale-blocking' threads=3 idle=0 limit=3 queued=7>"
+    assert (pool.size, pool.queued) == (3, 7)
+    assert repr(pool) == "<BlockingPool 'trale-blocking' size=3 limit=3 queued=7>"
     gate.leave.set()
     for handle in handles:
         handle.join(TIMEOUT)
@@ -423,7 +425,7 @@ def test_I8_user_jobs_do_not_keep_names_from_being_looked_up(
 def test_a_higher_limit_starts_what_is_queued(pool: BlockingPool, gate: Gate) -> None:
     handles = [started(gate), *(spawn_blocking(gate.job) for _ in range(2))]
     published()
-    assert (pool.threads, pool.queued) == (1, 2)
+    assert (pool.size, pool.queued) == (1, 2)
     pool.limit = 3
     for _ in range(2):
         assert gate.entered.acquire(timeout=TIMEOUT)
@@ -432,11 +434,9 @@ def test_a_higher_limit_starts_what_is_queued(pool: BlockingPool, gate: Gate) ->
         handle.join(TIMEOUT)
 
 
-def test_a_lower_limit_ends_threads_that_are_idle_or_when_they_are(
-    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(thread_pool, "_IDLE_SECONDS", TIMEOUT * 10)
+def test_a_lower_limit_ends_threads_that_are_idle_or_when_they_are(runtime: Runtime) -> None:
     gate, pool = Gate(), runtime.jobs
+    pool.idle_time = math.inf
     calls = [blocking.BlockingCall(gate.job, pool) for _ in range(4)]
     handles = [runtime.spawn(call) for call in calls]
     for _ in calls:
@@ -451,7 +451,7 @@ def test_a_lower_limit_ends_threads_that_are_idle_or_when_they_are(
     while gone < 3:
         gone = sum(not thread.is_alive() for thread in threads)
         threads[gone % 4].join(0.001)
-    assert pool.threads == 1
+    assert pool.size == 1
     survivor = runtime.spawn(blocking.BlockingCall(threading.current_thread, pool)).join(TIMEOUT)
     assert survivor in threads
 
@@ -463,6 +463,33 @@ def test_a_limit_that_is_none(pool: BlockingPool, limit: Any, error: type[Except
     with pytest.raises(error, match="limit"):
         pool.limit = limit
     assert pool.limit == 1
+
+
+def test_threads_that_are_idle_already_end_after_a_shorter_idle_time(runtime: Runtime) -> None:
+    gate, pool = Gate(), runtime.jobs
+    pool.idle_time = math.inf
+    calls = [blocking.BlockingCall(gate.job, pool) for _ in range(3)]
+    handles = [runtime.spawn(call) for call in calls]
+    for _ in calls:
+        assert gate.entered.acquire(timeout=TIMEOUT)
+    threads = list(pool._workers)
+    gate.leave.set()
+    for handle in handles:
+        handle.join(TIMEOUT)
+    pool.idle_time = timedelta(milliseconds=1)
+    assert pool.idle_time == 0.001
+    for thread in threads:
+        thread.join(TIMEOUT)
+    assert pool.size == 0
+    assert runtime.spawn(blocking.BlockingCall(lambda: "works", pool)).join(TIMEOUT) == "works"
+
+
+def test_an_idle_time_that_is_none(pool: BlockingPool) -> None:
+    assert pool.idle_time == 10
+    for idle_time, error in ((-1, ValueError), (math.nan, ValueError), ("1", TypeError)):
+        with pytest.raises(error, match="idle_time"):
+            pool.idle_time = idle_time  # type: ignore[assignment]
+    assert pool.idle_time == 10
 
 
 def test_I9_no_thread_can_be_started(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -479,7 +506,7 @@ def test_I9_no_thread_can_be_started(runtime: Runtime, monkeypatch: pytest.Monke
         no_threads(patch)
         with pytest.raises(RuntimeError, match="can't start new thread"):
             runtime.spawn(blocking.BlockingCall(nothing_to_do, runtime.jobs)).join(TIMEOUT)
-    assert (runtime.jobs.threads, runtime.jobs.idle, runtime.jobs.queued) == (0, 0, 0)
+    assert (runtime.jobs.size, runtime.jobs._idle, runtime.jobs.queued) == (0, {}, 0)
 
 
 # -- the end ---------------------------------------------------------------------------------------
@@ -517,7 +544,7 @@ def test_a_pool_that_is_closed_drops_what_is_queued() -> None:
     gate.leave.set()
     thread.join(TIMEOUT)
     assert not thread.is_alive()
-    assert (pool.threads, pool.idle, pool.queued, ran) == (0, 0, 0, [])
+    assert (pool.size, pool._idle, pool.queued, ran) == (0, {}, 0, [])
 
 
 def test_while_the_runtime_is_shut_down_it_is_refused() -> None:

@@ -25,7 +25,6 @@ FOLDERS = [
     "sync",
     "channel",
     "net",
-    "fs",
     "",
 ]
 

@@ -8,20 +8,21 @@ returns would keep the process from ending.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Protocol
+from typing import Literal, Protocol
 
+from ..base.durations import Duration, to_timeout
 from ..base.errors import RuntimeClosed
 from ..base.threads import Thread
 from . import process_exit
 
-FILES_LIMIT = 16  # disks and file servers take that many requests at once; more share one lock
-NAMES_LIMIT = 8  # name servers are what is waited for, not processors
+NAMES_LIMIT = 8  # these threads wait for name servers, not for processors
 JOBS_LIMIT = 40  # trio's figure; enough to wait for many disks, few enough to share one lock
-_IDLE_SECONDS = 10.0
+_IDLE_SECONDS = 10.0  # trio's too
 
 
 class Job(Protocol):
@@ -62,10 +63,11 @@ class BlockingPool:
     ) -> None:
         self._name = name
         self._limit = limit
+        self._idle_seconds: float | None = _IDLE_SECONDS  # None: for ever
         self._call_on_executor = call_on_executor
         self._closed = False
-        # None: nothing to do, look at limit and _closed.
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        # None: nothing to do, look at limit and _closed. "leave": end, if nothing is queued.
+        self._jobs: SimpleQueue[Job | Literal["leave"] | None] = SimpleQueue()
         self._queued: dict[Job, None] = {}
         self._running: dict[Job, threading.Thread] = {}
         self._workers: dict[threading.Thread, None] = {}
@@ -73,14 +75,9 @@ class BlockingPool:
         self._forgives = forgives
 
     @property
-    def threads(self) -> int:
-        """How many threads there are."""
+    def size(self) -> int:
+        """How many threads there are now."""
         return len(self._workers)
-
-    @property
-    def idle(self) -> int:
-        """How many of the threads have nothing to do."""
-        return len(self._idle)
 
     @property
     def queued(self) -> int:
@@ -89,9 +86,9 @@ class BlockingPool:
 
     @property
     def limit(self) -> int:
-        """How many threads there may be. To be set at any time, from any thread.
+        """How many threads there may be, 40 at first. May be set at any time, from any thread.
 
-        If it is lowered, a thread that is busy ends after its call.
+        If it is lowered, a thread that is busy ends after its call. ValueError for less than 1.
         """
         return self._limit
 
@@ -104,10 +101,25 @@ class BlockingPool:
         self._limit = limit
         self._call_on_executor(self._limit_changed)
 
+    @property
+    def idle_time(self) -> float:
+        """After how many seconds a thread with nothing to do ends, 10 at first; inf: never.
+
+        May be set at any time, from any thread, to seconds or a timedelta. Threads that are idle
+        then end at once. ValueError for NaN and less than 0.
+        """
+        return math.inf if self._idle_seconds is None else self._idle_seconds
+
+    @idle_time.setter
+    def idle_time(self, duration: Duration) -> None:
+        seconds = to_timeout(duration, "idle_time")
+        self._idle_seconds = None if seconds < 0 else seconds
+        self._call_on_executor(self._idle_time_changed)
+
     def __repr__(self) -> str:
         return (
-            f"<BlockingPool {self._name!r} threads={self.threads} idle={self.idle} "
-            f"limit={self.limit} queued={self.queued}>"
+            f"<BlockingPool {self._name!r} size={self.size} limit={self.limit} "
+            f"queued={self.queued}>"
         )
 
     # -- executor's thread ---------------------------------------------------------------------
@@ -144,6 +156,10 @@ class BlockingPool:
             self._add_threads()
         for _ in range(len(self._workers) - self._limit):
             self._jobs.put(None)
+
+    def _idle_time_changed(self) -> None:
+        for _ in list(self._idle):  # each waits with the time that was set before
+            self._jobs.put("leave")
 
     def _replace_threads(self) -> None:
         try:
@@ -187,7 +203,7 @@ class BlockingPool:
                 return
             self._idle[me] = None
             try:
-                job = self._jobs.get(timeout=_IDLE_SECONDS)
+                job = self._jobs.get(timeout=self._idle_seconds)
             except Empty:
                 del self._idle[me]
                 if self._leave(me):
@@ -197,7 +213,11 @@ class BlockingPool:
             # thread too few on the list. The other way round there would be one too many: a
             # job that comes just then would be left to this thread, which may not come back.
             del self._idle[me]
-            if job is not None:
+            if job == "leave":
+                if self._leave(me):
+                    return
+                self._jobs.put(job)  # for another thread: something is queued for this one
+            elif job is not None:
                 self._running[job] = me
                 job.run()
                 if os.getpid() != process:
