@@ -70,6 +70,7 @@ from .timers.timer import Interval, Timer, interval, now, sleep, sleep_until
 
 if TYPE_CHECKING:
     from . import channel as channel
+    from . import fs as fs
 
 __version__ = "0.2.0.dev0"
 
@@ -140,7 +141,7 @@ __all__ = [
     "yield_now",
 ]
 
-_SUBMODULES = ("channel",)
+_SUBMODULES = ("channel", "fs")
 
 
 def __dir__() -> list[str]:

@@ -25,6 +25,7 @@ FOLDERS = [
     "sync",
     "channel",
     "net",
+    "fs",
     "",
 ]
 

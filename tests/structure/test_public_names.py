@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import trale_py
-from trale_py import channel
+from trale_py import channel, fs
 from trale_py.core.thread_pool import BlockingPool
 from trale_py.streams.signals import SignalReceiver
 
@@ -22,17 +22,21 @@ PACKAGE = Path(trale_py.__file__).parent
 LIST = Path(__file__).parents[1] / "public_names.txt"
 NAMES = [line for line in LIST.read_text().splitlines() if line and not line.startswith("#")]
 
-SUBMODULES = {"channel": channel}
+SUBMODULES = {"channel": channel, "fs": fs}
+MODULES = [trale_py, *SUBMODULES.values()]
 CLASSES = {
     prefix + name: getattr(module, name)
-    for prefix, module in (("", trale_py), ("channel.", channel))
+    for prefix, module in (("", trale_py), *((f"{n}.", m) for n, m in SUBMODULES.items()))
     for name in module.__all__
     if isinstance(getattr(module, name), type)
 }
 # What public calls return, though it has no public name of its own.
 RETURNED = {"Executor.blocking_pool": BlockingPool, "open_signal_receiver": SignalReceiver}
 OURS = {name: cls for name, cls in CLASSES.items() if name != "InvalidStateError"}
-NOT_LOADED = ("asyncio", "ssl", "multiprocessing", "trale_py.channel")
+NOT_LOADED = (
+    *("asyncio", "ssl", "multiprocessing", "subprocess", "shutil"),
+    *(f"trale_py.{name}" for name in SUBMODULES),
+)
 
 
 def shown() -> Iterator[str]:
@@ -105,16 +109,17 @@ def test_the_list_has_each_name_once() -> None:
 
 def test_the_package_shows_what_it_exports_and_its_submodules() -> None:
     assert set(dir(trale_py)) == {*trale_py.__all__, *SUBMODULES, "__version__"}
-    assert dir(channel) == sorted(channel.__all__)
+    for module in SUBMODULES.values():
+        assert dir(module) == sorted(module.__all__)
 
 
 def test_each_public_name_has_a_docstring() -> None:
-    for module in (trale_py, channel):
+    for module in MODULES:
         for name in module.__all__:
             assert name in ("PENDING", "engine") or getattr(module, name).__doc__, name
 
 
-@pytest.mark.parametrize("module", [trale_py, channel])
+@pytest.mark.parametrize("module", MODULES)
 def test_all_of_it_can_be_imported_by_a_star(module: ModuleType) -> None:
     namespace: dict[str, Any] = {}
     exec(f"from {module.__name__} import *", namespace)
@@ -124,7 +129,7 @@ def test_all_of_it_can_be_imported_by_a_star(module: ModuleType) -> None:
 
 @pytest.mark.parametrize("name", [n for n, cls in OURS.items() if issubclass(cls, BaseException)])
 def test_an_exception_is_named_as_it_is_imported(name: str) -> None:
-    module, cls = "trale_py" + ".channel" * name.startswith("channel."), OURS[name]
+    module, cls = f"trale_py.{name}".rpartition(".")[0], OURS[name]
     assert cls.__module__ == module
     assert getattr(sys.modules[module], cls.__qualname__) is cls
 

@@ -6,8 +6,11 @@ no checkpoint.
 
 from __future__ import annotations
 
+from collections.abc import Coroutine, Generator
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
+
+C = TypeVar("C", bound="Closing")
 
 
 class Closing:
@@ -39,3 +42,36 @@ class Closing:
         tb: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class Opening(Coroutine[Any, Any, C]):
+    """To be awaited, which gives what it opens; or entered: ``async with`` closes that."""
+
+    __slots__ = ("_coro", "_opened")
+
+    def __init__(self, coro: Coroutine[Any, Any, C]) -> None:
+        self._coro = coro
+
+    def send(self, value: None, /) -> Any:
+        return self._coro.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._coro.throw(*error)
+
+    def close(self) -> None:
+        self._coro.close()
+
+    def __await__(self) -> Generator[Any, Any, C]:
+        return self._coro.__await__()
+
+    async def __aenter__(self) -> C:
+        self._opened = await self._coro
+        return await self._opened.__aenter__()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        await self._opened.__aexit__(exc_type, exc, tb)

@@ -40,8 +40,9 @@ class RuntimeLike(Protocol):
     run_queue: Any
     executor: Any
     reactor: Any
-    jobs: Any  # the pools: of spawn_blocking, and of look-ups of names
+    jobs: Any  # the pools: of spawn_blocking, of look-ups of names, of files and programs
     names: Any
+    files: Any
     gone: str  # why it is no more; "" while it is there
     closing: bool
     forked: bool  # it is the parent's, and this process a child

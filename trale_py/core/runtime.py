@@ -33,7 +33,7 @@ from .reactor import Reactor
 from .run_queue import RunQueue, make_call
 from .runtime_end import RuntimeEnd
 from .task import Task
-from .thread_pool import JOBS_LIMIT, NAMES_LIMIT, BlockingPool
+from .thread_pool import FILES_LIMIT, JOBS_LIMIT, NAMES_LIMIT, BlockingPool
 
 T = TypeVar("T")
 
@@ -73,8 +73,10 @@ class Runtime:
     def __init__(self) -> None:
         self.executor = Executor(self)
         self.reactor = Reactor(self)
-        # Two pools: jobs that block for hours must not keep anybody from looking up a name.
+        # Three pools: jobs that block for hours must not keep anybody from looking up a name, nor
+        # from a file.
         self.names = BlockingPool("trale-names", NAMES_LIMIT, self.call_on_executor, forgives=True)
+        self.files = BlockingPool("trale-files", FILES_LIMIT, self.call_on_executor, forgives=True)
         self.jobs = BlockingPool("trale-blocking", JOBS_LIMIT, self.call_on_executor)
         self.gone = ""
         self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()

@@ -39,6 +39,7 @@ class RuntimeEnd:
                 self._tell_fault,
                 runtime.reactor._stop,
                 runtime.names._close,
+                runtime.files._close,
                 runtime.jobs._close,
                 # Before anybody hears from a handle that the runtime is gone: so that their next
                 # spawn finds another.

@@ -20,6 +20,7 @@ from ..base.errors import RuntimeClosed
 from ..base.threads import Thread
 from . import process_exit
 
+FILES_LIMIT = 16  # disks and file servers take that many requests at once; more share one lock
 NAMES_LIMIT = 8  # these threads wait for name servers, not for processors
 JOBS_LIMIT = 40  # trio's figure; enough to wait for many disks, few enough to share one lock
 _IDLE_SECONDS = 10.0  # trio's too
