@@ -21,8 +21,7 @@ static int leaf_refuse(Leaf *self)
     return -1;
 }
 
-/* Its await begins: -1, with an exception set, if one has before. */
-static int leaf_use(Leaf *self)
+int tpy_leaf_use(Leaf *self)
 {
     Context *cx = tpy_polling();
     const trale_cell *task = cx == NULL ? NULL : cx->waker->cell;
@@ -51,7 +50,7 @@ static enum step leaf_last_look(Leaf *self, Context *cx)
 /* What comes before the first try. AGAIN: go on; WAIT: not in this turn. */
 static enum step leaf_begin(Leaf *self, Context *cx)
 {
-    if (self->use < AWAITED && leaf_use(self) < 0)
+    if (self->use < AWAITED && tpy_leaf_use(self) < 0)
         return FAILED;
     if (self->use == ENDED || (cx != NULL && self->task != NULL && self->task != cx->waker->cell)) {
         leaf_refuse(self);
@@ -77,17 +76,24 @@ static void leaf_drop(Leaf *self)
     self->kind->drop(self);
 }
 
+/* The same, with an exception set, which is kept. */
+static void leaf_drop_failed(Leaf *self)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    leaf_drop(self);
+    PyErr_Restore(type, value, traceback);
+}
+
 static enum step leaf_advance(Leaf *self, Context *cx, PyObject **result)
 {
     *result = NULL;
     self->task = cx->waker->cell;
     enum step now = self->kind->advance(self, cx, result);
-    if (now == WAIT)
-        return WAIT;
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    leaf_drop(self);
-    PyErr_Restore(type, value, traceback);
+    if (now == DONE)
+        leaf_drop(self);
+    else if (now == FAILED)
+        leaf_drop_failed(self);
     return now;
 }
 
@@ -115,12 +121,12 @@ PyObject *tpy_leaf_next(Leaf *self)
 
 PyObject *tpy_leaf_await(Leaf *self)
 {
-    return leaf_use(self) < 0 ? NULL : Py_NewRef((PyObject *)self);
+    return tpy_leaf_use(self) < 0 ? NULL : Py_NewRef((PyObject *)self);
 }
 
-PyObject *tpy_leaf_use(Leaf *self, PyObject *Py_UNUSED(ignored))
+PyObject *tpy_leaf_use_method(Leaf *self, PyObject *Py_UNUSED(ignored))
 {
-    if (leaf_use(self) < 0)
+    if (tpy_leaf_use(self) < 0)
         return NULL;
     Py_RETURN_NONE;
 }

@@ -43,13 +43,16 @@ struct Leaf {
 /* A new leaf, which the collector tracks, as Future is a class of Python's. */
 Leaf *tpy_new_leaf(PyTypeObject *type, const LeafKind *kind);
 
+/* Its await, or a thread's wait for it, begins: -1, with an exception set, if one has before. */
+int tpy_leaf_use(Leaf *self);
+
 PySendResult tpy_leaf_send(Leaf *self, PyObject *value, PyObject **result);
 PyObject *tpy_leaf_next(Leaf *self);
 PyObject *tpy_leaf_await(Leaf *self);
 PyObject *tpy_leaf_poll(Leaf *self, PyObject *cx);
 PyObject *tpy_leaf_drop(Leaf *self, PyObject *ignored);
 PyObject *tpy_leaf_send_by_hand(Leaf *self, PyObject *value);
-PyObject *tpy_leaf_use(Leaf *self, PyObject *ignored);
+PyObject *tpy_leaf_use_method(Leaf *self, PyObject *ignored);
 PyObject *tpy_leaf_hand_over(Leaf *self, PyObject *ignored);
 PyObject *tpy_leaf_getattr(PyObject *self, PyObject *name);
 void tpy_leaf_finalize(Leaf *self);
@@ -70,7 +73,7 @@ static inline int tpy_leaf_stays(void *self)
         {"close", (PyCFunction)tpy_leaf_drop, METH_NOARGS, NULL},                                  \
         {"throw", (PyCFunction)tpy_leaf_throw, METH_VARARGS, NULL},                                \
         {"send", (PyCFunction)tpy_leaf_send_by_hand, METH_O, NULL},                                \
-        {"_use", (PyCFunction)tpy_leaf_use, METH_NOARGS, NULL},                                    \
+        {"_use", (PyCFunction)tpy_leaf_use_method, METH_NOARGS, NULL},                                    \
         {"_hand_over", (PyCFunction)tpy_leaf_hand_over, METH_NOARGS, NULL},                        \
         {"_delivered", (PyCFunction)tpy_leaf_delivered, METH_NOARGS, NULL}
 

@@ -133,21 +133,40 @@ static PyObject *Waiter_look_or_park(Waiter *self, PyObject *parked)
     return now == FAILED ? NULL : PyBool_FromLong(now == DONE);
 }
 
+/* It stands in line, or was granted what nobody took. */
+static void waiters_drop_unused(Waiter *self)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    waiters_drop(&self->leaf);
+    PyErr_Restore(type, value, traceback);
+}
+
+/* DONE or FAILED. Most of these waits need not wait, and then none of park() is needed. */
+static enum step waiters_park_thread(Waiter *wait, PyObject *timeout)
+{
+    if (timeout == Py_None && tpy_thread_runtime() == NULL && wait->state == TRYING) {
+        enum step now = tpy_try(wait);
+        if (now != WAIT)
+            return now;
+    }
+    PyObject *parked = PyObject_CallFunctionObjArgs(waiters_park, wait, timeout, NULL);
+    XDECREF(parked);
+    return parked == NULL ? FAILED : DONE;
+}
+
 PyObject *tpy_block(Waiter *wait, PyObject *timeout)
 {
-    PyObject *used = wait == NULL ? NULL : tpy_leaf_use(&wait->leaf, NULL);
-    PyObject *parked =
-        used == NULL ? NULL : PyObject_CallFunctionObjArgs(waiters_park, wait, timeout, NULL);
-    PyObject *result = parked == NULL ? NULL : waiters_take_result(wait);
-    XDECREF(used);
-    XDECREF(parked);
-    if (used != NULL && result == NULL) {
-        PyObject *type, *value, *traceback;
-        PyErr_Fetch(&type, &value, &traceback);
-        waiters_drop(&wait->leaf);  /* R28: it may have been granted before a Ctrl-C */
-        PyErr_Restore(type, value, traceback);
+    if (wait == NULL || tpy_leaf_use(&wait->leaf) < 0) {
+        XDECREF(wait);
+        return NULL;
     }
-    XDECREF(wait);
+    PyObject *result =
+        waiters_park_thread(wait, timeout) == FAILED ? NULL : waiters_take_result(wait);
+    if (result == NULL) {
+        waiters_drop_unused(wait);  /* R28: it may have been granted before a Ctrl-C */
+    }
+    DECREF(wait);
     return result;
 }
 
@@ -179,10 +198,9 @@ static void Waiter_dealloc(Waiter *self)
     if (tpy_leaf_stays(self))
         return;
     PyObject_GC_UnTrack(self);
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    waiters_drop(&self->leaf);
-    PyErr_Restore(type, value, traceback);
+    if (self->link.next != NULL || self->state != TRYING)
+        waiters_drop_unused(self);
+    XDECREF(self->wake);
     XDECREF(self->value);
     XDECREF(self->guard);
     XDECREF(self->owner);

@@ -5,22 +5,27 @@
 
 static PyObject *waiters_core_name_append, *waiters_core_name_appendleft, *waiters_core_name_popleft, *waiters_core_name_release;
 
+/* Of a thread: release its lock. If that is free already, it is as well. */
+static void waiters_core_wake_thread(PyObject *lock)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    XDECREF(PyObject_CallMethodObjArgs(lock, waiters_core_name_release, NULL));
+    PyErr_Clear();
+    PyErr_Restore(type, value, traceback);
+}
+
 void tpy_wake_wait(Waiter *self)
 {
     PyObject *wake = self->wake;
     self->wake = NULL;
     if (wake == NULL)
         return;
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    if (PyObject_TypeCheck(wake, tpy_Waker)) {
+    if (Py_TYPE(wake) == tpy_Waker)
         trale_wake(((Waker *)wake)->run_queue->engine, ((Waker *)wake)->cell);
-    } else {  /* a thread's lock; if it is free already, that is as well */
-        XDECREF(PyObject_CallMethodObjArgs(wake, waiters_core_name_release, NULL));
-        PyErr_Clear();
-    }
+    else
+        waiters_core_wake_thread(wake);
     DECREF(wake);
-    PyErr_Restore(type, value, traceback);
 }
 
 void tpy_replace(PyObject **place, PyObject *by)
@@ -159,12 +164,17 @@ static enum step waiters_core_attempt_to_give(Waiter *self)
     return DONE;
 }
 
+enum step tpy_try(Waiter *self)
+{
+    return self->gives ? waiters_core_attempt_to_give(self) : waiters_core_attempt_to_take(self);
+}
+
 enum step tpy_look(Waiter *self, PyObject *waker)
 {
     if (self->state == GRANTED)
         return DONE;
     int had_turn = self->state == TURN;
-    enum step now = self->gives ? waiters_core_attempt_to_give(self) : waiters_core_attempt_to_take(self);
+    enum step now = tpy_try(self);
     if (now != WAIT)
         return now;
     bool newcomer = self->link.next == NULL;

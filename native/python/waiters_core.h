@@ -69,7 +69,10 @@ Waiter *tpy_first(Waiters *line);
 void tpy_enter_line(Waiter *self, int in_front);
 void tpy_leave_line(Waiter *self);
 
-/* Take what it waits for if it is its turn, or stand in line, to be woken by `waker`. */
+/* Take what it waits for if it is its turn. WAIT: it is not, and if it had been before, that is over. */
+enum step tpy_try(Waiter *self);
+
+/* The same, or stand in line, to be woken by `waker`. */
 enum step tpy_look(Waiter *self, PyObject *waker);
 
 /* A permit or a value, for the first waiter, or to be kept, first of all or last. Takes the
