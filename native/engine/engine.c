@@ -270,7 +270,7 @@ int trale_open(trale_engine *e)
 
 static void engine_close_fd(trale_engine *e, int *fd)
 {
-    /* If somebody has closed them, the numbers may be another's by now. */
+    /* If other code has closed them, the numbers may be another's by now. */
     if (*fd >= 0 && !e->robbed)
         close(*fd);
     *fd = -1;

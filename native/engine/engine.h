@@ -2,12 +2,12 @@
  *
  * Two threads and one lock
  *     The executor takes cells out of the queue and runs what they stand for. The reactor waits
- *     in epoll and puts the cells of those who waited into the queue. Anybody else may push and
+ *     in epoll and puts the cells of the waiters into the queue. Any other thread may push and
  *     wake. All that is shared is under one lock, which is held for a few steps: at most
  *     TRALE_BATCH events or timers, and no call that waits. Now and then a table grows, or the timerfd
  *     is set. No caller's code runs under it.
  *
- * Who sits in epoll
+ * Which thread sits in epoll
  *     A reactor that goes back to epoll_wait while the executor is busy costs a thread switch per
  *     event. So while the executor is awake the reactor parks, and the executor looks at epoll
  *     itself between batches. It hands epoll over in two cases: it runs dry and goes to sleep;
@@ -89,7 +89,7 @@ size_t trale_queued(trale_engine *e);
 /* Wait until the queue is not empty, the engine is broken, or a timer is long overdue. */
 void trale_park(trale_engine *e);
 
-/* The errno of a call that failed on the engine's own descriptors, because somebody closed them: the
+/* The errno of a call that failed on the engine's own descriptors, because other code closed them: the
  * executor is to end. Also what trale_break was given. 0: it is sound. */
 int trale_broken(trale_engine *e);
 void trale_break(trale_engine *e, int error);
@@ -182,7 +182,7 @@ trale_engine *trale_new(void);         /* NULL: no memory. No descriptor is open
 int trale_open(trale_engine *e);       /* its descriptors */
 int trale_run_reactor(trale_engine *e);   /* the reactor's loop; 0 after trale_stop_reactor */
 int trale_stop_reactor(trale_engine *e);  /* -errno: it cannot be woken */
-void trale_close(trale_engine *e);     /* its descriptors, if nobody else has */
+void trale_close(trale_engine *e);     /* its descriptors, unless other code has */
 void trale_after_fork_in_child(trale_engine *e);  /* in a forked child: close them, and do nothing any more */
 void trale_free(trale_engine *e);      /* its memory; what is queued is the caller's to drain before */
 void trale_count(trale_engine *e, trale_counts *counts);

@@ -93,7 +93,7 @@ bool trale_wait_a_moment(trale_engine *e)
 }
 
 /* Sleep until there is work. R42: other code may have closed the timerfd; epoll forgets it then
- * and does not say so, and with the reactor in epoll and the executor asleep nobody would ever look
+ * and does not say so, and with the reactor in epoll and the executor asleep no thread would look
  * at the timers again. So a deadline that is long over wakes the executor, which looks after its timers,
  * sets the timerfd anew, and finds out. The lock is held before and after. */
 static void executor_wait_for_work(trale_engine *e)

@@ -35,7 +35,7 @@ struct trale_engine {
     bool conversing;           /* the last thing to come was I/O: more may follow; lock */
     _Atomic bool left_behind;  /* this is a forked child: the lock may be held for ever */
     _Atomic int broken;        /* why the executor is to end: see trale_broken; lock */
-    bool robbed;               /* somebody has closed our descriptors; lock */
+    bool robbed;               /* other code has closed our descriptors; lock */
 
     trale_source **chunks;      /* lock */
     size_t chunk_count;         /* lock */
@@ -61,7 +61,7 @@ static inline bool trale_enter(trale_engine *e)
 
 /* ---- engine.c: the lock is held, if nothing else is said --------------------------------------------- */
 
-/* A call on our own descriptors has failed: somebody has closed them, if we have not. */
+/* A call on our own descriptors has failed: other code has closed them, if we have not. */
 void trale_robbed(trale_engine *e, int error);
 
 /* The same, without the lock. */

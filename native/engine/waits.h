@@ -19,7 +19,7 @@
  *                          |          |     |          | that time.
  *     TRALE_LATE_NS        | 100 ms   | ns  | executor | It sleeps, and the timerfd is late: it looks
  *                          |          |     |          | for itself (R42). Long, as that only happens
- *                          |          |     |          | when somebody has closed our descriptors.
+ *                          |          |     |          | when other code has closed our descriptors.
  *
  * One is no wait, and the binding's:
  *

@@ -14,11 +14,11 @@
  *     calls from one to another as cheap as those within: so no two may have a static name in common,
  *     nor a macro.
  *
- * Cells and who owns what they stand for
+ * Cells, and the owners of what they stand for
  *     KIND_TASK  the cell belongs to a Waker and its copies; its owner is the task, with a reference
  *                from the push to the end.
  *     KIND_CALL  the owner is something to call, with a reference.
- *     KIND_WAKE  the owner is an object with a wake(), with a reference: somebody's own waker.
+ *     KIND_WAKE  the owner is an object with a wake(), with a reference: a user's own waker.
  * In the latter two, the one that takes the cell out of the queue, the heap or a list of waiters has the
  * reference. All owners are written with the GIL held.
  */

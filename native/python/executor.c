@@ -37,8 +37,8 @@ static int executor_end(Task *task, Runtime *runtime, RunQueue *run_queue)
         return -1;
     }
     int error = executor_settle(task);
-    /* The collector does not see through a task, so what may refer to it must go, should somebody
-     * keep it. A coroutine of Python's has no frame any more; another's may have anything. */
+    /* The collector does not see through a task, so what may refer to it must go, in case the
+     * program keeps it. A coroutine of Python's has no frame any more; another's may have anything. */
     Py_CLEAR(task->context);
     if (task->coro != NULL && (PyObject *)Py_TYPE(task->coro) != tpy_CoroutineType)
         Py_CLEAR(task->coro);

@@ -41,7 +41,7 @@ PyObject *tpy_take_buffered(Io *io, Py_ssize_t n)
     if (n > size)
         n = size;
     PyObject *data = PyBytes_FromStringAndSize(PyByteArray_AsString(io->buffer), n);
-    /* Does not move the rest, and changes nothing if somebody has a view of the buffer. */
+    /* Does not move the rest, and changes nothing while there is a view of the buffer. */
     if (data != NULL && PySequence_DelSlice(io->buffer, 0, n) < 0)
         Py_CLEAR(data);
     return data;

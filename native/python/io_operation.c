@@ -161,7 +161,7 @@ static bool operation_lost_its_buffer(Operation *self)
 /* Try until it is done or must wait. */
 static enum step operation_try_it(Operation *self, Context *cx, Source *source, PyObject **result)
 {
-    if (source->source == NULL)  /* somebody else stopped to watch the descriptor */
+    if (source->source == NULL)  /* the descriptor is not watched any more */
         return operation_fail(self, EBADF);
     trale_direction *d = &source->source->direction[self->writing ? TRALE_WRITE : TRALE_READ];
     for (;;) {

@@ -70,7 +70,7 @@ static int latch_let_through(Latch *self, PyObject *key)
     if (taken <= 0)
         return taken;
     if (call == NULL) {
-        if (!PyObject_TypeCheck(key, LatchWait_type))  /* of somebody's, equal to a LatchWait */
+        if (!PyObject_TypeCheck(key, LatchWait_type))  /* a user's object, equal to a LatchWait */
             return 0;
         LatchWait *wait = (LatchWait *)key;
         trale_wake(wait->run_queue->engine, wait->cell);

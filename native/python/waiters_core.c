@@ -153,7 +153,7 @@ static enum step waiters_core_attempt_to_give(Waiter *self)
     }
     if (core->closed)
         return tpy_raise_closed(self->value);
-    if (!tpy_has_room(core))  /* the taker who was the room has gone */
+    if (!tpy_has_room(core))  /* the taker that was the room has gone */
         return WAIT;
     tpy_grant(self, NULL);
     if (tpy_put(core, Py_NewRef(self->value), 0) < 0) {

@@ -1,4 +1,4 @@
-/* WaitersCore: permits or values that are there, or else those who wait for them, in one line. What
+/* WaitersCore: permits or values that are there, or else the waiters for them, in order. What
  * SemaphoreCore, LockCore and QueueCore have in common; in Python each has its own fields.
  *
  * There is no gate. A step is done with the GIL held, and where other code may come in (a waiter is
@@ -28,7 +28,7 @@ typedef struct {
     Waiters *givers;        /* the waiters for room; then there is none */
     PyObject *values;    /* a deque; NULL: permits, which are only counted */
     Py_ssize_t capacity; /* 0: the takers that wait are the room */
-    Py_ssize_t slots;    /* room that was granted to givers who have not used it yet */
+    Py_ssize_t slots;    /* room that was granted to givers that have not used it yet */
     char closed;         /* then there are no waiters */
     /* of a LockCore */
     PyTypeObject *make;  /* its kind of GuardCore */

@@ -66,7 +66,7 @@ _spaces: list[_Space] = []  # not in use just now: as many as were in use at the
 
 
 def recv_many(fd: int, count: int) -> list[tuple[bytes, SocketAddress]]:
-    """What is there, at most ``count`` (1 to 64) datagrams and who sent them. Never waits.
+    """What is there, at most ``count`` (1 to 64) datagrams and their senders. Never waits.
 
     Fewer than ``count``: there were no more, or the next call raises an error.
     BlockingIOError if there is none; OSError from recvmmsg(2). MemoryError if there is no

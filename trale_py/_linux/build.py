@@ -10,7 +10,7 @@ from cffi import FFI
 HERE = Path("trale_py", "_linux")  # from the project's root, where builds run
 DECLARATIONS = (HERE / "declarations.h").read_text()
 
-# A compiler newer than ours may warn of more, and that must not break anybody's installation.
+# A compiler newer than ours may warn of more, and that must not break an installation.
 # "make check" sets this, so that no warning is left here.
 STRICT = ["-Werror"] if os.environ.get("TRALE_WERROR") else []
 

@@ -22,7 +22,7 @@ def open_timer(clock: int) -> int:
 def set_timer(timer: int, deadline: int) -> None:
     """Have it become readable at ``deadline``, in nanoseconds (0 or more) of its clock.
 
-    A timer of CLOCK_REALTIME also becomes readable when somebody sets the clock.
+    A timer of CLOCK_REALTIME also becomes readable when the clock is set.
     """
     _, lib = library()
     _checked(lib.trale_clock_timer_set(timer, *divmod(deadline, 10**9)))

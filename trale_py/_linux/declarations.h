@@ -55,7 +55,7 @@ int trale_signals_open(int eventfd, unsigned long long wanted, int chain);
 unsigned long long trale_signals_take(int receiver);
 
 /* End a receiver; its eventfd is not written to any more. With the last receiver of a signal the
- * handler from before is restored. Returns the signals for which somebody has set another handler
+ * handler from before is restored. Returns the signals for which the program has set another handler
  * meanwhile; that one stays.
  */
 unsigned long long trale_signals_close(int receiver);

@@ -5,7 +5,7 @@
  *   - open and close hold `changing`; the handler takes no lock.
  *   - The handler counts itself in `running`. Code that took something out of its sight waits until it
  *     is 0 before that is used for anything else (R50: a descriptor that is closed and its number
- *     given to somebody else, between the handler's look at it and its write).
+ *     given to another file, between the handler's look at it and its write).
  */
 #define _GNU_SOURCE 1 /* SA_ONSTACK */
 
@@ -94,7 +94,7 @@ static bool is_installed(int signum)
            && now.sa_sigaction == handler;
 }
 
-/* Also if there are receivers, but somebody has set a handler since. */
+/* Also if there are receivers, but the program has set a handler since. */
 static int install(int signum)
 {
     if (users[signum] > 0 && is_installed(signum))
@@ -110,7 +110,7 @@ static int install(int signum)
     return sigaction(signum, &action, NULL) < 0 ? -errno : 0;
 }
 
-/* False: somebody has set another handler, which stays. */
+/* False: the program has set another handler, which stays. */
 static bool uninstall(int signum)
 {
     if (!is_installed(signum))
@@ -119,7 +119,7 @@ static bool uninstall(int signum)
     return true;
 }
 
-/* Take a receiver out of the handler's sight. The signals whose handler is somebody else's by now. */
+/* Take a receiver out of the handler's sight. The signals whose handler is not ours any more. */
 static signal_set leave(struct receiver *self)
 {
     signal_set wanted = self->wanted, replaced = 0;

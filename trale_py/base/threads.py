@@ -3,7 +3,7 @@
 That ``Thread.start()`` has returned does not mean that the thread's function runs, or ever will.
 A tracer (``threading.settrace``) that raises ends a thread before its first line. An exception
 that is thrown into a thread (``PyThreadState_SetAsyncExc``, a debugger) ends it between two. And
-one that has no memory for its first steps tells nobody that it lives: ``start()`` waits for ever.
+one that has no memory for its first steps never says that it lives: ``start()`` waits for ever.
 """
 
 from __future__ import annotations

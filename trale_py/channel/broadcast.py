@@ -59,7 +59,7 @@ class BroadcastSender(Generic[T]):
         self._core = core
 
     def send(self, value: T) -> None:
-        """Send to all who have subscribed. Never waits; from any thread. Closed, with the value."""
+        """Send to all receivers. Never waits; from any thread. Closed, with the value."""
         self._core.send(value)
 
     def subscribe(self) -> BroadcastReceiver[T]:

@@ -52,7 +52,7 @@ def as_coroutine(coro: object) -> Coroutine[Any, Any, Any]:
 
 
 def close_refused(source: object) -> None:
-    """What was handed to a call that refuses it, or a list of that: nobody will await it.
+    """What was handed to a call that refuses it, or a list of that: it will not be awaited.
 
     But for an operation that some other task awaits: that goes on.
     """
@@ -157,7 +157,7 @@ def describe(task: TaskLike) -> str:
 
 
 def was_raised(error: BaseException) -> bool:
-    """Whether a ``raise`` in somebody's code made this error, and not ``close()`` of a coroutine.
+    """Whether a ``raise`` in the user's code made this error, and not ``close()`` of a coroutine.
 
     close() makes its GeneratorExit where the coroutine is suspended, so the innermost entry of the
     traceback stands at the ``await`` or ``yield``.

@@ -187,7 +187,7 @@ class Executor:
             self._thread = me
             self._runtime.begin()
             self._loop()
-        except BaseException as fault:  # the runtime's, not a task's: everybody must hear of it
+        except BaseException as fault:  # the runtime's, not a task's: all handles must hear of it
             self._fault = fault
         self._end()
 
@@ -232,7 +232,7 @@ class Executor:
         run_queue = self._runtime.run_queue
         # It looks odd to put a task to sleep that is about to run (R2). But while it runs, it
         # gives its waker to others, and they may call it before poll() is back here: a wake
-        # that does not find the task in the wait-queue is dropped, and nobody would wake again.
+        # that does not find the task in the wait-queue is dropped, and no other would come.
         run_queue.put_to_wait(task)
         thread = current.thread
         thread.context = task._cx

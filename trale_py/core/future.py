@@ -58,7 +58,7 @@ class Future(Generic[T_co]):
                 if self.n == 0:
                     return Ready("lift-off")
                 self.n -= 1
-                cx.waker.wake()  # otherwise nobody would: see Waker
+                cx.waker.wake()  # nothing else would: see Waker
                 return PENDING
 
         assert spawn(Countdown(3)).join() == "lift-off"

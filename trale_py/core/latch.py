@@ -39,7 +39,7 @@ class Latch:
         self.waiters: dict[Hashable, Callable[[], object]] = {}
 
     def open(self) -> None:
-        """Let everybody through, in the order they came. Executor's thread only.
+        """Let all waiters through, in the order they came. Executor's thread only.
 
         What a call raises comes out when all have been let through.
         """

@@ -1,7 +1,7 @@
 """Leaf: what the library's own awaits end in. One leaf is for one await.
 
     new  --await-->         used     its await goes on, or has ended
-    new  --handed over-->   handed   somebody sees to it: spawn, a combinator
+    new  --handed over-->   handed   spawn or a combinator sees to it
     new, handed --poll()--> polled   by hand; then the same task may await it
 
 A leaf that is used is awaited no more. So of two tasks that await it the second is refused, and

@@ -4,7 +4,7 @@ It sleeps in epoll_wait, on every registered descriptor, on one timerfd armed fo
 earliest deadline, and on one eventfd by which the executor interrupts it. Whatever
 comes out of epoll, it only ever wakes tasks; they find out for themselves what happened.
 
-Who writes what
+Which thread writes what
     executor's thread: which descriptors are watched (``sources`` and the epoll set)
     reactor's thread: the timer heap, the timerfd, the event counts of the sources
 
@@ -65,8 +65,8 @@ _TIMER_INBOX_LIMIT = 1024
 _LATE_NS = 10**8
 
 
-# Those whose descriptors somebody has closed: the numbers may be another's by now, and to free the
-# objects would close them again.
+# Those whose descriptors other code has closed: the numbers may be another's by now, and to free
+# the objects would close them again.
 _lost: list[Poller] = []
 
 
@@ -134,7 +134,7 @@ class Poller:
 
     def watch(self, fd: int) -> Source:
         """A new source for ``fd``. What is ready now is reported. OSError: the kernel refuses."""
-        # In the table before epoll can report it: the event would find nobody.
+        # In the table before epoll can report it: else an event would find no source.
         source = self.sources[fd] = Source(fd)
         try:
             self._epoll.register(fd, _MASK)
@@ -149,7 +149,7 @@ class Poller:
         return source
 
     def _look_after_our_own(self) -> None:
-        """End the runtime if what failed is due to our own descriptors: somebody closed them."""
+        """End the runtime if what failed is due to our own descriptors: other code closed them."""
         try:
             self._epoll.modify(self._wakeup_fd.fileno(), select.EPOLLIN)
         except OSError as error:

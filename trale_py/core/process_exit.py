@@ -103,7 +103,7 @@ def _watched() -> Iterator[None]:
 
     A call into C that keeps the interpreter's lock stops all threads, this one too as soon as
     it waits. No Python code can bound that, so it is the kernel's alarm; faulthandler's C code
-    shows where everybody was, and then the signal has its default effect. If the program uses
+    shows where each thread was, and then the signal has its default effect. If the program uses
     the alarm itself, it is left alone.
     """
     free = (

@@ -33,7 +33,7 @@ _CRASHES = {
 
 
 # How long the end of the runtime waits for the thread; and how long if it cannot be woken, since
-# its descriptors were closed by somebody. It is left behind then, asleep.
+# other code has closed its descriptors. It is left behind then, asleep.
 _STOP_SECONDS = 10.0
 _DEAF_SECONDS = 0.25
 
@@ -75,7 +75,7 @@ class Reactor:
         seconds = _STOP_SECONDS
         try:
             self._poller.stop()
-        except OSError:  # somebody has closed the wake-up descriptor: it may be deaf
+        except OSError:  # other code has closed the wake-up descriptor: it may be deaf
             seconds = _DEAF_SECONDS
         if self._thread.ident is not None:
             self._thread.join(seconds)
@@ -143,7 +143,7 @@ class Reactor:
         ``fd`` stays the caller's. There may be several registrations for it; each fires
         once. READABLE includes the end of the stream and errors, WRITABLE errors. A
         descriptor that epoll refuses (a regular file) counts as ready. Closing ``fd`` does
-        not wake anybody: ``cancel()`` first.
+        not wake its waiters: ``cancel()`` first.
 
         From any thread; never waits. Raises OSError (EBADF) for a number that is not open,
         TypeError for another type of fd, interest or waker, and RuntimeClosed. See epoll(7). ::

@@ -96,7 +96,7 @@ class RunQueue(Generic[T]):
         """Wait until something is in the queue; then the tasks that are ready, in order.
 
         Executor's thread only. The batch is what was in the queue when it began: a task that
-        wakes itself comes into the next one, behind everybody who was waiting meanwhile.
+        wakes itself comes into the next one, behind all that were waiting meanwhile.
         It is empty if all there was to do were calls, or wakes that came too late.
         """
         batch: deque[T | Callable[[], object]] = deque()

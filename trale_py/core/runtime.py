@@ -73,7 +73,7 @@ class Runtime:
     def __init__(self) -> None:
         self.executor = Executor(self)
         self.reactor = Reactor(self)
-        # Three pools: jobs that block for hours must not keep anybody from looking up a name, nor
+        # Three pools: jobs that block for hours must not keep a task from looking up a name, nor
         # from a file.
         self.names = BlockingPool("trale-names", NAMES_LIMIT, self.call_on_executor, forgives=True)
         self.files = BlockingPool("trale-files", FILES_LIMIT, self.call_on_executor, forgives=True)

@@ -41,8 +41,8 @@ class RuntimeEnd:
                 runtime.names._close,
                 runtime.files._close,
                 runtime.jobs._close,
-                # Before anybody hears from a handle that the runtime is gone: so that their next
-                # spawn finds another.
+                # Before any handle says that the runtime is gone, so that the next spawn finds
+                # another.
                 partial(runtime.leave, "the runtime has been shut down"),
                 self._abandon,
                 self._remove,

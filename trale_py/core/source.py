@@ -10,7 +10,7 @@ Readiness without a lock (R3)
 
         executor: recv() -> EAGAIN
                                          reactor: data came in; ready = True
-        executor: ready = False          <- and nobody will ever read that data
+        executor: ready = False          <- and no task will read that data
 
     So there are two numbers, each with one writer. The reactor counts events. The
     executor writes down which count it had seen *before* the call that said EAGAIN. The

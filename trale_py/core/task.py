@@ -164,8 +164,8 @@ class Task:
         try:
             if self._cx._cancelled and self._started and self._throw is None:
                 # R23: it is at a checkpoint, and what it waits for there may have happened in
-                # this very turn, before the cancellation or after it. Who made it happen may
-                # count on its being heard: an Event is set for one who was handed something. So
+                # this very turn, before the cancellation or after it. The code that made it happen
+                # may count on its being heard: an Event says that something was handed over. So
                 # the task is resumed for a last look. If it is told what cannot be given to
                 # another waiter, the await returns and the next checkpoint raises; all else is
                 # still there or goes to the next waiter, by drop(). See Future._delivered.
@@ -216,7 +216,7 @@ class Task:
 
     def _count_throws(self, scope: ScopeTree) -> None:
         scope._throw_count += 1
-        # At the end of the runtime nobody is there to mend it, and the task is left in any case.
+        # Not at the end of the runtime, which leaves such a task behind anyway.
         if scope._throw_count == SWALLOWED and not self._runtime.closing:
             report(
                 "task %d (%s), spawned at %s, seems to swallow its cancellation: "
@@ -295,7 +295,7 @@ class Task:
         """What is to be settled. None: another thread has taken it.
 
         R15: a task that did not give way may end at the very moment when a shutdown gives it up,
-        in another thread. Both come here; it goes to who claims it, and its error to nobody else.
+        in another thread. Both come here; the first to claim it settles it, the other does nothing.
         """
         if self._ended and self._root is not None:
             while self._scope is not None and self._scope is not self._root:

@@ -36,7 +36,7 @@ END: Final = "end"  # its coroutine has returned or raised, or it is given up
 NOTHING: Final = "nothing"
 QUEUE: Final = "put it in the queue, and wake the executor"
 RUN: Final = "poll it"
-SETTLE: Final = "take it out of the tables, and tell its outcome to those who wait"
+SETTLE: Final = "take it out of the tables, and tell its outcome to its waiters"
 REFUSE: Final = "raise: the caller has made a mistake"
 
 STATES: Final = (NEW, WAITING, QUEUED, TAKEN, ENDED)

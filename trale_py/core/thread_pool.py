@@ -50,8 +50,8 @@ class BlockingPool:
     Each is in ``_workers`` while it will look at the queue again, and in ``_idle`` while it waits
     for it. They strike themselves off, and ``_add_threads`` on the executor's thread enters them.
     What is queued is in ``_queued`` too, which knows how much of it is still wanted.
-    What runs is in ``_running``, with its thread. With ``forgives``, a thread whose job nobody
-    waits for any more does not count against the limit, and ends with that job.
+    What runs is in ``_running``, with its thread. With ``forgives``, a thread whose job is no
+    longer waited for does not count against the limit, and ends with that job.
     """
 
     def __init__(

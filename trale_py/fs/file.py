@@ -121,7 +121,7 @@ class File(ByteStream):
         """
         if self._mark_closed():
             self._runtime.call_on_executor(self._close)
-            if self._runtime.gone:  # now or just before: nobody would come to it
+            if self._runtime.gone:  # now or just before: nothing published would be called
                 self._close_now()
 
     async def __aexit__(
@@ -288,7 +288,7 @@ class File(ByteStream):
         return size
 
     def _give_back(self, fd: int) -> None:
-        """Set the kernel's position to that of the user, who has not had what was read ahead."""
+        """Set the kernel's position to that of the user: what was read ahead does not count."""
         ahead = len(self._io.buffer) + len(self._unread)
         if ahead:
             try:
@@ -362,7 +362,7 @@ class File(ByteStream):
 
 
 def _open(path: Path, flags: int) -> OpenFile:
-    """By a thread. If nobody takes it any more, it is closed as it is dropped."""
+    """By a thread. If its task was cancelled, the file is closed as it is dropped."""
     opened = OpenFile(os.open(path, flags, 0o666))
     if stat.S_ISDIR(os.fstat(opened.fd).st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
@@ -376,6 +376,6 @@ def _open(path: Path, flags: int) -> OpenFile:
 
 
 def own(view: memoryview) -> bytes:
-    """Its bytes, which nobody changes while a thread writes them; copied only if they are not."""
+    """Its bytes as an object that nothing changes; copied unless it is one already."""
     whole = view.obj
     return whole if type(whole) is bytes and len(whole) == len(view) else view.tobytes()

@@ -8,10 +8,10 @@ R86: a call may begin while the file is closed::
     a thread: is it closed? no
                                     the task: close(2)
                                     another: open(2)     <- the same number
-    the thread: write(2)            <- into somebody else's file
+    the thread: write(2)            <- into another file
 
 The thread enters itself and then looks at ``closing``; the task raises ``closing`` and then looks
-whether anybody is entered. The second of the two sees the other. If both do, both would close:
+whether a thread is entered. The second of the two sees the other. If both do, both would close:
 the number itself is taken out of a list, which one of them finds empty.
 """
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class OpenFile:
-    """Owns ``fd``. Dropped, it closes it: the thread that opens a file may find nobody waiting."""
+    """Owns ``fd``. Dropped, it closes it: the task that opens a file may be cancelled meanwhile."""
 
     __slots__ = ("_fds", "_users", "closing", "fd")
 

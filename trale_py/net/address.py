@@ -6,8 +6,8 @@
 An empty host stands for all of this machine's IPv4 addresses, where one binds.
 
 A literal is what the module ``ipaddress`` takes. getaddrinfo(3) reads more as one: "127.1",
-"0x7f.1" and "1" as numbers, "*" as any address. Somebody who compares hosts with a list would
-not see what these mean, so they are refused.
+"0x7f.1" and "1" as numbers, "*" as any address. A program that compares hosts with a
+list would not see what these mean, so they are refused.
 """
 
 from __future__ import annotations

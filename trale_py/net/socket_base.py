@@ -117,8 +117,8 @@ def _do_not_linger(sock: socket.socket) -> None:
 
     With a time set there, close(2) waits until the peer has everything, or for that time, and a
     non-blocking socket is no exception (socket(7)). It does nothing else in that time: whether
-    it has waited or not, the kernel goes on sending afterwards. So the wait would be of use to
-    nobody here. A time of 0 is another matter: it has close(2) reset the connection.
+    it has waited or not, the kernel goes on sending afterwards. So waiting would
+    achieve nothing. A time of 0 is another matter: it has close(2) reset the connection.
     """
     on, seconds = _LINGER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER.size))
     if on and seconds:

@@ -36,7 +36,7 @@ _LOST = {
     errno.EOPNOTSUPP,
     errno.EPERM,  # a firewall's rule
 }
-# The connection still waits, and there is nothing to take it with until somebody gives back.
+# The connection still waits, and the system lacks what it takes to accept it.
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 # A peer that gives up gives up once. If this many calls in a row say so, it is this machine that
 # does not want to (a filter, a network that is down), and each try would say it again at once.
@@ -106,7 +106,7 @@ class TcpStream(SocketStream):
 
     @classmethod
     async def _connect_to(cls, endpoint: Endpoint) -> Self:
-        # Non-blocking from the first moment, and nobody else has it yet who could change that: so
+        # Non-blocking from the first moment, and no other code has it yet: so
         # connect(2) does not wait. It has no MSG_DONTWAIT.
         sock = socket.socket(endpoint.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:

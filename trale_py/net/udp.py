@@ -61,7 +61,7 @@ class UdpSocket(BaseSocket):
 
         One of more than ``n`` bytes cannot be had whole: OSError (EMSGSIZE), and it is gone.
         Cancelled, it has received nothing. ClosedResourceError once closed; OSError from
-        recvfrom(2), on a connected socket ConnectionRefusedError if nobody listens there.
+        recvfrom(2), on a connected socket ConnectionRefusedError if no socket is bound there.
         """
         _check_size(n)
         if n >= _LARGEST:

@@ -6,7 +6,7 @@ by mistake meets it again.
 
 Cancelled is never raised by the operation itself. A task inside a cancelled scope that
 comes to a checkpoint does nothing and suspends, and the executor throws Cancelled into
-it at its next turn: a task that swallows it for ever takes its turn like everybody else.
+it at its next turn: a task that swallows it for ever takes its turn like all others.
 """
 
 from __future__ import annotations

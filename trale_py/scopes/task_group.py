@@ -66,8 +66,8 @@ class TaskGroup(WithBlock):
     Leaving the block gives way once, and is not cancelled itself: Cancelled comes out only if a
     scope around the group is cancelled, and a child or the body was ended by that. A group that
     was entered in one task and is left in another cancels its children and raises RuntimeError
-    at once. If the coroutine is closed inside the block, the children are cancelled, and nobody
-    waits for them.
+    at once. If the coroutine is closed inside the block, the children are cancelled, but not
+    waited for.
 
     After trio's `nurseries <https://trio.readthedocs.io/en/stable/reference-core.html>`_.
     """
@@ -299,7 +299,7 @@ class TaskGroup(WithBlock):
         self._check_done()
 
     def _end_alone(self) -> None:
-        """Nobody waits for it any more."""
+        """No block waits for it any more."""
         self._fail()
         self._close()
 

@@ -180,7 +180,7 @@ class ByteStream(Closing):
 
         ``data`` is a bytes-like object, or a list of such, which go out one after the other as
         if they were one. Cut off half-way (cancelled, or by an error), it leaves the peer with a
-        part of the data. Nobody could go on from there, so every later write then raises
+        part of the data. No write could go on from there, so every later one then raises
         BrokenPipeError, which says how much was sent. Otherwise as ``write``.
         """
         return self._write_list(views(data))

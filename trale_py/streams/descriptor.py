@@ -3,7 +3,7 @@
 A descriptor is registered with the reactor at the first operation that is awaited. From
 then on it belongs to that runtime, and only its executor's thread reads, writes and
 closes: a system call on a number that another thread has just closed might reach
-somebody else's file.
+another file.
 
 Descriptors that others have too (R33)
     ``from_socket`` leaves the caller with the socket, ``socket`` hands it out, and with it the
@@ -15,7 +15,7 @@ Descriptors that others have too (R33)
                                         another: socket.create_connection(...)  <- the same number
         the task: recv(2)               <- reads what is not for it
 
-    So from the moment that somebody else may know the number, each call is preceded by a look
+    So from the moment that other code may know the number, each call is preceded by a look
     whether it still means the same file. A descriptor that was never handed out does without.
 """
 
@@ -94,7 +94,7 @@ class Descriptor(Closing):
         """What a kind of file needs just before its close(2)."""
 
     def _share(self) -> None:
-        """From now on somebody else knows the descriptor, see R33 above."""
+        """From now on other code knows the descriptor, see R33 above."""
         if not self._io.shared:
             self._file = file_of(self._sock.fileno())
             self._io.shared = True

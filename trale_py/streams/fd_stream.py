@@ -1,9 +1,9 @@
 """FdStream: pipes, fifos, terminals and the like as byte streams. See pipe(7), pty(7).
 
-Who else may have the open file
+Other holders of the open file
     O_NONBLOCK belongs to the open file, not to the descriptor: another process that shares the file
     may clear it, and read(2) has no MSG_DONTWAIT. So a descriptor that came from elsewhere is
-    looked at before each call. Our own pipes are not: nobody else has our end.
+    looked at before each call. Our own pipes are not: no other process has our end.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class PlainFile:
 
 @contextlib.contextmanager
 def _no_sigpipe() -> Iterator[None]:
-    """A write to a pipe that nobody reads raises SIGPIPE, and write(2) has no MSG_NOSIGNAL.
+    """A write to a pipe that no process reads raises SIGPIPE, and write(2) has no MSG_NOSIGNAL.
 
     Python ignores the signal, but a program may have given it its deadly meaning back.
     """

@@ -10,8 +10,8 @@ When a direction stops being ready
     bytes, and not again. Nor if there was urgent data: a read stops short in front of its mark,
     and what follows is no new event. Nor on a terminal, where a read ends with a line. And only
     if it read into memory of our own. The kernel stops short in front of a page of the user's
-    that is not there (EFAULT), too: a mapped file that was truncated. Then nobody waits for
-    anything, and no event would come. So what uses a buffer of the user's is tried again until
+    that is not there (EFAULT), too: a mapped file that was truncated. Then no event
+    would come. So what uses a buffer of the user's is tried again until
     it says EAGAIN, or what is the matter.
 
 Buffers of the user's
@@ -229,7 +229,7 @@ class Operation(leaf.Operation[T]):
         direction = self._direction = source.write if self._writing else source.read
         while True:
             owner._check_open()
-            if source.gone:  # somebody else has found the number to mean another file
+            if source.gone:  # another operation has found the number to mean another file
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             if self._io.shared:
                 owner._check_ours()

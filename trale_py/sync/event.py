@@ -1,4 +1,4 @@
-"""Event: something has happened, and everybody may know."""
+"""Event: something has happened; all that wait for it go on."""
 
 from __future__ import annotations
 

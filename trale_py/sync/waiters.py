@@ -310,7 +310,7 @@ def seconds_left(deadline: int) -> float:
 
 
 def _unpark(parked: threading.Lock) -> None:
-    # Woken twice, it is released once. The gate's lock is held: nobody else releases it now.
+    # Woken twice, it is released once. The gate's lock is held: no other thread releases it now.
     if parked.locked():
         parked.release()
 

@@ -34,7 +34,7 @@ _NAMES: Final = {
 def sleep_until_wall(when: datetime) -> Coroutine[Any, Any, None]:
     """``await sleep_until_wall(t)``: sleep until the wall clock shows ``t``, an aware datetime.
 
-    At once if that is past. It follows the wall clock (CLOCK_REALTIME): if somebody sets the clock,
+    At once if that is past. It follows the wall clock (CLOCK_REALTIME): if the clock is set,
     or the machine was suspended, what counts is the time that the clock then shows. Never early by
     that clock. It takes a descriptor while it waits: OSError (EMFILE) if there is none.
 
