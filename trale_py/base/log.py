@@ -1,10 +1,9 @@
 """What no caller can be told by an exception is logged, as ``logging.getLogger("trale_py")``.
 
 A logging handler is the user's code. It may write to a pipe that no process reads, or wait for a
-task. So none runs on the executor: ``report`` makes the record where it happened and hands it over by
-one C call, and a thread of the process, ``trale-report``, gives it to the handlers. The first
-report starts that thread. It ends with the process, and a fork's child begins without one.
-"""
+task. So none runs on the executor: ``report`` makes the record where it happened and hands it over
+by one C call, and a thread of the process, ``trale-report``, gives it to the handlers. The first
+report starts that thread. It ends with the process, and a fork's child begins without one. """
 
 from __future__ import annotations
 
