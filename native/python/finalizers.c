@@ -1,4 +1,5 @@
-/* What is asked when an object of Python's is dropped, which mostly has nothing to do then.
+/* What is asked when an object of Python's is dropped, which mostly has nothing to do then. And how
+ * a Forgettable finds its attributes.
  *
  * R29: an exception in a __del__ is printed and gone. So a Ctrl-C that Python finds as a __del__ of
  * Python's begins is lost. These ask in C, and call the Python version if there is something to do. */
@@ -39,6 +40,7 @@ static void Releasable_finalize(PyObject *self)
 
 static PyType_Slot Forgettable_slots[] = {
     {Py_tp_finalize, Forgettable_finalize},
+    {Py_tp_getattro, tpy_leaf_getattr},
     {0, NULL},
 };
 

@@ -590,6 +590,15 @@ def test_an_attribute_that_it_has_not_asks_for_the_await(name: str, world: World
     operation.close()
 
 
+@pytest.mark.skipif(trale_py.engine == "python", reason="there it is Python's")
+@each_leaf
+def test_that_costs_nothing_while_attributes_are_found(name: str, world: World) -> None:
+    """A ``__getattr__`` of Python's would have each of them found the slow way."""
+    operation = LEAVES[name](world)
+    assert not hasattr(type(operation), "__getattr__")
+    operation.close()
+
+
 def test_nothing_is_said_once_the_exit_has_begun(run_script: Any) -> None:
     done = run_script("""
         import atexit

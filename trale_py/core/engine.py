@@ -148,6 +148,8 @@ def _derive(base: Any, cls: Any) -> type:
     body = {name: value for name, value in vars(cls).items() if not isinstance(value, _FIELDS)}
     for name in vars(base).keys() & body.keys() - {"__module__", "__doc__"}:
         _document(base, body.pop(name))
+    if "__getattribute__" in vars(base):  # in C it is both
+        body.pop("__getattr__", None)
     if "__init__" in vars(base):
         body["__signature__"] = _Signature(base, cls)
     if "__slots__" in body:

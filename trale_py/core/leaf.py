@@ -105,7 +105,11 @@ class Leaf(Future[T_co]):
 
 @accelerated
 class Forgettable:
-    """What a leaf does that is dropped. In C, as a Ctrl-C in a ``__del__`` is lost (R29)."""
+    """What points at a forgotten await: a leaf that is dropped, or asked for what its result has.
+
+    In C, as a Ctrl-C in a ``__del__`` is lost (R29), and as each attribute of a class that has a
+    ``__getattr__`` of Python's is found the slow way.
+    """
 
     __slots__ = ()
     _state: int
@@ -117,6 +121,11 @@ class Forgettable:
             return
         if forgotten:
             warn_forgotten(self, stacklevel=3)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise AttributeError(f"{self!r} has no attribute {name!r}: did you forget await?")
 
 
 class Operation(Forgettable, Leaf[T_co], Coroutine[Any, Any, T_co]):
@@ -147,11 +156,6 @@ class Operation(Forgettable, Leaf[T_co], Coroutine[Any, Any, T_co]):
 
     def close(self) -> None:
         self.drop()
-
-    def __getattr__(self, name: str) -> NoReturn:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        raise AttributeError(f"{self!r} has no attribute {name!r}: did you forget await?")
 
 
 @accelerated  # C calls it; and now that it can, it makes its own operations

@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from ..base.durations import Duration
-from .waiters import ReentrantGate, Waiter, Waiters, block
+from .waiters import NOTHING, ReentrantGate, Waiter, Waiters, block
 
 
 class Event:
@@ -71,6 +71,9 @@ class _EventWait(Waiter[None]):
         if self._event._set:
             self._result = None
         return self._event._set
+
+    def _at_once(self) -> Any:
+        return None if self._event._set else NOTHING  # once set, it stays so
 
     def _keeps(self) -> bool:
         return self._event.is_set()

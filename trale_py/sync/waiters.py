@@ -234,7 +234,10 @@ def block(operation: Coroutine[Any, Any, T], timeout: Duration | None) -> T:
     wait: Waiter[T] = operation  # type: ignore[assignment]  # cast() is a call, and this is hot
     wait._use()
     try:
-        park(wait, timeout)
+        # Most of these waits need not wait, and then none of park() is needed.
+        may_look = timeout is None and current.thread.runtime is None
+        if not may_look or not wait._look(_nobody_yet):
+            park(wait, timeout)
         return wait._result  # type: ignore[no-any-return]
     except BaseException:
         wait.drop()
