@@ -22,6 +22,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from .base import supported as _supported  # noqa: F401  # first: it refuses what cannot work
+
+# isort: split
+from ._asyncio.bridge import aio
 from .base.errors import (
     BusyResourceError,
     Cancelled,
@@ -118,6 +121,7 @@ __all__ = [
     "Waker",
     "WouldBlock",
     "WouldDeadlock",
+    "aio",
     "as_completed",
     "block_on",
     "current_effective_deadline",

@@ -56,6 +56,7 @@ typedef struct {
     PyObject_HEAD
     trale_engine *engine;
     char contended;      /* the last time, another thread kept the GIL: it computes */
+    char shared;         /* asyncio has been told that this thread is an executor's */
     PyObject *fault;     /* what RunQueue.fail was given, until next_batch raises it */
     struct Waker *live;  /* a ring of the wakers whose tasks were pushed and have not ended */
 } RunQueue;

@@ -3,6 +3,7 @@
 
 PyObject *tpy_PENDING;
 static PyObject *leaf_Future, *leaf_Ready, *leaf_warn_forgotten;  /* the package's own */
+static PyObject *leaf_guest_context, *leaf_guest_wait;            /* of future.py */
 
 Leaf *tpy_new_leaf(PyTypeObject *type, const LeafKind *kind)
 {
@@ -97,11 +98,38 @@ static enum step leaf_advance(Leaf *self, Context *cx, PyObject **result)
     return now;
 }
 
+/* No task runs this code, but asyncio may: see _outside_of_tasks in future.py. */
+static PySendResult leaf_send_outside(Leaf *self, PyObject **result)
+{
+    *result = NULL;
+    PyObject *cx = PyObject_CallNoArgs(leaf_guest_context);
+    if (cx == NULL)
+        return PYGEN_ERROR;
+    PySendResult how = PYGEN_NEXT;
+    if (PyObject_TypeCheck(cx, tpy_Context)) {
+        tpy_set_polling((Context *)cx);
+        how = tpy_leaf_send(self, NULL, result);
+        tpy_set_polling(NULL);
+        if (how == PYGEN_NEXT) {
+            DECREF(*result);
+            *result = PyObject_CallFunctionObjArgs(leaf_guest_wait, cx, NULL);
+        }
+    } else if (leaf_begin(self, NULL) == WAIT) {
+        *result = Py_NewRef(tpy_PENDING);
+    } else {
+        *result = NULL;
+    }
+    DECREF(cx);
+    return *result == NULL ? PYGEN_ERROR : how;
+}
+
 PySendResult tpy_leaf_send(Leaf *self, PyObject *Py_UNUSED(value), PyObject **result)
 {
     Context *cx = tpy_polling();
+    if (cx == NULL)
+        return leaf_send_outside(self, result);
     enum step now = AGAIN;
-    if (self->use != BEGUN || cx == NULL || cx->last_look || self->task != cx->waker->cell)
+    if (self->use != BEGUN || cx->last_look || self->task != cx->waker->cell)
         now = leaf_begin(self, cx);
     switch (now == AGAIN ? leaf_advance(self, cx, result) : now) {
     case DONE:
@@ -270,6 +298,8 @@ static const tpy_use leaf_uses[] = {
     {TPY_USE_OBJECT, "trale_py.core.future", "Future", .place = &leaf_Future},
     {TPY_USE_OBJECT, "trale_py.core.future", "Ready", .place = &leaf_Ready},
     {TPY_USE_OBJECT, "trale_py.core.future", "PENDING", .place = &tpy_PENDING},
+    {TPY_USE_OBJECT, "trale_py.core.future", "guest_context", .place = &leaf_guest_context},
+    {TPY_USE_OBJECT, "trale_py.core.future", "guest_wait", .place = &leaf_guest_wait},
     {TPY_USE_OBJECT, "warn_forgotten", NULL, .place = &leaf_warn_forgotten},
     {0},
 };

@@ -15,7 +15,9 @@ typedef struct {
 
 static PyTypeObject *Batch_type;
 static PyObject *run_queue_make_call;  /* run_queue.make_call: it reports what goes wrong */
+static PyObject *run_queue_share_thread;  /* run_queue.share_thread */
 static PyObject *run_queue_name_cx, *run_queue_name_wake;
+static PyObject *run_queue_modules, *run_queue_ASYNCIO;  /* sys.modules, and a name in it */
 
 /* ---- RunQueue ----------------------------------------------------------------------------------- */
 
@@ -274,6 +276,17 @@ static PyObject *run_queue_raise_fault(RunQueue *self)
     return NULL;
 }
 
+/* Before a batch: has asyncio been imported? -1: an exception is set. */
+static int run_queue_share(RunQueue *self)
+{
+    if (self->shared || PyDict_GetItem(run_queue_modules, run_queue_ASYNCIO) == NULL)
+        return 0;
+    PyObject *shared = PyObject_CallNoArgs(run_queue_share_thread);
+    self->shared = shared == Py_True;
+    Py_XDECREF(shared);
+    return shared == NULL ? -1 : 0;
+}
+
 static PyObject *RunQueue_next_batch(RunQueue *self, PyObject *Py_UNUSED(ignored))
 {
     for (;;) {
@@ -293,6 +306,8 @@ static PyObject *RunQueue_next_batch(RunQueue *self, PyObject *Py_UNUSED(ignored
         Py_END_ALLOW_THREADS
         self->contended = trale_now() - woken > TPY_CONTENDED_NS;
     }
+    if (run_queue_share(self) < 0)
+        return NULL;
     Batch *batch = (Batch *)PyType_GenericAlloc(Batch_type, 0);
     if (batch != NULL)
         batch->run_queue = NEWREF(RunQueue, self);
@@ -372,6 +387,9 @@ static PyType_Spec Batch_spec = {
 
 static const tpy_use run_queue_uses[] = {
     {TPY_USE_OBJECT, "trale_py.core.run_queue", "make_call", .place = &run_queue_make_call},
+    {TPY_USE_OBJECT, "trale_py.core.run_queue", "share_thread", .place = &run_queue_share_thread},
+    {TPY_USE_OBJECT, "trale_py.core.run_queue", "ASYNCIO", .place = &run_queue_ASYNCIO},
+    {TPY_USE_OBJECT, "sys", "modules", .place = &run_queue_modules},
     {TPY_USE_NAME, "trale_py.core.timer_heap:Wakeable", "wake", .place = &run_queue_name_wake},
     {TPY_USE_NAME, "Task", "_cx", .place = &run_queue_name_cx},
     {TPY_USE_NUMBER, "trale_py.core.task_state", "NEW", .number = TRALE_NEW},

@@ -31,7 +31,11 @@ CLASSES = {
     if isinstance(getattr(module, name), type)
 }
 # What public calls return, though it has no public name of its own.
-RETURNED = {"Executor.blocking_pool": BlockingPool, "open_signal_receiver": SignalReceiver}
+RETURNED = {
+    "aio": type(trale_py.aio),
+    "Executor.blocking_pool": BlockingPool,
+    "open_signal_receiver": SignalReceiver,
+}
 OURS = {name: cls for name, cls in CLASSES.items() if name != "InvalidStateError"}
 NOT_LOADED = (
     *("asyncio", "ssl", "multiprocessing", "subprocess", "shutil"),

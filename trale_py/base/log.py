@@ -3,7 +3,7 @@
 A logging handler is the user's code. It may write to a pipe that no process reads, or wait for a
 task. So none runs on the executor: ``report`` makes the record where it happened and hands it over
 by one C call, and a thread of the process, ``trale-report``, gives it to the handlers. The first
-report starts that thread. It ends with the process, and a fork's child begins without one. """
+report starts that thread. It ends with the process, and a fork's child begins without one."""
 
 from __future__ import annotations
 

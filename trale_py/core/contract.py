@@ -43,6 +43,7 @@ class RuntimeLike(Protocol):
     jobs: Any  # the pools: of spawn_blocking, of look-ups of names, of files and programs
     names: Any
     files: Any
+    guest: Any  # asyncio's loop, see _asyncio; None while there is none
     gone: str  # why it is no more; "" while it is there
     closing: bool
     forked: bool  # it is the parent's, and this process a child
@@ -86,6 +87,9 @@ class RuntimeLike(Protocol):
     def shutdown(self, timeout: Duration | None = None) -> None:
         """End it."""
 
+    def _spawn_service(self, coro: Any, name: str) -> Any:
+        """A task that serves the others, and ends after them; its JoinHandle."""
+
     def forget(self, task: Any) -> None:
         """The Task has ended. Executor's thread only."""
 
@@ -100,3 +104,23 @@ class RuntimeLike(Protocol):
 
     def after_fork_in_child(self) -> None:
         """This process is a fork, and the threads are in the parent."""
+
+
+class ForeignLoop(Protocol):
+    """Another event loop that lives on an executor's thread. Called on that thread only."""
+
+    def take_thread(self) -> bool:
+        """Its library is imported: have it know this thread. False: not yet, ask again."""
+
+    def enter(self) -> Any:
+        """The Context to poll with in the code that it is running; None: it is running none."""
+
+    def wait(self, cx: Any) -> Any:
+        """What that code yields in the place of PENDING: it is resumed when ``cx`` is woken."""
+
+    def adopt(self, waker: Any, yielded: object) -> Any:
+        """How a task waits for something of its: a BaseException with a ``take()``. None: it is
+        not its."""
+
+    def explain(self, error: BaseException) -> None:
+        """A task has ended by ``error``, which may be of the library's making: add a note."""

@@ -179,6 +179,7 @@ def foreign(yielded: object) -> RuntimeError:
         what = "a bare yield (asyncio.sleep(0)? here it is yield_now())"
     return RuntimeError(
         f"a trale_py task awaited {what}, which belongs to another library: only its "
-        "own event loop can wake it. Bridge: await it there, and have that loop call set() of a "
-        "trale_py Event, which this task awaits."
+        "own event loop can wake it. Code of asyncio's runs in asyncio tasks: await aio(fn, ...). "
+        "Another library's must run in its own loop, and can call set() of a trale_py Event, which "
+        "this task awaits."
     )

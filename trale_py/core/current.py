@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .contract import RuntimeLike
+from .contract import ForeignLoop, RuntimeLike
 from .thread_state import thread as thread
 
 # The interpreter's exit has begun to close the runtime.
@@ -24,6 +24,9 @@ exiting = False
 default: dict[None, RuntimeLike] = {}
 
 default_runtime: Callable[[], RuntimeLike]
+
+# asyncio's, put here by ``_asyncio`` when that is imported.
+foreign_loop: ForeignLoop
 
 
 def runtime() -> RuntimeLike:

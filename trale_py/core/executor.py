@@ -11,13 +11,14 @@ That is all there is to it; the rest of this file is how the loop begins and end
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import threading
 from collections.abc import Coroutine
 from typing import Any, NoReturn, Self, TypeVar
 
 from ..base.durations import Duration
-from ..base.errors import RuntimeClosed, WouldDeadlock, is_a
+from ..base.errors import RuntimeClosed, TaskCancelled, WouldDeadlock, is_a
 from ..base.threads import Thread
 from . import current, process_exit
 from .contract import RuntimeLike
@@ -85,6 +86,34 @@ def block_on(coro: Coroutine[Any, Any, T] | Future[T]) -> T:
         raise
     finally:
         del handle  # see Outcome.unwrap
+
+
+def in_a_task(coro: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+    """For a coroutine of the library that needs a task of ours, as it spawns or uses scopes.
+
+    Called in asyncio code it runs in one of its own, which is cancelled if the wait for it is.
+    """
+    if current.thread.context is not None or current.thread.runtime is None:
+        return coro
+    return _in_its_own_task(coro)
+
+
+async def _in_its_own_task(coro: Coroutine[Any, Any, T]) -> T:
+    handle = spawn(coro)
+    try:
+        return await handle
+    except GeneratorExit:  # it is being closed, and may not wait any more
+        handle.cancel()
+        raise
+    except BaseException as error:
+        if handle.done() and handle.exception() is error:
+            raise
+        handle.cancel(error.args[0] if error.args else None)
+        with contextlib.suppress(TaskCancelled):
+            return await handle  # a value or an error nevertheless is the outcome
+        raise
+    finally:
+        del handle
 
 
 # How often the end of a runtime goes on after an exception. What other threads throw in comes a few

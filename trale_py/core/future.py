@@ -10,7 +10,7 @@ coroutine, which comes out of that yield and polls again.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Final, Generic, TypeVar, final
+from typing import Any, Final, Generic, TypeVar, final
 
 from . import current
 from .waker import Context
@@ -117,32 +117,80 @@ def poll_until_ready(
     try:
         while True:
             cx = current.thread.context
-            # No context: this coroutine is not driven by a trale_py executor.
-            # Yield; it will say in its own words what it makes of that.
-            if cx is not None:
-                if cx._last_look:  # the task is cancelled: see Task.poll
-                    if refused or not future._delivered():
-                        yield PENDING
-                        continue
-                    cx._last_look = False
-                elif not charged:
-                    cx._budget -= 1
-                    refused = cx._cancelled
-                    if cx._budget < 0 or refused:
-                        cx.waker.wake()  # cancelled: the executor throws at that turn
-                        yield PENDING
-                        continue
-                    charged = True
-                step = poll(cx)
-                if isinstance(step, Ready):
-                    finished = True
-                    return step.value
-                if step is not PENDING:
-                    raise TypeError(
-                        f"{type(future).__name__}.poll() returned {step!r}; "
-                        "it must return Ready(value) or PENDING"
-                    )
+            if cx is None:
+                finished = True  # that is seen to there
+                return (yield from _outside_of_tasks(future, poll))
+            if cx._last_look:  # the task is cancelled: see Task.poll
+                if refused or not future._delivered():
+                    yield PENDING
+                    continue
+                cx._last_look = False
+            elif not charged:
+                cx._budget -= 1
+                refused = cx._cancelled
+                if cx._budget < 0 or refused:
+                    cx.waker.wake()  # cancelled: the executor throws at that turn
+                    yield PENDING
+                    continue
+                charged = True
+            step = poll(cx)
+            if isinstance(step, Ready):
+                finished = True
+                return step.value
+            if step is not PENDING:
+                raise TypeError(
+                    f"{type(future).__name__}.poll() returned {step!r}; "
+                    "it must return Ready(value) or PENDING"
+                )
             yield PENDING
     finally:
         if not finished:
             future.drop()
+
+
+def _outside_of_tasks(
+    future: Future[T], poll: Callable[[Context], Ready[T] | Pending]
+) -> Generator[Any, None, T]:
+    """The same in a coroutine that no task runs: asyncio's, on the executor's thread, or nobody's.
+
+    Asyncio's code waits for a future of asyncio's, which the wake of ``cx`` completes. For all
+    others PENDING is yielded; they will say in their own words what they make of that.
+    """
+    steps = poll_until_ready(future, poll)
+    begun = False
+    try:
+        while current.thread.context is None:
+            cx = guest_context()
+            if cx is None:
+                yield PENDING
+                continue
+            current.thread.context = cx
+            begun = True
+            try:
+                next(steps)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            finally:
+                current.thread.context = None
+            yield guest_wait(cx)
+        begun = True
+        return (yield from steps)
+    finally:
+        if begun:
+            steps.close()
+        else:
+            future.drop()
+        del steps  # or the traceback of an error would lead back to it
+
+
+def guest_context() -> Context | None:
+    """What asyncio code that this thread is running polls with. None: it runs none."""
+    if current.thread.runtime is None:
+        return None
+    cx: Context | None = current.foreign_loop.enter()
+    return cx
+
+
+def guest_wait(cx: Context) -> object:
+    """What that code yields, to be resumed when ``cx`` is woken."""
+    return current.foreign_loop.wait(cx)

@@ -24,17 +24,21 @@ Why there is no lock and no condition variable to be seen (R1)
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from typing import Generic, NoReturn, TypeVar
 
 from ..base.log import report
+from . import current
 from .contract import RuntimeLike, TaskLike
 from .engine import accelerated
 from .waker import Context, Waker
 
 T = TypeVar("T", bound=TaskLike)
+
+ASYNCIO = "asyncio"  # as sys.modules has it
 
 
 class Fault:
@@ -57,13 +61,14 @@ class RunQueue(Generic[T]):
       - Ids are never used twice, so a waker that outlived its task finds nothing.
     """
 
-    __slots__ = ("_inbox", "_left_behind", "waiting")
+    __slots__ = ("_inbox", "_left_behind", "_shared", "waiting")
 
     def __init__(self) -> None:
         # An int is a wake for the task of that id, a Task is new, all else is to be called.
         self._inbox: SimpleQueue[int | T | Callable[[], object]] = SimpleQueue()
         self.waiting: dict[int, T] = {}
         self._left_behind = False
+        self._shared = False  # asyncio has been told that this thread is an executor's
 
     def context(self, task_id: int, runtime: RuntimeLike) -> Context:
         """A context to poll the task of that id with, and in it its waker."""
@@ -107,6 +112,8 @@ class RunQueue(Generic[T]):
                 batch.append(item)
             elif (task := self.waiting.pop(item, None)) is not None:
                 batch.append(task)
+        if not self._shared and ASYNCIO in sys.modules:
+            self._shared = share_thread()
         try:
             while batch and not self._left_behind:
                 following = batch.popleft()
@@ -171,3 +178,8 @@ def make_call(call: Callable[[], object]) -> None:
         call()
     except BaseException as error:
         report("%r, called on the executor's thread, failed", call, error=error)
+
+
+def share_thread() -> bool:
+    """Tell asyncio, which is imported, that this thread is an executor's. False: ask again."""
+    return current.thread.runtime is not None and current.foreign_loop.take_thread()

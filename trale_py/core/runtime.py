@@ -78,6 +78,7 @@ class Runtime:
         self.names = BlockingPool("trale-names", NAMES_LIMIT, self.call_on_executor, forgives=True)
         self.files = BlockingPool("trale-files", FILES_LIMIT, self.call_on_executor, forgives=True)
         self.jobs = BlockingPool("trale-blocking", JOBS_LIMIT, self.call_on_executor)
+        self.guest: Any = None  # asyncio's loop; _asyncio puts it here
         self.gone = ""
         self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
         self._dropped: dict[AsyncGenerator[Any, Any], None] = {}  # and not yet being closed
@@ -385,6 +386,8 @@ class Runtime:
         self._ended.open()
         self.run_queue.after_fork_in_child()
         self.run_queue = RunQueue()  # what was published is the parent's to do
+        if self.guest is not None:
+            self.guest.after_fork_in_child()
         self.reactor._after_fork_in_child()
         if current.default.get(None) is self:
             del current.default[None]

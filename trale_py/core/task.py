@@ -34,6 +34,21 @@ BUDGET = 128
 SWALLOWED = 100
 
 
+class ForeignWait(BaseException):
+    """In ``Task._throw``: the task awaits something of a foreign loop's, and nothing is thrown yet.
+
+    A poll before that has ended must not resume the coroutine, as asyncio's futures refuse that.
+    """
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+        raise NotImplementedError
+
+    def take(self) -> BaseException | None:
+        """The wait is over: take back what was left there. What to throw in; None: resume."""
+        raise NotImplementedError
+
+
 class Group(Protocol):
     """What a task tells the group it was spawned by."""
 
@@ -161,6 +176,8 @@ class Task:
             raise RuntimeError(f"{self!r} is polled by its executor only, once at a time")
         self._turn = False
         self._cx._budget = BUDGET
+        if isinstance(self._throw, ForeignWait) and not self._ends_foreign_wait(self._throw):
+            return False
         try:
             if self._cx._cancelled and self._started and self._throw is None:
                 # R23: it is at a checkpoint, and what it waits for there may have happened in
@@ -210,9 +227,25 @@ class Task:
         return not self._started and self._group is not None and not self._runtime.closing
 
     def _throw_foreign(self, yielded: object) -> None:
-        # Thrown in at the next turn, not now: a task may try this again and again.
-        self._throw = foreign(yielded)
-        self._cx.waker.wake()
+        self._throw = current.foreign_loop.adopt(self._cx.waker, yielded)
+        if self._throw is None:
+            # Thrown in at the next turn, not now: a task may try this again and again.
+            self._throw = foreign(yielded)
+            self._cx.waker.wake()
+
+    def _ends_foreign_wait(self, wait: ForeignWait) -> bool:
+        """Whether the coroutine is to be resumed, or thrown something, where it awaits that.
+
+        What has ended is delivered, also to a task that is cancelled: the next checkpoint raises.
+        Else the cancellation takes the place of ``wait``.
+        """
+        if wait.done():
+            self._throw = wait.take()
+        elif self._cx._cancelled:
+            wait.take()
+        else:
+            return False
+        return True
 
     def _count_throws(self, scope: ScopeTree) -> None:
         scope._throw_count += 1
@@ -250,6 +283,7 @@ class Task:
         group = self._group
         try:
             if error is not None:
+                current.foreign_loop.explain(error)
                 if group is not None:
                     group._child_failed(error)
                 if traceback_of(error) is None:  # not the coroutine's: its context is in use

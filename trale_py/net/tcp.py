@@ -16,6 +16,7 @@ from typing import Any, Self
 from .._linux.sockaddr import SocketAddress
 from ..base.durations import Duration, to_ns
 from ..base.log import report
+from ..core.executor import in_a_task
 from ..core.leaf import checkpoint
 from ..scopes.combine import timeout
 from ..timers.timer import sleep
@@ -85,9 +86,9 @@ class TcpStream(SocketStream):
         """
         target = to_connect(addr)
         if timeout is None:
-            return cls._connect(target)
+            return in_a_task(cls._connect(target))
         to_ns(timeout, "timeout")
-        return cls._connect_in_time(target, timeout)
+        return in_a_task(cls._connect_in_time(target, timeout))
 
     @classmethod
     async def _connect_in_time(cls, target: HostPort, seconds: Duration) -> Self:

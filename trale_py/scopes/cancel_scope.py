@@ -127,8 +127,9 @@ class CancelScope(ScopeTree):
         task = current_task()
         if task is None:
             raise RuntimeError(
-                f"{self!r} can be entered in a task only; in a script, use "
-                "handle.join(timeout=...), or run a coroutine that uses scopes with block_on()"
+                f"{self!r} can be entered in a trale_py task only. In asyncio code, "
+                "await spawn(...) of a coroutine that uses scopes; in a script, use "
+                "handle.join(timeout=...), or run such a coroutine with block_on()"
             )
         self._enter(task._runtime, task._innermost(), task)
         return self
@@ -282,7 +283,7 @@ def current_effective_deadline() -> float:
     """
     task = current_task()
     if task is None:
-        raise RuntimeError("cancellation and deadlines exist in tasks only")
+        raise RuntimeError("cancellation and deadlines exist in trale_py's tasks only")
     earliest = NEVER
     node = task._scope
     while node is not None:

@@ -17,6 +17,7 @@ from ..base.errors import is_a
 from ..base.log import report
 from ..core import current
 from ..core.coroutine import close_refused
+from ..core.executor import in_a_task
 from ..core.future import PENDING, Future, Pending, Ready
 from ..core.join import JoinHandle
 from ..core.latch import LatchWait
@@ -33,15 +34,15 @@ C = TypeVar("C")
 Source: TypeAlias = Coroutine[Any, Any, T] | Future[T] | JoinHandle[T]
 
 
-def _takes_over(call: Callable[P, T]) -> Callable[P, T]:
+def _takes_over(call: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
     """Decorates an ``async def``. If its coroutine never runs, that is not the awaitables' fault:
     they were handed over at the call."""
 
     @wraps(call)
-    def take_over(*aws: P.args, **options: P.kwargs) -> T:
+    def take_over(*aws: P.args, **options: P.kwargs) -> Coroutine[Any, Any, T]:
         for source in aws:
             hand_over(source)
-        return call(*aws, **options)
+        return in_a_task(call(*aws, **options))
 
     return take_over
 
@@ -191,7 +192,7 @@ def timeout(seconds: Duration, awaitable: Source[T]) -> Coroutine[Any, Any, T]:
         close_refused(awaitable)
         raise
     hand_over(awaitable)
-    return _timeout(seconds, awaitable)
+    return in_a_task(_timeout(seconds, awaitable))
 
 
 async def _timeout(seconds: Duration, awaitable: Source[T]) -> T:

@@ -156,7 +156,8 @@ class TaskGroup(WithBlock):
         task = current_task()
         if task is None:
             raise RuntimeError(
-                "async with TaskGroup() works in tasks only; in a script, use with TaskGroup()"
+                "async with TaskGroup() works in trale_py's tasks only. In asyncio code, "
+                "await spawn(...) of a coroutine that uses it; in a script, use with TaskGroup()"
             )
         runtime, host_id = task._runtime, task.id
         self.cancel_scope.__enter__()  # the last call: R51

@@ -93,11 +93,19 @@ class SignalReceiver:
             if self._receiver is None or self._fd is None:
                 raise ClosedResourceError(f"{self!r} is not open")
             await self._fd.readable()
-            if self._receiver is not None:
-                self._come |= _signals.take(self._receiver)
+            self._come |= self._take()
         signum = min(self._come)
         self._come.remove(signum)
         return signal.Signals(signum)
+
+    def _fileno(self) -> int:
+        """The descriptor that can be read when a signal has come: for other event loops."""
+        assert self._fd is not None
+        return self._fd.fileno()
+
+    def _take(self) -> set[int]:
+        """The signals that have come since."""
+        return set() if self._receiver is None else set(_signals.take(self._receiver))
 
     def _close_fd(self) -> None:
         assert self._fd is not None

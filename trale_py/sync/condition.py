@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
@@ -57,8 +58,10 @@ class Condition(Generic[T]):
         """
         cx = current.thread.context
         guard, place = self._entered(), _Place(self)
-        assert cx is not None
-        place.poll(cx)
+        if cx is None:  # asyncio code
+            place._stand_in_line()
+        else:
+            place.poll(cx)
         self._mutex._leave()
         try:
             await place
@@ -70,7 +73,9 @@ class Condition(Generic[T]):
         await self._lock_again(guard)
 
     async def _lock_again(self, guard: Guard[T]) -> None:
-        with CancelScope(shield=True):
+        # asyncio cancels once, and the wait is over: there is nothing to shield from.
+        in_a_task = current.thread.context is not None
+        with CancelScope(shield=True) if in_a_task else contextlib.nullcontext():
             await guard._lock(None)
         self._mutex._entered = guard
 

@@ -42,7 +42,7 @@ from ..base.durations import NEVER, Duration, to_timeout
 from ..base.errors import RuntimeClosed, WouldDeadlock
 from ..core import current
 from ..core.engine import accelerated
-from ..core.future import PENDING, Pending, Ready, poll_until_ready
+from ..core.future import PENDING, Pending, Ready, guest_context, poll_until_ready
 from ..core.latch import acquire_lock
 from ..core.leaf import Operation
 from ..core.waker import Context
@@ -277,8 +277,8 @@ def refuse_on_executor() -> None:
 
 
 def who_asks() -> object:
-    """The task that is being polled, or the thread: the owner of a lock."""
-    return current.thread.context or this_thread()
+    """The task that is being polled, or asyncio's, or the thread: the owner of a lock."""
+    return current.thread.context or guest_context() or this_thread()
 
 
 _here = threading.local()
