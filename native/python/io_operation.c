@@ -250,7 +250,8 @@ static void Operation_dealloc(Operation *self)
     if (tpy_leaf_stays(self))
         return;
     PyObject_GC_UnTrack(self);
-    operation_drop(&self->leaf);
+    if (self->leaf.use != ENDED)
+        operation_drop(&self->leaf);
     XDECREF(self->function);
     XDECREF(self->io);
     XDECREF(self->owner);

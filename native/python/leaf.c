@@ -266,6 +266,7 @@ void tpy_leaf_finalize(Leaf *self)
     if (done == NULL)
         PyErr_WriteUnraisable((PyObject *)self);
     XDECREF(done);
+    self->kind->drop(self);
     PyErr_Restore(type, value, traceback);
 }
 
