@@ -52,11 +52,14 @@ from .net import TcpListener, TcpStream, UdpSocket
 from .scopes.cancel_scope import CancelScope, current_effective_deadline, fail_after, move_on_after
 from .scopes.combine import as_completed, gather, race, timeout
 from .scopes.task_group import TaskGroup, TaskStatus
+from .scripts.join_set import JoinSet
 from .streams.async_fd import AsyncFd
 from .streams.fd_stream import FdStream, pipe
 from .streams.signals import open_signal_receiver
 from .sync import (
     Barrier,
+    BoundedSemaphore,
+    CapacityLimiter,
     Condition,
     Event,
     EventFd,
@@ -67,6 +70,7 @@ from .sync import (
     RwGuard,
     RwLock,
     Semaphore,
+    StopToken,
 )
 from .timers.clock_sleep import sleep_until_wall
 from .timers.timer import Interval, Timer, interval, now, sleep, sleep_until
@@ -81,9 +85,11 @@ __all__ = [
     "PENDING",
     "AsyncFd",
     "Barrier",
+    "BoundedSemaphore",
     "BusyResourceError",
     "CancelScope",
     "Cancelled",
+    "CapacityLimiter",
     "ClosedResourceError",
     "Condition",
     "Context",
@@ -99,6 +105,7 @@ __all__ = [
     "Interval",
     "InvalidStateError",
     "JoinHandle",
+    "JoinSet",
     "Mutex",
     "Notify",
     "OnceCell",
@@ -110,6 +117,7 @@ __all__ = [
     "RwGuard",
     "RwLock",
     "Semaphore",
+    "StopToken",
     "Task",
     "TaskCancelled",
     "TaskGroup",

@@ -1,6 +1,9 @@
 /* SemaphoreCore, and ReadyNow, which an async with awaits if it need not wait: see sync/semaphore_core.py. */
 
+#include "registry.h"
 #include "waiters_core.h"
+
+static PyObject *semaphore_core_check;  /* the package's */
 
 PyTypeObject *tpy_ReadyNow;
 PyObject *tpy_at_once_none;
@@ -55,21 +58,51 @@ static PyObject *SemaphoreCore_new(PyTypeObject *type, PyObject *Py_UNUSED(args)
 
 static int SemaphoreCore_init(WaitersCore *self, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"count", NULL};
-    return PyArg_ParseTupleAndKeywords(args, kwargs, "n:SemaphoreCore", names, &self->count) ? 0 : -1;
+    static char *names[] = {"count", "bound", NULL};
+    self->bound = PY_SSIZE_T_MAX;
+    return PyArg_ParseTupleAndKeywords(args, kwargs, "n|n:SemaphoreCore", names, &self->count, &self->bound)
+               ? 0 : -1;
 }
 
-static PyObject *SemaphoreCore_acquire(WaitersCore *self, PyObject *Py_UNUSED(ignored))
+/* How many permits it is about: (n=1). -1: an exception is set. */
+static Py_ssize_t semaphore_core_parse(PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {
-    return (PyObject *)tpy_new_waiter(self);
+    if (count == 0 && keywords == NULL)
+        return 1;
+    PyObject *checked = tpy_call_python(semaphore_core_check, NULL, args, count, keywords);
+    Py_ssize_t n = checked == NULL ? -1 : PyLong_AsSsize_t(checked);
+    XDECREF(checked);
+    return n;
 }
 
-static PyObject *SemaphoreCore_try_acquire(WaitersCore *self, PyObject *Py_UNUSED(ignored))
+static PyObject *SemaphoreCore_acquire(WaitersCore *self, PyObject *const *args, Py_ssize_t count,
+                                       PyObject *keywords)
 {
-    if (self->count <= 0)
+    Py_ssize_t n = semaphore_core_parse(args, count, keywords);
+    Waiter *wait = n < 0 ? NULL : tpy_new_waiter(self);
+    if (wait != NULL)
+        wait->n = n;
+    return (PyObject *)wait;
+}
+
+static PyObject *SemaphoreCore_try_acquire(WaitersCore *self, PyObject *const *args, Py_ssize_t count,
+                                           PyObject *keywords)
+{
+    Py_ssize_t n = semaphore_core_parse(args, count, keywords);
+    if (n < 0)
+        return NULL;
+    if (self->count < n || tpy_first(self->takers) != NULL)
         Py_RETURN_FALSE;
-    self->count--;
+    self->count -= n;
     Py_RETURN_TRUE;
+}
+
+static PyObject *semaphore_core_give(WaitersCore *self, Py_ssize_t n)
+{
+    if (n > self->bound - self->count)
+        return PyErr_Format(PyExc_ValueError, "released more often than acquired: %R", self);
+    tpy_put_permits(self, n);
+    Py_RETURN_NONE;
 }
 
 PyObject *tpy_parse_timeout(PyObject *args, PyObject *kwargs)
@@ -81,8 +114,11 @@ PyObject *tpy_parse_timeout(PyObject *args, PyObject *kwargs)
 
 static PyObject *SemaphoreCore_acquire_blocking(WaitersCore *self, PyObject *args, PyObject *kwargs)
 {
-    PyObject *timeout = tpy_parse_timeout(args, kwargs);
-    return timeout == NULL ? NULL : tpy_block(tpy_new_waiter(self), timeout);
+    static char *names[] = {"timeout", "n", NULL};
+    PyObject *timeout = Py_None, *n = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$O", names, &timeout, &n))
+        return NULL;
+    return tpy_block((Waiter *)SemaphoreCore_acquire(self, &n, n != NULL, NULL), timeout);
 }
 
 /* A thread's with. Nothing that it has taken can be lost to a Ctrl-C (R28): here is no Python code,
@@ -95,20 +131,21 @@ static PyObject *SemaphoreCore_enter(WaitersCore *self, PyObject *Py_UNUSED(igno
 static PyObject *SemaphoreCore_exit(WaitersCore *self, PyObject *const *Py_UNUSED(args),
                               Py_ssize_t Py_UNUSED(count))
 {
-    tpy_put(self, NULL, 0);
-    Py_RETURN_NONE;
+    return semaphore_core_give(self, 1);
 }
 
-static PyObject *SemaphoreCore_release(WaitersCore *self, PyObject *Py_UNUSED(ignored))
+static PyObject *SemaphoreCore_release(WaitersCore *self, PyObject *const *args, Py_ssize_t count,
+                                       PyObject *keywords)
 {
-    tpy_put(self, NULL, 0);
-    Py_RETURN_NONE;
+    Py_ssize_t n = semaphore_core_parse(args, count, keywords);
+    return n < 0 ? NULL : semaphore_core_give(self, n);
 }
 
 Context *tpy_take_at_once(WaitersCore *self)
 {
     Context *cx = tpy_polling();
-    if (cx == NULL || cx->budget <= 0 || cx->cancelled || self->count <= 0)
+    if (cx == NULL || cx->budget <= 0 || cx->cancelled || self->count <= 0
+        || tpy_first(self->takers) != NULL)
         return NULL;
     cx->budget--;
     self->count--;
@@ -123,14 +160,15 @@ static PyObject *SemaphoreCore_aenter(WaitersCore *self, PyObject *Py_UNUSED(ign
 static PyObject *SemaphoreCore_aexit(WaitersCore *self, PyObject *const *Py_UNUSED(args),
                                Py_ssize_t Py_UNUSED(count))
 {
-    tpy_put(self, NULL, 0);
-    return Py_NewRef(tpy_at_once_none);
+    PyObject *given = semaphore_core_give(self, 1);
+    XDECREF(given);
+    return given == NULL ? NULL : Py_NewRef(tpy_at_once_none);
 }
 
 static PyMethodDef SemaphoreCore_methods[] = {
-    {"acquire", (PyCFunction)SemaphoreCore_acquire, METH_NOARGS, NULL},
-    {"try_acquire", (PyCFunction)SemaphoreCore_try_acquire, METH_NOARGS, NULL},
-    {"release", (PyCFunction)SemaphoreCore_release, METH_NOARGS, NULL},
+    {"acquire", TPY_FAST(SemaphoreCore_acquire), NULL},
+    {"try_acquire", TPY_FAST(SemaphoreCore_try_acquire), NULL},
+    {"release", TPY_FAST(SemaphoreCore_release), NULL},
     {"acquire_blocking", (PyCFunction)(void (*)(void))SemaphoreCore_acquire_blocking,
      METH_VARARGS | METH_KEYWORDS, NULL},
     {"__enter__", (PyCFunction)SemaphoreCore_enter, METH_NOARGS, NULL},
@@ -161,6 +199,13 @@ static PyType_Spec SemaphoreCore_spec = {
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .slots = SemaphoreCore_slots,
 };
+
+static const tpy_use semaphore_core_uses[] = {
+    {TPY_USE_OBJECT, "trale_py.sync.semaphore_core", "check_permits", .place = &semaphore_core_check},
+    {0},
+};
+
+const tpy_uses tpy_semaphore_core_uses = {"semaphore_core.c", .after = "SemaphoreCore", .table = semaphore_core_uses};
 
 int tpy_add_semaphore_core(PyObject *module)
 {

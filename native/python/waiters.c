@@ -97,8 +97,12 @@ static void waiters_drop(Leaf *leaf)
         self->value = NULL;
         if (self->guard != NULL)
             tpy_unlock(self->guard);
+        else if (self->core->values == NULL)
+            tpy_put_permits(self->core, self->n);
         else if (tpy_put(self->core, value, 1) < 0)
             PyErr_WriteUnraisable((PyObject *)self->core);
+    } else if (self->core->count > 0 && self->core->values == NULL) {
+        tpy_put_permits(self->core, 0);  /* it stood before others, and waited for more than they */
     }
     tpy_replace(&self->wake, NULL);
 }
@@ -122,6 +126,7 @@ Waiter *tpy_new_waiter(WaitersCore *core)
     Waiter *self = tpy_new_object(Waiter_type);
     if (self != NULL) {
         self->leaf.kind = &waiters_leaf;
+        self->n = 1;
         self->core = NEWREF(WaitersCore, core);
     }
     return self;

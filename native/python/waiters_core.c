@@ -67,6 +67,16 @@ int tpy_put(WaitersCore *self, PyObject *value, int in_front)
     return 0;
 }
 
+void tpy_put_permits(WaitersCore *self, Py_ssize_t n)
+{
+    self->count += n;
+    for (Waiter *taker; (taker = tpy_first(self->takers)) != NULL && taker->n <= self->count;) {
+        self->count -= taker->n;
+        tpy_grant(taker, NULL);
+        tpy_wake_wait(taker);
+    }
+}
+
 bool tpy_has_room(WaitersCore *self)
 {
     Py_ssize_t room = self->capacity ? self->capacity : self->takers->length;
@@ -128,10 +138,11 @@ static enum step waiters_core_attempt_to_take(Waiter *self)
     }
     if (next != NULL && next != self)
         return WAIT;
-    if (core->count > 0) {
+    if (core->count >= self->n) {
         PyObject *value;
         if (tpy_take_out(core, &value) < 0)
             return FAILED;
+        core->count -= self->n - 1;
         tpy_grant(self, value);
         tpy_grant_slots(core);
         return DONE;

@@ -23,7 +23,8 @@ typedef struct {
 typedef struct {
     PyObject_HEAD
     Waiters *takers;        /* the waiters for a permit or a value */
-    Py_ssize_t count;    /* permits or values that are there; then no taker waits */
+    Py_ssize_t count;    /* permits or values that are there; then no taker waits, but for more */
+    Py_ssize_t bound;    /* of a SemaphoreCore: how many permits there may be */
     /* of a QueueCore */
     Waiters *givers;        /* the waiters for room; then there is none */
     PyObject *values;    /* a deque; NULL: permits, which are only counted */
@@ -57,6 +58,7 @@ typedef struct {
     GuardCore *guard;       /* of a LockCore: what will have it */
     PyObject *owner;    /* of a LockCore: its owner then; a task's is found when it is polled */
     PyObject *wake;   /* the waiter's Waker or, in a thread, a lock to release; or NULL */
+    Py_ssize_t n;     /* of a SemaphoreCore: how many permits it waits for; else 1 */
     char state;       /* enum state */
     char gives;
     char enters;      /* the lock's `entered` will be its guard */
@@ -79,7 +81,10 @@ enum step tpy_look(Waiter *self, PyObject *waker);
  * reference to `value`. -1: an exception is set, and the value is lost. */
 int tpy_put(WaitersCore *self, PyObject *value, int in_front);
 
-/* Take a permit or a value that is there. */
+/* More permits, or none, for those in line whose turn it is. */
+void tpy_put_permits(WaitersCore *self, Py_ssize_t n);
+
+/* Take a value that is there, or a permit. */
 int tpy_take_out(WaitersCore *self, PyObject **value);
 
 /* What it waits for is its own from now on. Takes the reference to `value`. */

@@ -24,7 +24,9 @@ from tests.support.net_helpers import TIMEOUT, raw_tcp_pair
 from trale_py import (
     AsyncFd,
     Barrier,
+    BoundedSemaphore,
     CancelScope,
+    CapacityLimiter,
     Condition,
     Context,
     Event,
@@ -32,6 +34,7 @@ from trale_py import (
     FdStream,
     Future,
     JoinHandle,
+    JoinSet,
     Mutex,
     Notify,
     OnceCell,
@@ -39,6 +42,7 @@ from trale_py import (
     Ready,
     RwLock,
     Semaphore,
+    StopToken,
     TaskGroup,
     TcpListener,
     TcpStream,
@@ -117,6 +121,12 @@ def an_event() -> Event:
     return event
 
 
+def a_stopped_token() -> StopToken:
+    token = StopToken()
+    token.stop()
+    return token
+
+
 def a_notify() -> Notify:
     notify = Notify()
     notify.notify_one()
@@ -193,6 +203,11 @@ LEAVES: dict[str, Callable[[World], Any]] = {
     "RwLock.read": lambda _: RwLock().read(),
     "RwLock.write": lambda _: RwLock().write(),
     "Semaphore.acquire": lambda _: Semaphore(1).acquire(),
+    "BoundedSemaphore.acquire": lambda _: BoundedSemaphore(1).acquire(),
+    "CapacityLimiter.acquire": lambda _: CapacityLimiter(1).acquire(),
+    "CapacityLimiter.acquire_on_behalf_of": lambda _: CapacityLimiter(1).acquire_on_behalf_of(1),
+    "StopToken.wait": lambda _: a_stopped_token().wait(),
+    "JoinSet.join_next": lambda _: JoinSet().join_next(),
     "Sender.send": lambda _: channel.channel(1)[0].send("value"),
     "Receiver.recv": lambda _: a_receiver(channel.channel(1)).recv(),
     "OneshotReceiver.recv": lambda _: a_receiver(channel.oneshot()).recv(),

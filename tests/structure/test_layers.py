@@ -26,6 +26,7 @@ FOLDERS = [
     "channel",
     "net",
     "fs",
+    "scripts",
     "_asyncio",
     "",
 ]

@@ -30,6 +30,7 @@ async def main(
     once: OneshotReceiver[int], news: BroadcastReceiver[int], seen: WatchReceiver[int],
     ticks: Interval, group: TaskGroup, when: datetime,
     pipe_end: FdStream,
+    bounded: BoundedSemaphore, limiter: CapacityLimiter, stop: StopToken, jobs: JoinSet[int],
 ) -> None:
 """
 STREAMS = [("TcpStream", "stream"), ("FdStream", "pipe_end")]
@@ -71,6 +72,11 @@ FORGOTTEN = {
     "Barrier.wait": "barrier.wait()",
     "Mutex.lock": "mutex.lock()",
     "Semaphore.acquire": "semaphore.acquire()",
+    "BoundedSemaphore.acquire": "bounded.acquire()",
+    "CapacityLimiter.acquire": "limiter.acquire()",
+    "CapacityLimiter.acquire_on_behalf_of": "limiter.acquire_on_behalf_of(1)",
+    "StopToken.wait": "stop.wait()",
+    "JoinSet.join_next": "jobs.join_next()",
     "Condition.wait": "condition.wait()",
     "Condition.wait_for": "condition.wait_for(bool)",
     "OnceCell.get_or_init": "cell.get_or_init(coro)",

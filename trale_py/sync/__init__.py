@@ -6,6 +6,7 @@ used by both.
 """
 
 from .barrier import Barrier
+from .capacity_limiter import CapacityLimiter
 from .condition import Condition
 from .event import Event
 from .event_fd import EventFd
@@ -13,10 +14,13 @@ from .mutex import Guard, Mutex
 from .notify import Notify
 from .once_cell import OnceCell
 from .rwlock import RwGuard, RwLock
-from .semaphore import Semaphore
+from .semaphore import BoundedSemaphore, Semaphore
+from .stop_token import StopToken
 
 __all__ = [
     "Barrier",
+    "BoundedSemaphore",
+    "CapacityLimiter",
     "Condition",
     "Event",
     "EventFd",
@@ -27,4 +31,5 @@ __all__ = [
     "RwGuard",
     "RwLock",
     "Semaphore",
+    "StopToken",
 ]

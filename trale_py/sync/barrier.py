@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from ..base.durations import Duration
+from .statistics import WaitStatistics
 from .waiters import ReentrantGate, Waiter, Waiters, block, check_capacity
 
 
@@ -51,6 +52,10 @@ class Barrier:
         Ctrl-C ends the wait. WouldDeadlock on the executor's thread.
         """
         return block(_BarrierWait(self), timeout)
+
+    def statistics(self) -> WaitStatistics:
+        """How it is at this moment."""
+        return WaitStatistics(len(self._waiters))
 
     def __repr__(self) -> str:
         return f"<Barrier {len(self._waiters)} of {self._parties} are waiting>"

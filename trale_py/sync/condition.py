@@ -12,6 +12,7 @@ from ..base.durations import NEVER, Duration, to_deadline
 from ..core import current
 from ..scopes.cancel_scope import CancelScope
 from .mutex import Guard, Mutex
+from .statistics import ConditionStatistics
 from .waiters import (
     ReentrantGate,
     Waiter,
@@ -171,6 +172,10 @@ class Condition(Generic[T]):
         # R28: the mutex's own. Around them no bytecode is left where a Ctrl-C could come.
         __enter__ = property(lambda self: self._mutex.__enter__)
         __exit__ = property(lambda self: self._mutex.__exit__)
+
+    def statistics(self) -> ConditionStatistics:
+        """How it is at this moment."""
+        return ConditionStatistics(len(self._waiters), self._mutex.statistics())
 
     def __repr__(self) -> str:
         return f"<Condition of {self._mutex!r} waiting={len(self._waiters)}>"

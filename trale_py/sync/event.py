@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from ..base.durations import Duration
+from .statistics import WaitStatistics
 from .waiters import NOTHING, ReentrantGate, Waiter, Waiters, block
 
 
@@ -55,6 +56,10 @@ class Event:
         self._waiters.wake_all()
         self._set = True
         self._waiters.clear()
+
+    def statistics(self) -> WaitStatistics:
+        """How it is at this moment."""
+        return WaitStatistics(len(self._waiters))
 
     def __repr__(self) -> str:
         return f"<Event {'set' if self.is_set() else f'waited for by {len(self._waiters)}'}>"

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 from ..base.errors import is_a
 from ..core.with_block import WithBlock
 from .lock_core import GuardCore, LockCore
+from .statistics import LockStatistics
 from .waiters import name_owner, who_asks
 
 T = TypeVar("T")
@@ -41,6 +42,10 @@ class Mutex(LockCore["Guard[T]"], Generic[T]):
         """Take the mutex if it is free, else None. From any thread; never waits."""
         guard: Guard[T] = Guard(self)
         return guard if guard._try_lock(who_asks()) else None
+
+    def statistics(self) -> LockStatistics:
+        """How it is at this moment."""
+        return LockStatistics(self.locked(), len(self._waiters))
 
     def __repr__(self) -> str:
         owner = self._owner

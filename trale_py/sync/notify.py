@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from ..base.durations import Duration
+from .statistics import WaitStatistics
 from .waiters import ReentrantGate, Waiter, Waiters, block
 
 
@@ -62,6 +63,10 @@ class Notify:
     def _notify_waiters(self) -> None:
         while (waiter := self._waiters.first()) is not None:
             self._waiters.grant(waiter, None)
+
+    def statistics(self) -> WaitStatistics:
+        """How it is at this moment."""
+        return WaitStatistics(len(self._waiters))
 
     def __repr__(self) -> str:
         return f"<Notify permits={self._count} waiting={len(self._waiters)}>"

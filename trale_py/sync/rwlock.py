@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ..base.durations import Duration
 from ..base.errors import is_a
 from ..core.with_block import Releasable, WithBlock
+from .statistics import RwLockStatistics
 from .waiters import NOTHING, ReentrantGate, Waiter, Waiters, block, name_owner, who_asks
 
 T = TypeVar("T")
@@ -97,6 +98,10 @@ class RwLock(Generic[T]):
             waiter._wake()
             waiter._take_it()
             self._waiters.pop(waiter, None)
+
+    def statistics(self) -> RwLockStatistics:
+        """How it is at this moment."""
+        return RwLockStatistics(self._readers, bool(self._writing), len(self._waiters))
 
     def __repr__(self) -> str:
         writer = self._writing
