@@ -39,12 +39,12 @@ from .base.errors import (
 )
 from .core.engine import engine
 from .core.executor import Executor, block_on, spawn
+from .core.face import Runtime
 from .core.future import PENDING, Future, Pending, Ready
 from .core.join import JoinHandle
 from .core.leaf import yield_now
 from .core.reactor import Reactor
 from .core.registration import Interest, Registration
-from .core.runtime import Runtime as _Runtime  # noqa: F401  # makes the default one known
 from .core.task import Task, current_task, tasks
 from .core.waker import Context, Waker
 from .jobs.job import spawn_blocking
@@ -113,6 +113,7 @@ __all__ = [
     "Reactor",
     "Ready",
     "Registration",
+    "Runtime",
     "RuntimeClosed",
     "RwGuard",
     "RwLock",

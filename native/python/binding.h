@@ -111,6 +111,9 @@ void tpy_set_polling(Context *cx);
 /* The runtime whose executor this thread is, or NULL. Borrowed. */
 PyObject *tpy_thread_runtime(void);
 
+/* The one that it acts on where it is no executor: of its `with` block, of its pool; or NULL. Borrowed. */
+PyObject *tpy_thread_chosen(void);
+
 /* Hand over a new task, whose waker it is (false: it is not new); and have it known no more. */
 bool tpy_push_task(RunQueue *self, Waker *waker, PyObject *task);
 void tpy_remove_task(RunQueue *self, Waker *waker);

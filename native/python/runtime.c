@@ -78,6 +78,8 @@ PyObject *tpy_spawn(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize
 {
     PyObject *coro = count == 1 && keywords == NULL ? args[0] : NULL;
     PyObject *runtime = tpy_thread_runtime();
+    if (runtime == NULL)
+        runtime = tpy_thread_chosen();
     if (runtime == NULL && runtime_defaults != NULL)
         runtime = PyDict_GetItem(runtime_defaults, Py_None);
     if (coro != NULL && (PyObject *)Py_TYPE(coro) == tpy_CoroutineType && runtime != NULL

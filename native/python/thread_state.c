@@ -2,11 +2,12 @@
 
 #include "binding.h"
 
-/* Both are set and cleared by the thread itself, so a reference stays behind only in a thread that
+/* All are set and cleared by the thread itself, so a reference stays behind only in a thread that
  * is parked for ever. */
 /* In the thread's static block, where they are read without a call of __tls_get_addr. The loader keeps
- * room there for what is loaded late, of which these are two words. */
+ * room there for what is loaded late, of which these are three words. */
 static _Thread_local PyObject *thread_state_runtime __attribute__((tls_model("initial-exec")));
+static _Thread_local PyObject *thread_state_chosen __attribute__((tls_model("initial-exec")));
 static _Thread_local PyObject *thread_state_context __attribute__((tls_model("initial-exec")));
 
 Context *tpy_polling(void)
@@ -32,6 +33,11 @@ PyObject *tpy_thread_runtime(void)
     return thread_state_runtime;
 }
 
+PyObject *tpy_thread_chosen(void)
+{
+    return thread_state_chosen;
+}
+
 static PyObject *thread_state_get(PyObject *value)
 {
     return Py_NewRef(value == NULL ? Py_None : value);
@@ -45,6 +51,16 @@ static PyObject *ThreadState_get_runtime(PyObject *Py_UNUSED(self), void *Py_UNU
 static int ThreadState_set_runtime(PyObject *Py_UNUSED(self), PyObject *value, void *Py_UNUSED(closure))
 {
     return thread_state_set(&thread_state_runtime, value);
+}
+
+static PyObject *ThreadState_get_chosen(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
+{
+    return thread_state_get(thread_state_chosen);
+}
+
+static int ThreadState_set_chosen(PyObject *Py_UNUSED(self), PyObject *value, void *Py_UNUSED(closure))
+{
+    return thread_state_set(&thread_state_chosen, value);
 }
 
 static PyObject *ThreadState_get_context(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
@@ -63,6 +79,7 @@ static int ThreadState_set_context(PyObject *Py_UNUSED(self), PyObject *value, v
 
 static PyGetSetDef ThreadState_getset[] = {
     {"runtime", ThreadState_get_runtime, ThreadState_set_runtime, NULL, NULL},
+    {"chosen", ThreadState_get_chosen, ThreadState_set_chosen, NULL, NULL},
     {"context", ThreadState_get_context, ThreadState_set_context, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

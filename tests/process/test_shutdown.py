@@ -31,7 +31,7 @@ from trale_py import (
     yield_now,
 )
 from trale_py.core import current
-from trale_py.core import runtime as runtime_module
+from trale_py.core import shutdown as shutdown_module
 from trale_py.core import task as task_module
 from trale_py.core.runtime import Runtime
 
@@ -188,7 +188,7 @@ def test_A16_a_limit_that_comes_in_the_midst_of_a_long_batch(runtime: Runtime) -
 def test_after_two_seconds_it_names_once_what_it_waits_for(
     runtime: Runtime, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime_module, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(shutdown_module, "_PATIENCE_SECONDS", 0.05)
     go = Event()
 
     async def stubborn() -> None:

@@ -11,7 +11,6 @@ import _thread
 import contextlib
 import itertools
 import logging
-import os
 import sys
 import threading
 from collections.abc import Callable
@@ -178,10 +177,10 @@ class _Reporter:
             _log.error("%d reports were dropped here: the log handlers are too slow", count)
 
 
-def _begin() -> None:
+def begin_anew() -> None:
+    """In a fork's child: the reports and their thread are the parent's."""
     global _reporter
     _reporter = _Reporter()
 
 
 _reporter = _Reporter()
-os.register_at_fork(after_in_child=_begin)

@@ -37,6 +37,9 @@ class TaskLike(Protocol):
 class RuntimeLike(Protocol):
     """A :class:`Runtime`, for all that lives in one."""
 
+    name: str
+    exit_grace: float  # seconds
+    face: Any  # returns its public object, if there is one
     run_queue: Any
     executor: Any
     reactor: Any
@@ -48,6 +51,10 @@ class RuntimeLike(Protocol):
     closing: bool
     forked: bool  # it is the parent's, and this process a child
     left: list[Any]  # Outcomes of the tasks that had not ended when it did
+
+    @property
+    def pools(self) -> tuple[Any, ...]:
+        """All its pools."""
 
     def spawn(
         self,
@@ -83,6 +90,9 @@ class RuntimeLike(Protocol):
 
     def ensure_running(self) -> None:
         """Start it if it does not run. RuntimeClosed if it is about to end."""
+
+    def begin_shutdown(self) -> None:
+        """Refuse new work, cancel everything, then end. Any thread; does not wait."""
 
     def shutdown(self, timeout: Duration | None = None) -> None:
         """End it."""

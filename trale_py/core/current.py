@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..base.errors import WouldDeadlock
 from .contract import ForeignLoop, RuntimeLike
 from .thread_state import thread as thread
 
@@ -30,5 +31,21 @@ foreign_loop: ForeignLoop
 
 
 def runtime() -> RuntimeLike:
-    """The runtime whose executor this thread is; on any other thread the default one."""
-    return thread.runtime or default_runtime()  # noqa: F821  # see above
+    """The one that this thread acts on: it is its executor, is one of its pool or in its block.
+
+    Elsewhere the default one.
+    """
+    return thread.runtime or thread.chosen or default_runtime()  # noqa: F821  # see above
+
+
+def shown(runtime: RuntimeLike) -> str:
+    """A runtime, for people."""
+    what = "the default runtime" if default.get(None) is runtime else "the runtime"
+    return f"{what} {runtime.name!r}"
+
+
+def refuse_to_block(on_executor: str) -> None:
+    """WouldDeadlock on an executor's thread, with that text: what would end the wait is a task's
+    to do."""
+    if thread.runtime is not None:
+        raise WouldDeadlock(on_executor)

@@ -65,15 +65,21 @@ def block_on(coro: Coroutine[Any, Any, T] | Future[T]) -> T:
     exception that ends the wait, as Ctrl-C does, also cancels the task, and does not wait for
     its end.
     """
-    if current.thread.runtime is not None:
-        close_refused(coro)
-        raise WouldDeadlock(
+    return block_on_in(current.runtime(), coro)
+
+
+def block_on_in(runtime: RuntimeLike, coro: Coroutine[Any, Any, T] | Future[T]) -> T:
+    try:
+        current.refuse_to_block(
             "block_on() on the executor's thread would deadlock; in a task, use await"
         )
+    except WouldDeadlock:
+        close_refused(coro)
+        raise
     coro = as_coroutine(coro)
     handle: JoinHandle[T] | None = None
     try:
-        handle = spawn(coro)
+        handle = runtime.spawn(coro)
         return handle.join()
     except BaseException as error:
         reason = "Ctrl-C" if is_a(error, KeyboardInterrupt) else "block_on() was interrupted"
@@ -82,7 +88,7 @@ def block_on(coro: Coroutine[Any, Any, T] | Future[T]) -> T:
         else:
             # R25: a Ctrl-C may come when the task was pushed and its handle is in no variable
             # yet. Then it is found by its coroutine.
-            current.runtime().cancel_task_of(coro, reason)
+            runtime.cancel_task_of(coro, reason)
         raise
     finally:
         del handle  # see Outcome.unwrap
@@ -200,7 +206,7 @@ class Executor:
         the claim is the executor, and the others end. (What is left is a lock of Python's own:
         a handler that interrupts Thread.start() itself cannot start another thread.)
         """
-        Thread(self._run, "trale-executor", self._died).start()
+        Thread(self._run, f"{self._runtime.name}-executor", self._died).start()
 
     def _join_thread(self) -> None:
         """Wait for the thread's end, when ``runtime.end`` is over."""
@@ -214,6 +220,8 @@ class Executor:
         try:
             current.thread.runtime = self._runtime
             self._thread = me
+            if self._runtime.closing:  # R60: its shutdown has not seen us
+                self._runtime.begin_shutdown()
             self._runtime.begin()
             self._loop()
         except BaseException as fault:  # the runtime's, not a task's: all handles must hear of it

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from ..base.durations import Duration, to_timeout
-from ..base.errors import InvalidStateError, RuntimeClosed, WouldDeadlock
+from ..base.errors import InvalidStateError, RuntimeClosed
 from ..base.log import report
 from . import current
 from .contract import RuntimeLike
@@ -94,10 +94,10 @@ class JoinHandle(Generic[T]):
             assert spawn(add(1, 2)).join() == 3
         """
         seconds = -1 if timeout is None else to_timeout(timeout, "timeout")
-        if current.thread.runtime is not None:
-            raise WouldDeadlock(
-                "join() on the executor's thread would deadlock; in a task, await the handle"
-            )
+        current.refuse_to_block(
+            "join() on the executor's thread would deadlock; in a task, await the handle, "
+            "or give handle.future() to code that wants a concurrent.futures.Future"
+        )
         self._check_reachable()
         if not self._outcome.wait_blocking(seconds):
             raise TimeoutError(f"task {self.name!r} has not ended within {timeout} seconds")

@@ -1,10 +1,15 @@
 """How a runtime lives with its process: the interpreter's exit, and forks.
 
+What is one for the process is here, and serves all runtimes: the ``atexit`` callback, the fork
+hook, and two lists for what stands higher up. ``at_exit`` is called when all runtimes have ended,
+``after_fork`` in a fork's child.
+
 At exit
-    One ``atexit`` callback: cancel everything, let the ``finally`` blocks run for at most
-    two seconds, close. It is registered after logging's, so it runs before that one, and
+    One ``atexit`` callback: cancel everything, let the ``finally`` blocks run for the grace
+    (two seconds, if not set otherwise), close. All live runtimes end side by side. It is
+    registered after logging's, so it runs before that one, and
     it runs after the program's own non-daemon threads have ended, so those may use the
-    runtime to their end. Both threads of the runtime are daemons: a task that never gives
+    runtime to their end. Both threads of a runtime are daemons: a task that never gives
     way cannot keep the process.
 
 At a fork
@@ -29,20 +34,36 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
+from ..base.durations import to_timeout
 from ..base.errors import is_a, traceback_of
-from ..base.log import flush, report
+from ..base.log import begin_anew, flush, report
 from . import current
 from .contract import RuntimeLike
 from .outcome import listed
 
-_GRACE_SECONDS = 2.0
+
+def _grace_wanted() -> float:
+    """TRALE_EXIT_GRACE, in seconds; 2 without it."""
+    text = os.environ.get("TRALE_EXIT_GRACE", "")
+    try:
+        return to_timeout(float(text), "TRALE_EXIT_GRACE") if text else 2.0
+    except ValueError:
+        raise ImportError(f"TRALE_EXIT_GRACE is {text!r}; it must be seconds, 0 or more") from None
+
+
+# How long a runtime has for its end at the exit, if it was not made with another time.
+GRACE_SECONDS = _grace_wanted()
 # What the logging handlers have at least, when the grace is over.
 _REPORT_SECONDS = 1.0
-# When nothing has come of that by now, no Python code runs any more.
-_STUCK_SECONDS = 4.0
+# When nothing has come of it so long after the grace, no Python code runs any more.
+_STUCK_SECONDS = 2.0
+
+# For the modules above. Each call must raise nothing.
+at_exit: list[Callable[[], object]] = []
+after_fork: list[Callable[[], object]] = []
 
 # The process that has its finalizer with multiprocessing.
 _worker = 0
@@ -77,28 +98,30 @@ def _end_worker() -> None:
 
 
 def end_process() -> None:
-    """Cancel, wait two seconds at most, close. Main thread; the second time, nothing."""
+    """Cancel, wait for the grace at most, close. Main thread; the second time, nothing."""
     if current.exiting:
         return
     current.exiting = True
-    deadline = time.monotonic() + _GRACE_SECONDS
-    runtime = current.default_runtime()
+    begun = time.monotonic()
+    default = current.default_runtime()
+    live = [default, *(one for one in list(_started) if one is not default and not one.gone)]
+    grace = max(one.exit_grace for one in live)
     if sys.flags.dev_mode:
-        runtime.name_tasks(
-            "cancelling the tasks that are still running at the interpreter's exit (%d): %s"
-        )
-    if runtime.tasks():
-        with _watched():
-            _shut_down(runtime)
-    else:
-        _shut_down(runtime)
-    runtime.close_for_good("the interpreter is exiting")
+        for one in live:
+            one.name_tasks(
+                "cancelling the tasks that are still running at the interpreter's exit (%d): %s"
+            )
+    with _watched(grace) if any(one.tasks() for one in live) else contextlib.nullcontext():
+        _shut_down(live, begun)
+    default.close_for_good("the interpreter is exiting")
+    for call in at_exit:
+        call()
     with contextlib.suppress(KeyboardInterrupt):
-        flush(max(deadline - time.monotonic(), _REPORT_SECONDS))
+        flush(max(begun + grace - time.monotonic(), _REPORT_SECONDS))
 
 
 @contextlib.contextmanager
-def _watched() -> Iterator[None]:
+def _watched(grace: float) -> Iterator[None]:
     """End the process should this never end.
 
     A call into C that keeps the interpreter's lock stops all threads, this one too as soon as
@@ -112,30 +135,34 @@ def _watched() -> Iterator[None]:
     )
     if free:
         faulthandler.register(signal.SIGALRM, file=2, chain=True)
-        signal.setitimer(signal.ITIMER_REAL, _STUCK_SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, grace + _STUCK_SECONDS)
     yield
     if free:
         signal.setitimer(signal.ITIMER_REAL, 0)
         faulthandler.unregister(signal.SIGALRM)
 
 
-def _shut_down(runtime: RuntimeLike) -> None:
-    grace = _GRACE_SECONDS
-    while True:
-        try:
-            runtime.shutdown(grace)
-            break
-        except KeyboardInterrupt:
-            grace = 0
-    if grace and runtime.left:
-        report(
-            "tasks that did not end within %g s of their cancellation at the interpreter's exit "
-            "are abandoned (%d): %s",
-            grace,
-            len(runtime.left),
-            listed(runtime.left),
-            level=logging.WARNING,
-        )
+def _shut_down(live: list[RuntimeLike], begun: float) -> None:
+    interrupted = False
+    for one in live:
+        one.begin_shutdown()
+    for one in live:
+        while True:
+            left = 0 if interrupted else max(0, begun + one.exit_grace - time.monotonic())
+            try:
+                one.shutdown(left)
+                break
+            except KeyboardInterrupt:
+                interrupted = True
+        if not interrupted and one.left:
+            report(
+                "tasks that did not end within %g s of their cancellation at the interpreter's "
+                "exit are abandoned (%d): %s",
+                one.exit_grace,
+                len(one.left),
+                listed(one.left),
+                level=logging.WARNING,
+            )
 
 
 def end_child(error: BaseException | None) -> NoReturn:
@@ -161,8 +188,11 @@ def end_child(error: BaseException | None) -> NoReturn:
 
 
 def _after_fork_in_child() -> None:
-    current.thread.runtime = current.thread.context = None
+    begin_anew()
+    current.thread.runtime = current.thread.chosen = current.thread.context = None
     current.exiting = False
+    for call in after_fork:
+        call()
     for runtime in list(_started):
         if not runtime.executor._claimed:
             continue  # no thread was its executor yet: it can begin here

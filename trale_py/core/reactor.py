@@ -64,7 +64,7 @@ class Reactor:
     def _start(self) -> None:
         """Open the descriptors and start the thread. What fails here is undone by ``_stop``."""
         self._poller.open()
-        self._thread = Thread(self._run, "trale-reactor", self._died)
+        self._thread = Thread(self._run, f"{self._runtime.name}-reactor", self._died)
         self._thread.start()
 
     def _stop(self) -> None:

@@ -9,19 +9,15 @@ from __future__ import annotations
 
 import contextvars
 import itertools
-import math
-import sys
-import time
-import weakref
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Self, TypeVar, cast
 
 from ..base import supported
-from ..base.durations import Duration, to_timeout
-from ..base.errors import RuntimeClosed, WouldDeadlock
-from ..base.log import flush, report
+from ..base.durations import Duration
+from ..base.errors import RuntimeClosed
 from . import current, process_exit
+from .async_generators import AsyncGenerators
 from .coroutine import as_coroutine, caller, close_refused, is_unstarted, name_of
 from .engine import accelerated
 from .executor import Executor
@@ -32,6 +28,7 @@ from .outcome import Outcome, name_outcomes
 from .reactor import Reactor
 from .run_queue import RunQueue, make_call
 from .runtime_end import RuntimeEnd
+from .shutdown import shut_down
 from .task import Task
 from .thread_pool import FILES_LIMIT, JOBS_LIMIT, NAMES_LIMIT, BlockingPool
 
@@ -57,7 +54,7 @@ class Runtime:
     closing: bool
     forked: bool
 
-    def __new__(cls) -> Self:
+    def __new__(cls, *_: object, **__: object) -> Self:
         """What each spawn, poll and end looks at."""
         self = object.__new__(cls)
         self.run_queue = RunQueue()
@@ -70,24 +67,40 @@ class Runtime:
         self.forked = False
         return self
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "trale", exit_grace: float = process_exit.GRACE_SECONDS) -> None:
+        self.name = name
+        self.exit_grace = exit_grace
         self.executor = Executor(self)
         self.reactor = Reactor(self)
         # Three pools: jobs that block for hours must not keep a task from looking up a name, nor
         # from a file.
-        self.names = BlockingPool("trale-names", NAMES_LIMIT, self.call_on_executor, forgives=True)
-        self.files = BlockingPool("trale-files", FILES_LIMIT, self.call_on_executor, forgives=True)
-        self.jobs = BlockingPool("trale-blocking", JOBS_LIMIT, self.call_on_executor)
+        self.names = self._pool("names", NAMES_LIMIT, forgives=True)
+        self.files = self._pool("files", FILES_LIMIT, forgives=True)
+        self.jobs = self._pool("blocking", JOBS_LIMIT)
         self.guest: Any = None  # asyncio's loop; _asyncio puts it here
+        self.face: Callable[[], object] = _no_face  # a reference to the public object, see face.py
         self.gone = ""
-        self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
-        self._dropped: dict[AsyncGenerator[Any, Any], None] = {}  # and not yet being closed
+        self._generators = AsyncGenerators(self)
         self._services: dict[int, Task] = {}  # not in _tasks; executor's thread writes
         self.given_up: list[Task] = []  # see shutdown()
         self.left: list[Outcome[Any]] = []  # of the tasks that had not ended when the runtime did
         self._fault: BaseException | None = None  # what kept it from starting, or ended it
         self._end: RuntimeEnd | None = None
-        self._told_patience = False
+        self.told_patience = False
+
+    def _pool(self, name: str, limit: int, *, forgives: bool = False) -> BlockingPool:
+        return BlockingPool(
+            f"{self.name}-{name}", limit, self.call_on_executor, forgives=forgives, runtime=self
+        )
+
+    @property
+    def pools(self) -> tuple[BlockingPool, ...]:
+        return self.names, self.files, self.jobs
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the executor has come to its end, or has ended."""
+        return self._end is not None
 
     # -- spawning: any thread --------------------------------------------------------------
 
@@ -259,44 +272,20 @@ class Runtime:
     def begin(self) -> None:
         """Executor's thread, first of all."""
         self.reactor._start()
-        sys.set_asyncgen_hooks(self._generators.add, self._finalize_generator)
+        self._generators.set_hooks()
         self._started.open()
 
     # -- the end ---------------------------------------------------------------------------------
 
+    def begin_shutdown(self) -> None:
+        """Refuse new work, cancel everything, then end. Any thread; does not wait."""
+        self.closing = True
+        if self.executor._claimed:  # else what becomes the executor does it, see R60
+            self.publish(self._begin_ending)
+
     def shutdown(self, timeout: Duration | None = None) -> None:
         """See :meth:`trale_py.Executor.shutdown`."""
-        seconds = -1 if timeout is None else to_timeout(timeout, "timeout")
-        if current.thread.runtime is not None:
-            raise WouldDeadlock("shutdown() on the executor's thread would deadlock")
-        if not self.executor._claimed:
-            return
-        limit = math.inf if seconds < 0 else time.monotonic() + seconds
-        self.closing = True
-        self.publish(self._begin_ending)
-        if self._wait_for_end(seconds):
-            self.executor._join_thread()
-        else:
-            self._give_up()
-        flush(min(limit - time.monotonic(), _REPORT_SECONDS))
-
-    def _wait_for_end(self, seconds: float) -> bool:
-        """False: the executor does not end, even when told to."""
-        if not 0 <= seconds <= _PATIENCE_SECONDS:
-            if self._ended.wait_blocking(_PATIENCE_SECONDS):
-                return True
-            if not self._told_patience:
-                self._told_patience = True
-                self.name_tasks("shutdown is waiting for cancelled tasks (%d): %s")
-            seconds = max(seconds - _PATIENCE_SECONDS, -1)
-        if self._ended.wait_blocking(seconds):
-            return True
-        self.executor._stop()  # in the midst of a batch; and the next line, if it sleeps
-        self.publish(self.executor._stop)
-        if self._ended.wait_blocking(_STUCK_SECONDS):
-            return True
-        # With many tasks the end takes its time. If it has begun, the executor is not stuck.
-        return self._end is not None and self._ended.wait_blocking(_END_SECONDS)
+        shut_down(self, timeout)
 
     def name_tasks(self, message: str) -> None:
         """Log which tasks have not ended: ``message`` % (how many, which)."""
@@ -322,16 +311,11 @@ class Runtime:
         if self._services:
             self._cancel_all([one for one in self._services.values() if not one._cancel_called])
             return
-        generators = list(self._generators)
-        self._generators.clear()
-        while self._dropped:
-            generators.append(self._dropped.popitem()[0])
-        for generator in generators:
-            make_call(partial(self._close_generator, generator))
+        self._generators.close_all()
         if not self._tasks:
             self.executor._stop()
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
         """The executor is stuck in a task: fail all handles, so that joins end. Any thread."""
         self.leave("the runtime has been shut down while a task blocked the executor's thread")
         self.given_up += [*self.tasks(), *self._services.values()]
@@ -392,39 +376,9 @@ class Runtime:
         if current.default.get(None) is self:
             del current.default[None]
 
-    # -- async generators --------------------------------------------------------------------------
 
-    def _finalize_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
-        """A generator was dropped half-way, in any thread, perhaps by the garbage collector."""
-        self._dropped[generator] = None
-        self.publish(partial(self._close_dropped, generator))
-
-    def _close_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
-        if self._dropped.pop(generator, generator) is None:  # else the runtime's end has come by
-            self._close_generator(generator)
-
-    def _close_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
-        self._spawn(_aclose(generator), f"aclose {name_of(generator)}")
-
-
-async def _aclose(generator: AsyncGenerator[Any, Any]) -> None:
-    try:
-        await generator.aclose()
-    except BaseException as error:
-        report("closing the async generator %r failed", generator, error=error)
-
-
-# How long shutdown() waits for the executor to look up, once its time is over. If a task does
-# not give way for that long, it is taken to be stuck.
-_STUCK_SECONDS = 0.25
-
-_END_SECONDS = 20.0
-
-# After this time it says which tasks it waits for.
-_PATIENCE_SECONDS = 2.0
-
-# How long it waits for the logging handlers, which may never return.
-_REPORT_SECONDS = 2.0
+def _no_face() -> None:
+    return None
 
 
 def default_runtime() -> Runtime:

@@ -38,9 +38,7 @@ class RuntimeEnd:
                 self._find_tasks,
                 self._tell_fault,
                 runtime.reactor._stop,
-                runtime.names._close,
-                runtime.files._close,
-                runtime.jobs._close,
+                *(pool._close for pool in runtime.pools),
                 # Before any handle says that the runtime is gone, so that the next spawn finds
                 # another.
                 partial(runtime.leave, "the runtime has been shut down"),

@@ -11,6 +11,7 @@ import contextlib
 import math
 import os
 import threading
+import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Literal, Protocol
@@ -18,18 +19,22 @@ from typing import Literal, Protocol
 from ..base.durations import Duration, to_timeout
 from ..base.errors import RuntimeClosed
 from ..base.threads import Thread
-from . import process_exit
+from . import current, process_exit
+from .contract import RuntimeLike
 
 FILES_LIMIT = 16  # disks and file servers take that many requests at once; more share one lock
 NAMES_LIMIT = 8  # these threads wait for name servers, not for processors
 JOBS_LIMIT = 40  # trio's figure; enough to wait for many disks, few enough to share one lock
 _IDLE_SECONDS = 10.0  # trio's too
+# How often _join_idle() looks whether the thread that it waits for has taken a last job.
+_LOOK_SECONDS = 0.05
 
 
 class Job(Protocol):
     """What a pool is given: to be run once, or given up before that."""
 
     error: BaseException | None  # what ``run`` ended with
+    _ended: bool  # it has
 
     def run(self) -> None:
         """Its turn in a thread. ``_forget`` tells the pool that it has begun."""
@@ -61,12 +66,14 @@ class BlockingPool:
         call_on_executor: Callable[[Callable[[], object]], object],
         *,
         forgives: bool = False,
+        runtime: RuntimeLike | None = None,
     ) -> None:
         self._name = name
         self._limit = limit
         self._idle_seconds: float | None = _IDLE_SECONDS  # None: for ever
         self._call_on_executor = call_on_executor
         self._closed = False
+        self._left: list[threading.Thread] = []  # those that _close() has told to end
         # None: nothing to do, look at limit and _closed. "leave": end, if nothing is queued.
         self._jobs: SimpleQueue[Job | Literal["leave"] | None] = SimpleQueue()
         self._queued: dict[Job, None] = {}
@@ -74,6 +81,8 @@ class BlockingPool:
         self._workers: dict[threading.Thread, None] = {}
         self._idle: dict[threading.Thread, None] = {}
         self._forgives = forgives
+        self._runtime = runtime  # that its jobs act on
+        self._threads: dict[threading.Thread, None] = {}  # all that may be alive
 
     @property
     def size(self) -> int:
@@ -144,12 +153,12 @@ class BlockingPool:
         """As many as are wanted and allowed. One that was just started counts as idle."""
         for _ in range(min(len(self._queued) - len(self._idle), self._limit - len(self._workers))):
             worker = Thread(self._work, self._name, self._died)
-            self._workers[worker] = self._idle[worker] = None
+            self._workers[worker] = self._idle[worker] = self._threads[worker] = None
             try:
                 worker.start()
             except BaseException:
                 if worker.ident is None:  # else it lives, or says itself that it does not
-                    del self._workers[worker], self._idle[worker]
+                    del self._workers[worker], self._idle[worker], self._threads[worker]
                 raise
 
     def _limit_changed(self) -> None:
@@ -187,8 +196,24 @@ class BlockingPool:
         self._closed = True
         for job in list(self._queued):
             job.give_up()
+        self._left = list(self._workers)
         for _ in list(self._workers):  # one that is idle may leave meanwhile
             self._jobs.put(None)
+
+    def _join_idle(self, seconds: float) -> None:
+        """Wait for the threads that are in no job. After _close(); any thread."""
+        deadline = time.monotonic() + seconds
+        for thread in self._left:
+            while thread.is_alive() and not self._is_busy(thread):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return
+                thread.join(min(left, _LOOK_SECONDS))
+
+    def _is_busy(self, thread: threading.Thread) -> bool:
+        return any(
+            worker is thread and not job._ended for job, worker in list(self._running.items())
+        )
 
     # -- any thread ----------------------------------------------------------------------------
 
@@ -198,6 +223,7 @@ class BlockingPool:
 
     def _work(self) -> None:
         me = threading.current_thread()
+        current.thread.chosen = self._runtime
         process = os.getpid()
         while True:
             if (self._closed or len(self._workers) > self._limit) and self._leave(me):
@@ -230,6 +256,7 @@ class BlockingPool:
     def _died(self, me: Thread) -> None:
         """The thread's last call. If it was terminated, another must take its place."""
         self._idle.pop(me, None)
+        self._threads.pop(me, None)
         if self._workers.pop(me, self) is None:  # it was there: it has not left in order
             for job, worker in list(self._running.items()):
                 if worker is me:

@@ -14,6 +14,7 @@ class ThreadState(threading.local):
     """One for all threads, each of which sees its own. Only the thread itself writes it."""
 
     runtime: RuntimeLike | None = None  # set on an executor's thread, for as long as it runs
+    chosen: RuntimeLike | None = None  # of a pool's thread, and of a ``with Runtime()`` block
     context: Context | None = None  # set while that thread is polling a task
 
 

@@ -16,7 +16,6 @@ from typing import Any, Generic, TypeVar
 from ..base.errors import (
     Cancelled,
     RuntimeClosed,
-    WouldDeadlock,
     is_a,
     raise_as_it_was,
     stand_in,
@@ -206,11 +205,9 @@ class TaskGroup(WithBlock):
     # -- in a script ------------------------------------------------------------------------------
 
     def __enter__(self) -> TaskGroup:
-        if current.thread.runtime is not None:
-            raise WouldDeadlock(
-                "with TaskGroup() on the executor's thread would deadlock; "
-                "in a task, use async with"
-            )
+        current.refuse_to_block(
+            "with TaskGroup() on the executor's thread would deadlock; in a task, use async with"
+        )
         runtime = current.runtime()
         runtime.ensure_running()
         self.cancel_scope._enter(runtime, None, None)

@@ -7,10 +7,12 @@ from typing import Any, Protocol
 
 from ..base.closeable import Closing
 from ..base.errors import BusyResourceError, ClosedResourceError
+from ..core.contract import RuntimeLike
 from ..core.future import PENDING, Pending, Ready
 from ..core.leaf import Operation
 from ..core.registration import Interest, Registration
 from ..core.waker import Context
+from .descriptor import check_runtime
 
 
 class HasFileno(Protocol):
@@ -44,6 +46,7 @@ class AsyncFd(Closing):
             raise ValueError(f"fd must be an open descriptor, not {fd!r}")
         self._fd = number
         self._closed = False
+        self._runtime: RuntimeLike | None = None  # that first awaited it
         self._waiting: dict[Interest, _FdReady] = {}
 
     def fileno(self) -> int:
@@ -74,9 +77,11 @@ class AsyncFd(Closing):
     def __repr__(self) -> str:
         return f"<AsyncFd {self._fd}{' closed' if self._closed else ''}>"
 
-    def _claim(self, waiter: _FdReady, interest: Interest) -> None:
+    def _claim(self, waiter: _FdReady, interest: Interest, runtime: RuntimeLike) -> None:
         if self._closed:
             raise ClosedResourceError(f"{self!r} was closed")
+        self._runtime = self._runtime or runtime
+        check_runtime(repr(self), self._runtime, runtime)
         if self._waiting.setdefault(interest, waiter) is not waiter:
             raise BusyResourceError(f"another task already waits for {self!r}, {interest.name}")
 
@@ -97,7 +102,7 @@ class _FdReady(Operation[None]):
         super().__init__()
 
     def _advance(self, cx: Context) -> Ready[None] | Pending:
-        self._fd._claim(self, self._interest)
+        self._fd._claim(self, self._interest, cx._runtime)
         if self._registration is not None and self._registration._fired:
             if self._registration._error is not None:
                 raise self._registration._error

@@ -113,17 +113,14 @@ class Descriptor(Closing):
             raise ClosedResourceError(f"this {type(self).__name__} was closed")
 
     def _check_runtime(self) -> None:
-        """RuntimeClosed in a task of another runtime than the one that has the descriptor.
+        """RuntimeError in a task of another runtime than the one that has the descriptor.
 
         Whatever an operation does without the kernel is subject to it too: a child of a fork
         has the parent's buffers and claims, and could half-close the parent's connection.
         """
         cx = current.thread.context
-        if cx is not None and self._runtime not in (None, cx._runtime):
-            raise RuntimeClosed(
-                f"this {type(self).__name__} belongs to another runtime"
-                f" ({self._runtime.gone or 'which is running'})"
-            )
+        if cx is not None and self._runtime is not None:
+            check_runtime(f"this {type(self).__name__}", self._runtime, cx._runtime)
 
     def _attach(self, runtime: RuntimeLike) -> Source:
         """The descriptor's source, registered if it is not yet."""
@@ -165,6 +162,18 @@ class Descriptor(Closing):
         except OSError as error:
             where = str(error)
         return f"<{type(self).__name__} fd={self._sock.fileno()} {where}>".replace(" >", ">")
+
+
+def check_runtime(what: str, owner: RuntimeLike, user: RuntimeLike) -> None:
+    """RuntimeError if they are two; RuntimeClosed if the owner is gone. Of what tasks await."""
+    if owner is user:
+        return
+    if owner.gone:
+        raise RuntimeClosed(f"{what} belongs to another runtime ({owner.gone})")
+    raise RuntimeError(
+        f"{what} belongs to {current.shown(owner)}, which first awaited it: "
+        f"a task of {current.shown(user)} cannot use it"
+    )
 
 
 def file_of(fd: int) -> tuple[int, int] | None:

@@ -12,12 +12,12 @@ from __future__ import annotations
 import os
 import signal
 import warnings
-import weakref
 from types import TracebackType
 from typing import Self
 
 from .._linux import signals as _signals
 from ..base.errors import ClosedResourceError
+from ..core import process_exit
 from ..core.leaf import checkpoint
 from .async_fd import AsyncFd
 
@@ -31,7 +31,7 @@ _NOT_TO_BE_RECEIVED = {
     signal.SIGSTOP,
 }
 
-_open: weakref.WeakSet[SignalReceiver] = weakref.WeakSet()
+_open: dict[SignalReceiver, None] = {}
 
 
 class SignalReceiver:
@@ -56,7 +56,7 @@ class SignalReceiver:
             os.close(eventfd)
             raise
         self._fd = AsyncFd(eventfd)
-        _open.add(self)
+        _open[self] = None
         return self
 
     def __exit__(
@@ -65,11 +65,7 @@ class SignalReceiver:
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        receiver, self._receiver = self._receiver, None
-        if receiver is None:  # this is a fork's child, which never had it
-            return
-        replaced = _signals.close_receiver(receiver)
-        self._close_fd()
+        replaced = self._close()
         if replaced:
             warnings.warn(
                 f"another handler was set for "
@@ -106,6 +102,16 @@ class SignalReceiver:
     def _take(self) -> set[int]:
         """The signals that have come since."""
         return set() if self._receiver is None else set(_signals.take(self._receiver))
+
+    def _close(self) -> set[int]:
+        """The signals whose handler other code has replaced."""
+        receiver, self._receiver = self._receiver, None
+        _open.pop(self, None)
+        if receiver is None:  # this is a fork's child, or the exit has closed it
+            return set()
+        replaced = _signals.close_receiver(receiver)
+        self._close_fd()
+        return replaced
 
     def _close_fd(self) -> None:
         assert self._fd is not None
@@ -173,4 +179,10 @@ def _after_fork_in_child() -> None:
         _open.clear()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+def _at_exit() -> None:
+    for receiver in list(_open):
+        receiver._close()
+
+
+process_exit.at_exit.append(_at_exit)
+process_exit.after_fork.append(_after_fork_in_child)

@@ -39,7 +39,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from ..base.durations import NEVER, Duration, to_timeout
-from ..base.errors import RuntimeClosed, WouldDeadlock
+from ..base.errors import RuntimeClosed
 from ..core import current
 from ..core.engine import accelerated
 from ..core.future import PENDING, Pending, Ready, guest_context, poll_until_ready
@@ -270,10 +270,9 @@ def _nobody_yet() -> None:
 
 def refuse_on_executor() -> None:
     """WouldDeadlock on the executor's thread: a wait there would block the task that ends it."""
-    if current.thread.runtime is not None:
-        raise WouldDeadlock(
-            "this would block the executor's thread; in a task, await the method without _blocking"
-        )
+    current.refuse_to_block(
+        "this would block the executor's thread; in a task, await the method without _blocking"
+    )
 
 
 def who_asks() -> object:

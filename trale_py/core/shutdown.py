@@ -1,0 +1,74 @@
+"""Shutdown: how a thread has a runtime end, and waits for it. The end itself: runtime_end.py.
+
+R60: a shutdown may come while the first spawn starts the executor's thread. The shutdown sets
+``closing`` and then looks whether a thread has the claim. The new thread takes the claim and then
+looks at ``closing``. So the second of the two sees the other, and the runtime ends.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from ..base.durations import Duration, to_timeout
+from ..base.errors import WouldDeadlock
+from ..base.log import flush
+from . import current
+
+# How long shutdown() waits for the executor to look up, once its time is over. If a task does
+# not give way for that long, it is taken to be stuck.
+_STUCK_SECONDS = 0.25
+
+_END_SECONDS = 20.0
+
+# After this time it says which tasks it waits for.
+_PATIENCE_SECONDS = 2.0
+
+# How long it waits for the logging handlers, which may never return.
+_REPORT_SECONDS = 2.0
+
+# How long it waits for the threads of the pools that have nothing to do.
+_POOL_SECONDS = 1.0
+
+
+def shut_down(runtime: Any, timeout: Duration | None) -> None:
+    """See :meth:`trale_py.Executor.shutdown`. ``runtime`` is a Runtime."""
+    seconds = -1 if timeout is None else to_timeout(timeout, "timeout")
+    if current.thread.runtime is not None:
+        raise WouldDeadlock("shutdown() on the executor's thread would deadlock")
+    if runtime.forked:
+        return  # it is the parent's
+    if not runtime.executor._claimed and current.default.get(None) is runtime:
+        return  # nothing has begun, and the next spawn may begin it
+    limit = math.inf if seconds < 0 else time.monotonic() + seconds
+    runtime.begin_shutdown()
+    if not runtime.executor._claimed:
+        runtime.leave("the runtime has been shut down")
+        return
+    if _wait_for_end(runtime, seconds):
+        runtime.executor._join_thread()
+        for pool in runtime.pools:
+            pool._join_idle(_POOL_SECONDS)
+    else:
+        runtime.give_up()
+    flush(min(limit - time.monotonic(), _REPORT_SECONDS))
+
+
+def _wait_for_end(runtime: Any, seconds: float) -> bool:
+    """False: the executor does not end, even when told to."""
+    if not 0 <= seconds <= _PATIENCE_SECONDS:
+        if runtime._ended.wait_blocking(_PATIENCE_SECONDS):
+            return True
+        if not runtime.told_patience:
+            runtime.told_patience = True
+            runtime.name_tasks("shutdown is waiting for cancelled tasks (%d): %s")
+        seconds = max(seconds - _PATIENCE_SECONDS, -1)
+    if runtime._ended.wait_blocking(seconds):
+        return True
+    runtime.executor._stop()  # in the midst of a batch; and the next line, if it sleeps
+    runtime.publish(runtime.executor._stop)
+    if runtime._ended.wait_blocking(_STUCK_SECONDS):
+        return True
+    # With many tasks the end takes its time. If it has begun, the executor is not stuck.
+    return bool(runtime.is_ending and runtime._ended.wait_blocking(_END_SECONDS))
