@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 from ..core import current
 from ..core.coroutine import close_refused, name_of
 from ..core.leaf import NEW, USED, Forgettable, checkpoint
-from ..core.runtime import default_runtime
 from . import seam as seam  # it is what the core asks
 
 if TYPE_CHECKING:
@@ -227,7 +226,8 @@ class Aio:
         runtime = current.thread.runtime
         if runtime is not None:
             return guest_of(runtime).loop
-        return default_runtime().spawn(_loop()).join()
+        loop: asyncio.AbstractEventLoop = current.runtime().spawn(_loop()).join()
+        return loop
 
     def __repr__(self) -> str:
         return "<aio: asyncio's code in trale_py>"

@@ -34,10 +34,12 @@ class Job(Protocol):
     """What a pool is given: to be run once, or given up before that."""
 
     error: BaseException | None  # what ``run`` ended with
-    _ended: bool  # it has
 
     def run(self) -> None:
         """Its turn in a thread. ``_forget`` tells the pool that it has begun."""
+
+    def done(self) -> bool:
+        """Whether it has been run."""
 
     def give_up(self) -> bool:
         """Never run. False: it does, or has."""
@@ -212,7 +214,7 @@ class BlockingPool:
 
     def _is_busy(self, thread: threading.Thread) -> bool:
         return any(
-            worker is thread and not job._ended for job, worker in list(self._running.items())
+            worker is thread and not job.done() for job, worker in list(self._running.items())
         )
 
     # -- any thread ----------------------------------------------------------------------------

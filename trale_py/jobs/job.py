@@ -172,6 +172,9 @@ class BlockingCall(Future[T], Generic[T]):
             self.error = error
         self._finish()
 
+    def done(self) -> bool:
+        return self._ended
+
     def cut_off(self) -> None:
         if self._fate.get(None, _GIVEN_UP) is _GIVEN_UP:
             return
