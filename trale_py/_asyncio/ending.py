@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import Any
 
 from .loop import GuestLoop
@@ -16,14 +15,19 @@ _ROUNDS = 10
 
 async def wind_up(loop: GuestLoop) -> None:
     """End all other tasks, then generators, executor, transports and servers."""
+    loop.is_ending = True
     await _end_tasks(loop)
     await loop.shutdown_asyncgens()
     await loop.shutdown_default_executor()
     loop.remove_signal_handlers()
     for _ in range(_ROUNDS):
-        if not _close_what_is_open(loop):
+        owners = _what_is_open(loop)
+        if not owners:
             break
-        await asyncio.sleep(0)
+        for owner in owners:
+            getattr(owner, "abort", owner.close)()
+        # A program was killed by that. Until its end is heard of, it would count as running.
+        await asyncio.gather(asyncio.sleep(0), *(one._wait() for one in owners & {*loop.programs}))
 
 
 async def _end_tasks(loop: GuestLoop) -> None:
@@ -47,28 +51,16 @@ async def _end_tasks(loop: GuestLoop) -> None:
             )
 
 
-def _close_what_is_open(loop: GuestLoop) -> bool:
-    """Whether there was anything. What the loop watches leads to all of it but idle transports."""
+def _what_is_open(loop: GuestLoop) -> set[Any]:
+    """Transports and servers: what the loop watches leads to them."""
     owners: set[Any] = set(loop._transports.values())
     for key in list(loop.guest_selector.get_map().values()):
         for handle in key.data:
             if handle is not None:
                 owners.add(getattr(handle._callback, "__self__", None))
-                owners.update(one for one in handle._args or () if _is_server(one))
-    found = False
-    for owner in owners:
-        if isinstance(owner, asyncio.BaseTransport) or _is_server(owner):
-            found = True
-            _close(owner)
-    return found
-
-
-def _is_server(one: object) -> bool:
-    return isinstance(one, asyncio.AbstractServer | socket.socket)
-
-
-def _close(owner: Any) -> None:
-    if isinstance(owner, asyncio.BaseTransport):
-        # A pipe of a program: the program's transport has it closed, and ends the program.
-        owner = getattr(owner.get_protocol(), "proc", owner)
-    getattr(owner, "abort", owner.close)()
+                owners.update(handle._args or ())
+    transports = {one for one in owners if hasattr(one, "get_protocol") and hasattr(one, "close")}
+    servers = {one for one in owners if isinstance(one, asyncio.AbstractServer)}
+    programs = {one for one in loop.programs if not one.is_closing()}
+    # A pipe of a program is the program's transport's to close.
+    return {getattr(one.get_protocol(), "proc", one) for one in transports} | servers | programs

@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import sys
 import time
 from typing import Any
@@ -44,9 +43,10 @@ from ..core.waker import Context
 from ..scopes.cancel_scope import CancelScope
 from .companion import Companion
 from .ending import wind_up
+from .fastnet import use_aiofastnet
 from .loop import GuestLoop, check_private
 from .stub import stub
-from .until import until_end
+from .until import outcome_of, until_end
 
 # A turn ends after so many rounds of the loop, or when this time is over. So that a storm on either
 # side leaves the other its turns: a round may take long, and a task's poll takes a microsecond.
@@ -72,7 +72,7 @@ class Guest:
         self._alarm: _Alarm | None = None
         self.loop = GuestLoop(runtime, self)
         try:
-            _use_aiofastnet(self.loop)
+            use_aiofastnet(self.loop)
             self._source = runtime.reactor._attach(self.loop.guest_selector.fileno())
         except BaseException:
             self.loop.close_for_good("it could not be started")
@@ -201,7 +201,9 @@ class Guest:
             await _Never()
         except Cancelled:
             with CancelScope(shield=True):
-                await until_end(self.create_task(wind_up(self.loop)))
+                winding_up = self.create_task(wind_up(self.loop))
+                await until_end(winding_up)
+                outcome_of(winding_up)
             raise
         finally:
             if not self.runtime.forked:
@@ -265,17 +267,6 @@ def _tell_sniffio(name: str) -> None:
     sniffio = sys.modules.get("sniffio")
     if sniffio is not None:
         sniffio.thread_local.name = name
-
-
-def _use_aiofastnet(loop: GuestLoop) -> None:
-    """Its transports, if it is installed: they keep the interpreter's lock in recv and send."""
-    if os.environ.get("TRALE_AIOFASTNET", "") == "0":
-        return
-    try:
-        import aiofastnet
-    except ImportError:
-        return
-    aiofastnet.patch_loop(loop)
 
 
 def guest_of(runtime: RuntimeLike) -> Guest:

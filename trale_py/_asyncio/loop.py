@@ -13,6 +13,8 @@ import selectors
 import socket
 import sys
 import threading
+import weakref
+from asyncio import base_subprocess
 from typing import Any, NoReturn, Protocol
 
 from ..base.errors import RuntimeClosed
@@ -26,11 +28,13 @@ _NEEDED: dict[Any, tuple[str, ...]] = {
         "_write_to_self",
         "_check_closed",
         "_handle_signal",
+        "_make_subprocess_transport",
         "_asyncgen_firstiter_hook",
         "_asyncgen_finalizer_hook",
     ),
     asyncio.events: ("_set_running_loop", "_get_running_loop"),
     selectors.EpollSelector: ("select", "unregister"),
+    base_subprocess.BaseSubprocessTransport: ("_wait",),
 }
 _NEEDED_FIELDS = ("_ready", "_scheduled", "_thread_id", "_transports", "_default_executor")
 
@@ -116,6 +120,8 @@ class GuestLoop(SignalHandlers, asyncio.SelectorEventLoop):
         self.guest_selector = GuestSelector()
         self._gone = ""
         self._turns = turns
+        self.is_ending = False
+        self.programs: weakref.WeakSet[Any] = weakref.WeakSet()  # transports of programs
         super().__init__(self.guest_selector)
         self._thread_id = threading.get_ident()
         self._default_executor = PoolExecutor(runtime, runtime.jobs)
@@ -182,6 +188,18 @@ class GuestLoop(SignalHandlers, asyncio.SelectorEventLoop):
         executor: object = self._default_executor
         if not isinstance(executor, PoolExecutor):
             await super().shutdown_default_executor(*args)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """What is cancelled at the end is not to be reported: some callbacks of asyncio's do.
+        Nor what the child of a fork is refused."""
+        cancelled = isinstance(context.get("exception"), asyncio.CancelledError)
+        if not (self._gone or (self.is_ending and cancelled)):
+            super().call_exception_handler(context)
+
+    async def _make_subprocess_transport(self, *args: Any, **options: Any) -> Any:
+        program = await super()._make_subprocess_transport(*args, **options)  # type: ignore[misc]
+        self.programs.add(program)
+        return program
 
     # -- what it refuses -------------------------------------------------------------------------
 
