@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.interleave import Interleaving, everywhere
-from trale_py import Executor, RuntimeClosed, aio, block_on, sleep, spawn, yield_now
+from trale_py import Executor, Runtime, RuntimeClosed, aio, block_on, sleep, spawn, yield_now
 from trale_py._asyncio import guest as guest_module
 from trale_py._asyncio import loop as loop_module
 from trale_py._asyncio.guest import Guest, guest_of
@@ -384,6 +384,13 @@ def test_a_missing_private_part_is_refused_in_a_sentence(monkeypatch: pytest.Mon
     monkeypatch.setattr(loop_module, "_NEEDED_FIELDS", ("_not_ready",))
     with pytest.raises(RuntimeError, match="_not_ready"):
         block_on(aio(asyncio.sleep, 0))
+
+
+def test_the_loop_is_that_of_the_current_runtime() -> None:
+    with Runtime() as own:
+        loop = aio.loop()
+        assert own.spawn(aio(asyncio.get_running_loop)).join(LIMIT) is loop
+    assert aio.loop() is not loop
 
 
 def test_a_runtime_of_its_own_has_a_guest_of_its_own(runtime: Any) -> None:
