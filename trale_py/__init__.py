@@ -53,6 +53,7 @@ from .scopes.cancel_scope import CancelScope, current_effective_deadline, fail_a
 from .scopes.combine import as_completed, gather, race, timeout
 from .scopes.task_group import TaskGroup, TaskStatus
 from .scripts.join_set import JoinSet
+from .scripts.map import map_concurrent
 from .streams.async_fd import AsyncFd
 from .streams.fd_stream import FdStream, pipe
 from .streams.signals import open_signal_receiver
@@ -139,6 +140,7 @@ __all__ = [
     "fail_after",
     "gather",
     "interval",
+    "map_concurrent",
     "move_on_after",
     "now",
     "open_signal_receiver",
