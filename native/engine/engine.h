@@ -130,6 +130,7 @@ typedef struct trale_source {
 /* -errno of epoll_ctl's ADD; the source is made nevertheless, but for -ENOMEM. */
 int trale_watch(trale_engine *e, int fd, trale_source **source);
 int trale_rearm(trale_engine *e, trale_source *source);  /* report anew what is ready: MOD */
+bool trale_watches(trale_engine *e, trale_source *source);  /* false: its number means another file, or none */
 void trale_unwatch(trale_engine *e, trale_source *source);  /* DEL, and wake the waiters */
 
 /* Wait for a direction unless it has become ready (then false). `waiter` is zeroed before its first

@@ -177,6 +177,18 @@ int trale_rearm(trale_engine *e, trale_source *source)
     return sources_control(e, EPOLL_CTL_MOD, source);
 }
 
+bool trale_watches(trale_engine *e, trale_source *source)
+{
+    int error = sources_control(e, EPOLL_CTL_ADD, source);
+    if (error == -EEXIST)
+        return true;
+    if (error == 0)  /* its events, if there were any meanwhile, are for a source that is unwatched next */
+        sources_control(e, EPOLL_CTL_DEL, source);
+    else
+        sources_look_after_our_own(e);
+    return false;
+}
+
 void trale_unwatch(trale_engine *e, trale_source *source)
 {
     if (atomic_load_explicit(&e->left_behind, memory_order_relaxed))

@@ -149,6 +149,16 @@ static PyObject *Poller_rearm(Poller *self, PyObject *source)
     return PyBool_FromLong(s != NULL && trale_rearm(self->run_queue->engine, s) == 0);
 }
 
+static PyObject *Poller_watches(Poller *self, PyObject *source)
+{
+    if (!poller_check_source(self, source))
+        return NULL;
+    trale_source *s = ((Source *)source)->source;
+    bool watches = !((Source *)source)->pollable
+                   || (s != NULL && trale_watches(self->run_queue->engine, s));
+    return PyBool_FromLong(watches);
+}
+
 static PyObject *Poller_unwatch(Poller *self, PyObject *source)
 {
     if (!poller_check_source(self, source) || poller_unwatch(self, (Source *)source) < 0)
@@ -212,6 +222,7 @@ static PyMethodDef Poller_methods[] = {
     {"stop", (PyCFunction)Poller_stop, METH_NOARGS, NULL},
     {"watch", (PyCFunction)Poller_watch, METH_O, NULL},
     {"rearm", (PyCFunction)Poller_rearm, METH_O, NULL},
+    {"watches", (PyCFunction)Poller_watches, METH_O, NULL},
     {"unwatch", (PyCFunction)Poller_unwatch, METH_O, NULL},
     {"add_timer", (PyCFunction)Poller_add_timer, METH_VARARGS, NULL},
     {"cancel_timer", (PyCFunction)Poller_cancel_timer, METH_O, NULL},

@@ -169,6 +169,30 @@ static void test_B2_a_descriptor_closed_while_a_duplicate_lives(void)
     closed(e);
 }
 
+static void test_R56_a_number_that_means_another_file_is_not_watched(void)
+{
+    trale_engine *e = opened();
+    int pair[2], other[2];
+    make_pair(pair);
+    make_pair(other);
+    trale_source *s;
+    CHECK(trale_watch(e, pair[0], &s) == 0);
+    look(e);
+    CHECK(trale_watches(e, s));
+    struct epoll_event event;
+    CHECK(epoll_wait(e->epoll, &event, 1, 0) == 0);  /* nothing was reported anew */
+    CHECK(dup2(other[0], pair[0]) == pair[0]);
+    CHECK(!trale_watches(e, s));
+    CHECK(epoll_ctl(e->epoll, EPOLL_CTL_DEL, pair[0], NULL) < 0 && errno == ENOENT);
+    close(pair[0]);
+    CHECK(!trale_watches(e, s) && trale_broken(e) == 0);
+    trale_unwatch(e, s);
+    close(pair[1]);
+    close(other[0]);
+    close(other[1]);
+    closed(e);
+}
+
 static void test_a_slot_whose_generations_are_used_up_is_not_used_again(void)
 {
     trale_engine *e = opened();
@@ -275,6 +299,7 @@ const struct test sources_tests[] = {
     TEST(the_end_of_a_pipe_concerns_both_directions),
     TEST(R5_an_event_that_was_fetched_does_not_reach_the_next_source),
     TEST(B2_a_descriptor_closed_while_a_duplicate_lives),
+    TEST(R56_a_number_that_means_another_file_is_not_watched),
     TEST(a_slot_whose_generations_are_used_up_is_not_used_again),
     TEST(rearm_reports_anew_what_is_ready),
     TEST(descriptors_that_epoll_refuses),

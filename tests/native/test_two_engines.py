@@ -34,6 +34,7 @@ from tests.support import python_engine as PYTHON
 from trale_py.core import engine
 from trale_py.core.future import PENDING, Ready
 from trale_py.core.reactor import Reactor
+from trale_py.core.sweep import Sweep
 from trale_py.net.socket_base import BaseSocket
 
 native = engine.native
@@ -79,11 +80,17 @@ class Recorder:
         self._woken.append(self._name)
 
 
+class NoSweep(Sweep):
+    def plan(self) -> None:
+        pass
+
+
 class FakeReactor(Reactor):
-    """The reactor without its thread."""
+    """The reactor without its thread, and without sweeps: the timers are the tests' own."""
 
     def __init__(self, poller: Any) -> None:
         self._poller = poller
+        self._sweep = NoSweep(self)
 
 
 class Side:

@@ -155,6 +155,9 @@ KINDS = [
 ]
 
 
+# The native engine runs no Python code in a ``with`` of these, while nobody else has them.
+ALL_IN_C = ["semaphore", "mutex", "condition"]
+
 # In Python, one that comes as an operation was made and is not used yet leaves it forgotten.
 may_be_forgotten = pytest.mark.filterwarnings(
     "ignore:.* was never awaited:RuntimeWarning" if engine == "python" else "error"
@@ -182,12 +185,13 @@ def test_R28_in_the_block_of_a_lock_nothing_stays_locked(kind: str, how: str) ->
                 block._let_go()
             elif hasattr(block, "_unlock"):
                 block._unlock()
-            elif hasattr(block, "guard"):
-                block.guard._let_go()
+            elif hasattr(block, "_guard"):
+                block._guard._let_go()
             elif isinstance(block, Mutex | Condition):
                 block.__exit__(None, None, None)
 
-    assert everywhere(trale_py, attempt, Signal) > 2
+    places = everywhere(trale_py, attempt, Signal)
+    assert places > 2 or (engine == "native" and kind in ALL_IN_C)
     assert lost <= LOST_AT_MOST
 
 
@@ -202,7 +206,7 @@ def test_R28_a_wait_in_the_block_of_a_lock_that_is_cut_off_leaves_the_line(kind:
         block, free = free_again(kind)
         held: Any  # not by this thread, which would be refused a second time
         if kind in ("read", "write"):
-            held = block.guard._lock.try_write()
+            held = block._guard._lock.try_write()
         elif kind == "semaphore":
             held = block
             assert block.try_acquire()

@@ -168,6 +168,21 @@ class Poller:
             return False
         return True
 
+    def watches(self, source: Source) -> bool:
+        """Whether its number still means the file that is watched. See sweep.py."""
+        if not source.pollable:
+            return True
+        try:
+            self._epoll.register(source.fd, _MASK)
+        except FileExistsError:
+            return True
+        except OSError:
+            self._look_after_our_own()
+            return False
+        with contextlib.suppress(OSError):
+            self._epoll.unregister(source.fd)
+        return False
+
     def unwatch(self, source: Source) -> None:
         """Stop watching, if it is watched, and wake all waiters. Call it before close()."""
         if self.sources.get(source.fd) is source:

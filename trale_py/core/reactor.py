@@ -19,6 +19,7 @@ from .poller import Poller
 from .registration import Interest, Registration
 from .run_queue import make_call
 from .source import Source
+from .sweep import Sweep
 from .timer_heap import TimerEntry, Wakeable
 
 # What the kernel raises in a thread because of what that thread has done.
@@ -44,6 +45,7 @@ class Reactor:
     def __init__(self, runtime: RuntimeLike) -> None:
         self._runtime = runtime
         self._poller = Poller(runtime.run_queue)
+        self._sweep = Sweep(self)
         self._stopping = False
         self._thread: Thread | None = None
         self._fault: BaseException | None = None  # what has ended the thread
@@ -81,6 +83,7 @@ class Reactor:
             self._thread.join(seconds)
         for source in list(self._poller.sources.values()):
             make_call(partial(self._poller.unwatch, source))
+        self._sweep.stop()
         self._poller.close()
 
     def _after_fork_in_child(self) -> None:
@@ -116,12 +119,14 @@ class Reactor:
         if source is not None and not self._poller.rearm(source):
             # The number was closed behind our back, and means another file now.
             self._detach(source)
+            self._sweep.begin()
             source = None
         if source is None:
             try:
                 source = self._poller.watch(fd)
             except OSError as error:
                 raise _with_the_limit(error) from None
+            self._sweep.plan()
         source.users += 1
         return source
 
@@ -134,6 +139,8 @@ class Reactor:
     def _detach(self, source: Source) -> None:
         """Stop watching, for all users, and wake all waiters. Call it before close()."""
         self._poller.unwatch(source)
+        if not self._poller.sources:
+            self._sweep.stop()
 
     # -- wakers on descriptors: any thread ------------------------------------------------
 
@@ -142,8 +149,8 @@ class Reactor:
 
         ``fd`` stays the caller's. There may be several registrations for it; each fires
         once. READABLE includes the end of the stream and errors, WRITABLE errors. A
-        descriptor that epoll refuses (a regular file) counts as ready. Closing ``fd`` does
-        not wake its waiters: ``cancel()`` first.
+        descriptor that epoll refuses (a regular file) counts as ready. Closing ``fd`` wakes
+        its waiters within a minute only: ``cancel()`` first.
 
         From any thread; never waits. Raises OSError (EBADF) for a number that is not open,
         TypeError for another type of fd, interest or waker, and RuntimeClosed. See epoll(7). ::
