@@ -11,8 +11,8 @@ BUILD = pyproject.toml setup.py $(wildcard native/*/*.[ch] trale_py/_linux/*.[ch
 # One interpreter of each version from 3.11 on.
 PYTHONS = $(shell .ci/pythons)
 
-.PHONY: help demo test quick check check-all check-static check-c check-asan check-channels \
-	check-package bench clean
+.PHONY: help demo test quick check check-all check-static check-c check-asan check-asyncio \
+	check-channels check-package bench clean
 
 help:
 	@echo "make demo    timers, joined tasks, TCP and UDP echo over real sockets"
@@ -25,6 +25,7 @@ help:
 	@echo "make check-asan  the tests on an extension with address and undefined sanitizer"
 	@echo "make check-channels  a million items through each kind of channel, between four threads"
 	@echo "             and four tasks; two minutes (make check does it with 300,000)"
+	@echo "make check-asyncio  CPython's own tests of asyncio on the guest loop, on both engines"
 	@echo "make check-package  the distributions: their form, their content, their own tests"
 	@echo "make wheels  a source distribution and a wheel for others, in dist/"
 	@echo "make bench   the same work under trale_py and its peers, in turn; 25 minutes"
@@ -56,6 +57,12 @@ check-static: $(VENV)/ready
 
 check-c:
 	$(MAKE) --no-print-directory -C tests/native check
+
+# CPython's own tests of asyncio, on the guest loop; six minutes an engine. The interpreter needs its
+# package "test".
+check-asyncio: $(VENV)/ready
+	$(BIN)/python -m tests.cpython.asyncio_tests
+	TRALE_PURE=1 $(BIN)/python -m tests.cpython.asyncio_tests
 
 CHANNEL_ITEMS = 1000000
 

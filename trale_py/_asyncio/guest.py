@@ -60,8 +60,7 @@ _NEVER_SECONDS = 9e9
 class Guest:
     """Executor's thread only, but for ``wake`` and what rings."""
 
-    def __init__(self, runtime: RuntimeLike) -> None:
-        check_private()
+    def __init__(self, runtime: RuntimeLike, loop: GuestLoop | None = None) -> None:
         self.runtime = runtime
         self.is_turning = False
         self._over = False
@@ -70,14 +69,17 @@ class Guest:
         self._bell = _Bell(self)
         self._rung = True
         self._alarm: _Alarm | None = None
-        self.loop = GuestLoop(runtime, self)
-        try:
-            use_aiofastnet(self.loop)
-            self._source = runtime.reactor._attach(self.loop.guest_selector.fileno())
-        except BaseException:
-            self.loop.close_for_good("it could not be started")
-            raise
-        runtime._spawn_service(self._serve(), "asyncio guest")
+        self.loop = GuestLoop(runtime, self) if loop is None else loop
+        self._source = runtime.reactor._attach(self.loop.guest_selector.fileno())
+
+    @classmethod
+    def started(cls, runtime: RuntimeLike) -> Guest:
+        """One that lives as long as the runtime."""
+        check_private()
+        guest = cls(runtime)
+        use_aiofastnet(guest.loop)
+        runtime._spawn_service(guest._serve(), "asyncio guest")
+        return guest
 
     # -- turns -----------------------------------------------------------------------------------
 
@@ -210,11 +212,14 @@ class Guest:
                 self._close()
 
     def _close(self) -> None:
+        self._detach()
+        self.loop.close_for_good("the runtime of this event loop has been shut down")
+
+    def _detach(self) -> None:
         self._over = True
         self._drop_alarm()
         self._source.discard(self._bell)
         self.runtime.reactor._release(self._source)
-        self.loop.close_for_good("the runtime of this event loop has been shut down")
 
     def after_fork_in_child(self) -> None:
         """The loop is the parent's. What the child closes of it must not touch its epoll set."""
@@ -272,7 +277,7 @@ def _tell_sniffio(name: str) -> None:
 def guest_of(runtime: RuntimeLike) -> Guest:
     """The runtime's guest, started. Executor's thread only."""
     if runtime.guest is None:
-        runtime.guest = Guest(runtime)
+        runtime.guest = Guest.started(runtime)
     guest: Guest = runtime.guest
     return guest
 
