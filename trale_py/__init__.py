@@ -54,6 +54,8 @@ from .scopes.combine import as_completed, gather, race, timeout
 from .scopes.task_group import TaskGroup, TaskStatus
 from .scripts.join_set import JoinSet
 from .scripts.map import map_concurrent
+from .scripts.plain_face import blocking
+from .scripts.server import Server, serve
 from .streams.async_fd import AsyncFd
 from .streams.fd_stream import FdStream, pipe
 from .streams.signals import open_signal_receiver
@@ -119,6 +121,7 @@ __all__ = [
     "RwGuard",
     "RwLock",
     "Semaphore",
+    "Server",
     "StopToken",
     "Task",
     "TaskCancelled",
@@ -134,6 +137,7 @@ __all__ = [
     "aio",
     "as_completed",
     "block_on",
+    "blocking",
     "current_effective_deadline",
     "current_task",
     "engine",
@@ -146,6 +150,7 @@ __all__ = [
     "open_signal_receiver",
     "pipe",
     "race",
+    "serve",
     "sleep",
     "sleep_until",
     "sleep_until_wall",

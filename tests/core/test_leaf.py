@@ -57,6 +57,7 @@ from trale_py import (
     now,
     pipe,
     race,
+    serve,
     sleep,
     sleep_until,
     sleep_until_wall,
@@ -155,6 +156,12 @@ async def in_condition(wait: Callable[[Condition[None]], Awaitable[None]]) -> No
         await wait(condition)
 
 
+async def in_server() -> None:
+    async with serve(lambda stream: stream.read(), "127.0.0.1:0") as server:
+        server.stop()
+        await server.wait_closed()
+
+
 async def in_group() -> None:
     async def started(task_status: Any) -> None:
         await checkpoint()  # where it is cancelled, if start() is: it always begins
@@ -215,6 +222,7 @@ LEAVES: dict[str, Callable[[World], Any]] = {
     "WatchReceiver.changed": lambda _: a_receiver(channel.watch("first")).changed(),
 }
 COROUTINES: dict[str, Callable[[World], Any]] = {
+    "Server.wait_closed": lambda _: in_server(),
     "gather": lambda _: gather(),
     "race": lambda _: race(spawn(coro())),
     "timeout": lambda _: timeout(1, spawn(coro())),

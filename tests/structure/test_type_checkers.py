@@ -31,6 +31,7 @@ async def main(
     ticks: Interval, group: TaskGroup, when: datetime,
     pipe_end: FdStream,
     bounded: BoundedSemaphore, limiter: CapacityLimiter, stop: StopToken, jobs: JoinSet[int],
+    server: Server,
 ) -> None:
 """
 STREAMS = [("TcpStream", "stream"), ("FdStream", "pipe_end")]
@@ -76,6 +77,7 @@ FORGOTTEN = {
     "CapacityLimiter.acquire": "limiter.acquire()",
     "CapacityLimiter.acquire_on_behalf_of": "limiter.acquire_on_behalf_of(1)",
     "StopToken.wait": "stop.wait()",
+    "Server.wait_closed": "server.wait_closed()",
     "JoinSet.join_next": "jobs.join_next()",
     "Condition.wait": "condition.wait()",
     "Condition.wait_for": "condition.wait_for(bool)",
