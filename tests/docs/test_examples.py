@@ -108,6 +108,37 @@ def test_udp_flood() -> None:
     assert re.fullmatch(r"[\d,]+ each second, \d+\.\d received in one system call", out[1])
 
 
+def test_asyncio_libraries() -> None:
+    pytest.importorskip("aiohttp")
+    out, err = finish(start("asyncio_libraries.py"))
+    assert err == ""
+    assert sorted(line.partition(":")[0] for line in out[:10]) == [f"page {n}" for n in range(10)]
+    assert out[10].startswith("ten pages in ")
+
+
+def test_database() -> None:
+    pytest.importorskip("aiosqlite")
+    out, err = finish(start("database.py"))
+    assert err == ""
+    assert out == ["3 rows, in one transaction: ['one', 'two', 'three']"]
+
+
+def test_fastapi_app() -> None:
+    pytest.importorskip("fastapi")
+    pytest.importorskip("uvicorn")
+    port = free_port()
+    process = start("fastapi_app.py", str(port))
+    with connect(port) as client:
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        answer = b""
+        while data := client.recv(1000):
+            answer += data
+    assert b'"hello":"world"' in answer
+    process.send_signal(signal.SIGINT)
+    out, err = finish(process)
+    assert (out, err) == (["served to the end"], "")
+
+
 def test_tcp_client() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(20)
