@@ -24,9 +24,9 @@ import report
 from checkout import checkout
 from harness import BEFORE, OURS, Measurement, checkouts, pin, run
 from programs import BUILD, HERE
-from rows import FULL, QUICK, Scale, idle, sleep, spawn, sync, tcp, udp
+from rows import FULL, QUICK, Scale, guest, idle, sleep, spawn, sync, tcp, udp
 
-FAMILIES = [tcp, udp, spawn, sync, sleep, idle]
+FAMILIES = [tcp, udp, spawn, sync, sleep, idle, guest]
 
 
 def chosen(scale: Scale, only: str | None, peers: str | None) -> Iterator[Measurement]:

@@ -12,7 +12,7 @@ from aiohttp import ClientSession, web
 from trale_py import aio, block_on, gather, sleep, spawn
 
 
-async def page(request):  # asyncio code awaits what is trale_py's as it is
+async def page(_):  # asyncio code awaits what is trale_py's as it is
     await sleep(0.1)
     return web.Response(text="x" * 2000)
 

@@ -16,6 +16,8 @@ PEERS = {
     "trale_py recv_from": ("trale", "TraleOneByOne"),
     "asyncio": ("loops", "Asyncio"),
     "asyncio Protocol": ("loops", "AsyncioProtocol"),
+    "trale_py without aiofastnet": ("loops", "GuestWithoutAiofastnet"),
+    "uvloop + aiofastnet": ("loops", "UvloopAiofastnet"),
     "uvloop": ("loops", "Uvloop"),
     "uvloop Protocol": ("loops", "UvloopProtocol"),
     "trio": ("trio", "Trio"),

@@ -7,9 +7,10 @@ that they have.
 from __future__ import annotations
 
 import asyncio
+import os
 from asyncio import run_coroutine_threadsafe
 from collections.abc import Coroutine
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 from .common import ACK, ACK_EVERY, CHUNK, Server, nothing, time_sleeps
@@ -151,6 +152,74 @@ class Asyncio:
     def short_sleeps(self, count: int, seconds: float) -> list[float]:
         return self.call(time_sleeps(asyncio.sleep, count, seconds))
 
+    # The same for trale_py's guest loop, see rows/guest.py.
+
+    def aio_streams(self) -> Server:
+        return Asyncio.tcp_echo(self)
+
+    def aio_protocol(self) -> Server:
+        return AsyncioProtocol.tcp_echo(self)
+
+    def aio_fastapi(self) -> Server:
+        """A FastAPI app that says hello, served by uvicorn."""
+        import fastapi
+        import uvicorn
+
+        app = fastapi.FastAPI()
+
+        @app.get("/")
+        async def hello() -> dict[str, str]:
+            return {"hello": "world"}
+
+        app_server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+
+        async def serve() -> int:
+            self.serving = asyncio.create_task(app_server.serve())
+            while not app_server.started:
+                await asyncio.sleep(0.01)
+            return app_server.servers[0].sockets[0].getsockname()[1]
+
+        return self.call(serve()), self.thread.join
+
+    def aio_create_task(self, count: int) -> None:
+        Asyncio.children(self, count, 100)
+
+    def aio_queue(self, count: int) -> None:
+        Asyncio.ping_pong(self, count)
+
+    def aio_call_soon(self, count: int) -> None:
+        async def main() -> None:
+            loop = asyncio.get_running_loop()
+            done = loop.create_future()
+
+            def next_one(left: int) -> None:
+                if left:
+                    loop.call_soon(next_one, left - 1)
+                else:
+                    done.set_result(None)
+
+            next_one(count)
+            await done
+
+        self.call(main())
+
+
+class Guest(Asyncio):
+    """trale_py's: its thread is the executor's."""
+
+    def __init__(self) -> None:
+        from trale_py import aio
+
+        self.loop = aio.loop()
+        self.thread = Thread(target=Event().wait, daemon=True)
+        self.thread.start()
+
+
+class GuestWithoutAiofastnet(Guest):
+    def __init__(self) -> None:
+        os.environ["TRALE_AIOFASTNET"] = "0"
+        super().__init__()
+
 
 class AsyncioProtocol(Asyncio):
     def tcp_echo(self) -> Server:
@@ -163,6 +232,13 @@ class Uvloop(Asyncio):
         import uvloop
 
         return uvloop.new_event_loop()
+
+
+class UvloopAiofastnet(Uvloop):
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        import aiofastnet
+
+        return aiofastnet.patch_loop(super().new_loop())
 
 
 class UvloopProtocol(AsyncioProtocol, Uvloop):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from trale_py import Mutex, Semaphore, TcpListener, TcpStream, UdpSocket, block_on, sleep, spawn
 from trale_py.channel import channel
 
@@ -44,6 +46,14 @@ async def take_flood(sock: UdpSocket) -> None:
 
 
 class Trale:
+    def __getattr__(self, name: str) -> Any:
+        """What is asyncio's code runs on the guest loop; see rows/guest.py."""
+        if not name.startswith("aio_"):
+            raise AttributeError(name)
+        from .loops import Guest
+
+        return getattr(Guest(), name)
+
     def tcp_echo(self) -> Server:
         listener = TcpListener.bind("127.0.0.1:0")
         return listener.local_addr[1], spawn(accept(listener)).join
