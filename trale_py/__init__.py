@@ -81,6 +81,7 @@ from .timers.timer import Interval, Timer, interval, now, sleep, sleep_until
 if TYPE_CHECKING:
     from . import channel as channel
     from . import fs as fs
+    from . import tls as tls
 
 __version__ = "0.2.0.dev0"
 
@@ -161,7 +162,7 @@ __all__ = [
     "yield_now",
 ]
 
-_SUBMODULES = ("channel", "fs")
+_SUBMODULES = ("channel", "fs", "tls")
 
 
 def __dir__() -> list[str]:

@@ -28,6 +28,7 @@ FOLDERS = [
     "fs",
     "scripts",
     "_asyncio",
+    "tls",
     "",
 ]
 
