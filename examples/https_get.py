@@ -1,6 +1,6 @@
 """A GET by HTTPS: HTTP/1.1 by h11, over TLS, the server's certificate checked.
 
-Run:  python examples/https_get.py [https://www.python.org/]
+Run:  python examples/https_get.py https://www.python.org/
 See:  the status, the name in the certificate, and how long the body is
 """
 

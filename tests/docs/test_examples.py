@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -16,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.net_helpers import free_port
+from trale_py import TcpListener, spawn, tls
 
 pytestmark = pytest.mark.slow
 
@@ -316,3 +319,34 @@ def test_demo() -> None:
     out, err = finish(start("demo.py"))
     assert err == ""
     assert out[-1] == "That is trale_py."
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl program")
+def test_tls_echo() -> None:
+    out, err = finish(start("tls_echo.py"))
+    assert err == ""
+    assert out == ["client: TLSv1.3, b'hello'"]
+
+
+def test_https_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trustme = pytest.importorskip("trustme")
+    pytest.importorskip("h11")
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+
+    async def serve(listener: tls.TlsListener) -> None:
+        async with await listener.accept() as stream:
+            request = await stream.read_until(b"\r\n\r\n")
+            assert request.startswith(b"GET /page HTTP/1.1\r\n")
+            await stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+            await stream.shutdown()
+
+    with tls.TlsListener(TcpListener.bind("localhost:0"), context) as listener:
+        server = spawn(serve(listener))
+        out, err = finish(start("https_get.py", f"https://localhost:{listener.local_addr[1]}/page"))
+        server.join(30)
+    assert err == ""
+    assert out == ["200 from localhost by TLSv1.3", "5 bytes"]

@@ -15,7 +15,7 @@ class TlsEngine:
     """OpenSSL between two buffers of memory.
 
     Renegotiation (TLS 1.2) is switched off in the context: a peer could ask for it for ever,
-    and a write would have to wait for a read. So after the handshake a write never needs input.
+    and a write would need to wait for a read. So after the handshake a write never needs input.
     """
 
     __slots__ = ("_incoming", "_outgoing", "_peer_ended", "_ssl", "unsent")
