@@ -225,7 +225,7 @@ def test_A11_a_report_within_the_start_of_a_thread(run_script: Script) -> None:
         from trale_py.base import log
 
         def attempt(at):
-            log._begin()
+            log.start_anew()
             at(lambda: log.report("one")).run(threading.Thread(target=int).start)
             assert log.flush(10)
 

@@ -253,8 +253,8 @@ def test_an_exception_thrown_into_the_end_cuts_nothing_off(monkeypatch: pytest.M
         def thrown() -> None:
             raise SystemError
 
-        end = runtime.executor._end
-        runtime.executor._end = lambda: at(thrown).run(end)  # type: ignore[method-assign]
+        end = runtime.executor._stop_runtime
+        runtime.executor._stop_runtime = lambda: at(thrown).run(end)  # type: ignore[method-assign]
         runtime.publish(runtime.executor._stop)
         for handle in handles:
             with pytest.raises(RuntimeClosed):

@@ -1204,7 +1204,7 @@ def test_a_stream_belongs_to_the_runtime_that_used_it_first(pair: Pair, runtime:
     stream, peer = pair
     peer.send(b"xy")
     assert run(stream.read(1)) == b"x"
-    with pytest.raises(RuntimeClosed, match="another runtime"):
+    with pytest.raises(RuntimeError, match="belongs to the default runtime"):
         runtime.spawn(stream.read(1)).join(TIMEOUT)
     assert run(stream.read(1)) == b"y"
 

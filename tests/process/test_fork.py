@@ -253,7 +253,7 @@ def test_H10_finally_blocks_of_the_parents_tasks_do_not_run_in_the_child(run_for
 
 # The native poller opens its descriptors in one call, which no fork can cut in two.
 @pytest.mark.parametrize("where", ["Thread"] + ["WakeupFd", "TimerFd"] * (engine == "python"))
-def test_H9_R14_a_fork_while_the_runtime_begins(where: str, run_fork: Script) -> None:
+def test_H9_R14_a_fork_while_the_runtime_starts(where: str, run_fork: Script) -> None:
     """The executor's thread is held in the midst of opening the reactor's descriptors."""
     result = run_fork(
         """

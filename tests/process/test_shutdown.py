@@ -363,7 +363,7 @@ def test_R15_many_shutdowns_give_up_at_once(runtime: Runtime) -> None:
     stuck.leave.set()
 
 
-def test_R11_a_shutdown_while_the_runtime_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_R11_a_shutdown_while_the_runtime_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     """It has been asked for, and is not there yet: the shutdown waits for its end all the same."""
     own = Runtime()
     beginning, go = threading.Event(), threading.Event()
@@ -584,7 +584,7 @@ def test_a_service_ends_after_the_tasks_and_before_the_generators(runtime: Runti
     generator = half_way()
     runtime.spawn(iterate(generator)).join(20)
     services: list[JoinHandle[None]] = []
-    runtime.call_on_executor(lambda: services.append(runtime._spawn_service(note("service"), "s")))
+    runtime.call_on_executor(lambda: services.append(runtime._start_service(note("service"), "s")))
     runtime.spawn(note("task"))
     begun(runtime)
     assert [task.name for task in runtime.tasks()] == [note.__qualname__]
@@ -596,7 +596,7 @@ def test_a_service_ends_after_the_tasks_and_before_the_generators(runtime: Runti
 
 def test_a_service_that_has_ended_is_forgotten(runtime: Runtime) -> None:
     services: list[JoinHandle[int]] = []
-    runtime.call_on_executor(lambda: services.append(runtime._spawn_service(give(1), "s")))
+    runtime.call_on_executor(lambda: services.append(runtime._start_service(give(1), "s")))
     begun(runtime)
     assert services[0].join(20) == 1
     begun(runtime)
@@ -611,7 +611,7 @@ def test_a_service_that_never_ends_is_given_up(runtime: Runtime) -> None:
                 await forever()
 
     services: list[JoinHandle[None]] = []
-    runtime.call_on_executor(lambda: services.append(runtime._spawn_service(stubborn(), "s")))
+    runtime.call_on_executor(lambda: services.append(runtime._start_service(stubborn(), "s")))
     begun(runtime)
     runtime.shutdown(0)
     with pytest.raises(RuntimeClosed):

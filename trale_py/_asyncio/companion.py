@@ -33,7 +33,7 @@ class Companion(Future[None]):
     def __init__(self, runtime: RuntimeLike, task: asyncio.Task[Any]) -> None:
         self._future: asyncio.Future[None] | None = None  # what the asyncio task waits for
         self._ended = False
-        handle = runtime._spawn_service(self._live(), "asyncio companion")
+        handle = runtime._start_service(self._live(), "asyncio companion")
         self.cx: Context = runtime.task_of(handle.id)._cx
         task.add_done_callback(self._end)
 

@@ -78,7 +78,7 @@ class Guest:
         check_private()
         guest = cls(runtime)
         use_aiofastnet(guest.loop)
-        runtime._spawn_service(guest._serve(), "asyncio guest")
+        runtime._start_service(guest._serve(), "asyncio guest")
         return guest
 
     # -- turns -----------------------------------------------------------------------------------

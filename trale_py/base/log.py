@@ -177,7 +177,7 @@ class _Reporter:
             _log.error("%d reports were dropped here: the log handlers are too slow", count)
 
 
-def begin_anew() -> None:
+def start_anew() -> None:
     """In a fork's child: the reports and their thread are the parent's."""
     global _reporter
     _reporter = _Reporter()

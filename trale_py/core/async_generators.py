@@ -47,7 +47,7 @@ class AsyncGenerators:
             self._close(generator)
 
     def _close(self, generator: AsyncGenerator[Any, Any]) -> None:
-        self._runtime._spawn(_aclose(generator), f"aclose {name_of(generator)}")
+        self._runtime._start_task(_aclose(generator), f"aclose {name_of(generator)}")
 
 
 async def _aclose(generator: AsyncGenerator[Any, Any]) -> None:

@@ -91,22 +91,22 @@ class RuntimeLike(Protocol):
     def ensure_running(self) -> None:
         """Start it if it does not run. RuntimeClosed if it is about to end."""
 
-    def begin_shutdown(self) -> None:
+    def start_shutdown(self) -> None:
         """Refuse new work, cancel everything, then end. Any thread; does not wait."""
 
     def shutdown(self, timeout: Duration | None = None) -> None:
         """End it."""
 
-    def _spawn_service(self, coro: Any, name: str) -> Any:
+    def _start_service(self, coro: Any, name: str) -> Any:
         """A task that serves the others, and ends after them; its JoinHandle."""
 
     def forget(self, task: Any) -> None:
         """The Task has ended. Executor's thread only."""
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Executor's thread, first of all."""
 
-    def end(self, fault: BaseException | None) -> None:
+    def stop(self, fault: BaseException | None) -> None:
         """Executor's thread, last of all."""
 
     def close_for_good(self, why: str) -> None:

@@ -79,7 +79,7 @@ def name_of(coro: object) -> str:
 
 
 def caller() -> tuple[CodeType | None, int]:
-    """Where in the user's code the spawn stands, code and offset. For Runtime._spawn."""
+    """Where in the user's code the spawn stands, code and offset. For Runtime._start_task."""
     frame: FrameType | None = sys._getframe(3)
     while frame is not None and frame.f_globals.get("__name__", "").startswith(PREFIX):
         frame = frame.f_back

@@ -6,7 +6,10 @@
             poll it
             if it has finished, take it off again
 
-That is all there is to it; the rest of this file is how the loop begins and ends.
+That is all there is to it; the rest of this file is how the loop starts and stops.
+
+In the C engine this thread also looks at epoll itself, between two batches, as long as it is
+busy: see "Which thread sits in epoll" in native/engine/engine.h. Here only the reactor does.
 """
 
 from __future__ import annotations
@@ -209,7 +212,7 @@ class Executor:
         Thread(self._run, f"{self._runtime.name}-executor", self._died).start()
 
     def _join_thread(self) -> None:
-        """Wait for the thread's end, when ``runtime.end`` is over."""
+        """Wait for the thread's end, when ``runtime.stop`` is over."""
         if self._thread is not None and not self._kept:
             self._thread.join()
 
@@ -221,17 +224,17 @@ class Executor:
             current.thread.runtime = self._runtime
             self._thread = me
             if self._runtime.closing:  # R60: its shutdown has not seen us
-                self._runtime.begin_shutdown()
-            self._runtime.begin()
+                self._runtime.start_shutdown()
+            self._runtime.start()
             self._loop()
         except BaseException as fault:  # the runtime's, not a task's: all handles must hear of it
             self._fault = fault
-        self._end()
+        self._stop_runtime()
 
-    def _end(self) -> None:
+    def _stop_runtime(self) -> None:
         for _ in range(_END_TRIES):
             try:
-                self._runtime.end(self._fault)
+                self._runtime.stop(self._fault)
                 break
             except BaseException as error:  # thrown in between two of its steps: it goes on there
                 if self._fault is None:  # not whether it is true: its class may be the user's
@@ -249,7 +252,7 @@ class Executor:
         if self._claim.setdefault(None, me) is me and not self._has_ended:
             if self._fault is None:
                 self._fault = RuntimeError("the executor's thread was terminated")
-            self._end()
+            self._stop_runtime()
 
     def _loop(self) -> None:
         while True:
@@ -258,10 +261,14 @@ class Executor:
                 del task  # or it would be kept until the next one comes
                 if self._stopping:
                     break
-            if self._runtime.forked:  # by a done-callback, or a call that the queue had for us
-                process_exit.end_child(None)
-            if self._stopping:
+            if self._is_over():
                 return
+
+    def _is_over(self) -> bool:
+        """Whether the loop must end. In a fork's child it does not come back."""
+        if self._runtime.forked:  # by a done-callback, or a call that the queue had for us
+            process_exit.end_child(None)
+        return self._stopping
 
     def _poll(self, task: Task) -> None:
         if self._polling is not None:

@@ -164,7 +164,7 @@ class Runtime:
         if runtime is None or not self._owns or runtime.closing or not runtime.executor._claimed:
             return
         text = f"{self!r} was dropped without a shutdown"
-        runtime.begin_shutdown()  # first: the warning may be made an error
+        runtime.start_shutdown()  # first: the warning may be made an error
         if not current.exiting and not sys.is_finalizing():
             warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
 

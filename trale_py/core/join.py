@@ -89,7 +89,8 @@ class JoinHandle(Generic[T]):
 
         ``timeout`` in seconds (None: for ever); when it is over, TimeoutError, and the task
         runs on. So it does when Ctrl-C ends the wait, by KeyboardInterrupt. On the executor's
-        thread this could not end: WouldDeadlock at once. RuntimeClosed if the runtime is gone. ::
+        thread this could not end, as that thread alone ends tasks: WouldDeadlock at once.
+        RuntimeClosed if the runtime is gone. ::
 
             assert spawn(add(1, 2)).join() == 3
         """
@@ -154,12 +155,12 @@ class JoinHandle(Generic[T]):
         return task is not None and task.id == self.id
 
     def _check_reachable(self) -> None:
-        if not self.done() and self._runtime.gone:
+        if self._runtime.gone and not self.done():
             raise RuntimeClosed(f"task {self.name!r} will never end: {self._runtime.gone}")
 
     def _check_done(self) -> None:
-        self._check_reachable()
         if not self.done():
+            self._check_reachable()
             raise InvalidStateError(f"task {self.name!r} has not ended yet")
 
     def add_done_callback(self, fn: Callable[[JoinHandle[T]], object]) -> None:

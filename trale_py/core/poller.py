@@ -12,6 +12,11 @@ Which thread writes what
     puts an entry in, to be added or (its waker gone) to be forgotten, and the reactor
     sorts it out when it is next awake.
 
+How a sleep ends
+    Its timer is in the heap, and the timerfd is set for the first deadline of the heap. When that
+    has come, epoll_wait returns, the timers that are due are taken out and their wakers called.
+    The task is polled again and looks at the clock itself: a wake that is early does no harm.
+
 epoll, as far as it is relied on here
     - Edge-triggered registration reports what is ready at that moment, then each change.
       EPOLL_CTL_MOD with the same mask reports anew what is ready now.

@@ -39,7 +39,7 @@ from typing import NoReturn
 
 from ..base.durations import to_timeout
 from ..base.errors import is_a, traceback_of
-from ..base.log import begin_anew, flush, report
+from ..base.log import flush, report, start_anew
 from . import current
 from .contract import RuntimeLike
 from .outcome import listed
@@ -72,7 +72,7 @@ _worker = 0
 _started: weakref.WeakSet[RuntimeLike] = weakref.WeakSet()
 
 
-def runtime_begins(runtime: RuntimeLike) -> None:
+def runtime_starts(runtime: RuntimeLike) -> None:
     """Any thread, before it starts the executor's.
 
     R14: another thread may fork while the runtime begins. In the child it would never have
@@ -145,7 +145,7 @@ def _watched(grace: float) -> Iterator[None]:
 def _shut_down(live: list[RuntimeLike], begun: float) -> None:
     interrupted = False
     for one in live:
-        one.begin_shutdown()
+        one.start_shutdown()
     for one in live:
         while True:
             left = 0 if interrupted else max(0, begun + one.exit_grace - time.monotonic())
@@ -188,7 +188,7 @@ def end_child(error: BaseException | None) -> NoReturn:
 
 
 def _after_fork_in_child() -> None:
-    begin_anew()
+    start_anew()
     current.thread.runtime = current.thread.chosen = current.thread.context = None
     current.exiting = False
     for call in after_fork:

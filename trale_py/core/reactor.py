@@ -1,7 +1,10 @@
 """Reactor: the thread that waits for the kernel, and what others ask of it.
 
-The waiting itself is the poller's (poller.py). Here is how the thread begins and ends,
+The waiting itself is the poller's (poller.py). Here is how the thread starts and stops,
 which objects share a source, and how user code may leave a waker for a descriptor.
+
+In the C engine the executor sits in epoll itself while it is busy, and this thread waits there
+only when the executor sleeps, or stays in one poll for long: see native/engine/engine.h.
 """
 
 from __future__ import annotations

@@ -129,9 +129,9 @@ class Runtime:
         except BaseException:
             close_refused(coro)
             raise
-        return self._spawn(coro, name, context, adopt, host_id)
+        return self._start_task(coro, name, context, adopt, host_id)
 
-    def _spawn(
+    def _start_task(
         self,
         coro: Coroutine[Any, Any, T],
         name: str,
@@ -169,13 +169,13 @@ class Runtime:
             self._abandon_rest()
         return handle
 
-    def _spawn_service(self, coro: Coroutine[Any, Any, T], name: str) -> JoinHandle[T]:
+    def _start_service(self, coro: Coroutine[Any, Any, T], name: str) -> JoinHandle[T]:
         """A task that serves the others. Executor's thread only.
 
         It is in no list of tasks. At the end of the runtime it is cancelled when all tasks have
         ended, and the async generators are closed when it has.
         """
-        handle = self._spawn(coro, name, contextvars.Context())
+        handle = self._start_task(coro, name, contextvars.Context())
         task = self._services[handle.id] = self._tasks.pop(handle.id)
         handle._outcome.call_when_open(task, partial(self._services.pop, handle.id, None))
         return handle
@@ -257,7 +257,7 @@ class Runtime:
         if not self._started.opened and current.thread.runtime is not self:
             if supported.is_patched():  # since the import
                 raise RuntimeError(supported.PATCHED)
-            process_exit.runtime_begins(self)
+            process_exit.runtime_starts(self)
             try:
                 self.executor._start_thread()
             except RuntimeError as error:
@@ -269,7 +269,7 @@ class Runtime:
             if self._fault is not None:
                 raise self._fault
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Executor's thread, first of all."""
         self.reactor._start()
         self._generators.set_hooks()
@@ -277,11 +277,11 @@ class Runtime:
 
     # -- the end ---------------------------------------------------------------------------------
 
-    def begin_shutdown(self) -> None:
+    def start_shutdown(self) -> None:
         """Refuse new work, cancel everything, then end. Any thread; does not wait."""
         self.closing = True
         if self.executor._claimed:  # else what becomes the executor does it, see R60
-            self.publish(self._begin_ending)
+            self.publish(self._start_ending)
 
     def shutdown(self, timeout: Duration | None = None) -> None:
         """See :meth:`trale_py.Executor.shutdown`."""
@@ -291,7 +291,7 @@ class Runtime:
         """Log which tasks have not ended: ``message`` % (how many, which)."""
         name_outcomes([task._outcome for task in self.tasks()], message)
 
-    def _begin_ending(self) -> None:
+    def _start_ending(self) -> None:
         """Cancel everything; when all tasks have ended, the rest follows. Executor's thread."""
         try:
             self._cancel_all(self.tasks())
@@ -324,7 +324,7 @@ class Runtime:
             self.abandon(task)
         self.report_unclaimed()
 
-    def end(self, fault: BaseException | None) -> None:
+    def stop(self, fault: BaseException | None) -> None:
         """Executor's thread, last of all. It goes on where an earlier call was cut off."""
         self.closing = True
         if self._end is None:

@@ -42,7 +42,7 @@ def shut_down(runtime: Any, timeout: Duration | None) -> None:
     if not runtime.executor._claimed and current.default.get(None) is runtime:
         return  # nothing has begun, and the next spawn may begin it
     limit = math.inf if seconds < 0 else time.monotonic() + seconds
-    runtime.begin_shutdown()
+    runtime.start_shutdown()
     if not runtime.executor._claimed:
         runtime.leave("the runtime has been shut down")
         return

@@ -193,7 +193,7 @@ class Task:
                     if yielded is not PENDING:
                         self._throw_foreign(yielded)
                     return False
-            if self._cx._cancelled and not self._begins_nevertheless():
+            if self._cx._cancelled and not self._starts_nevertheless():
                 scope = self._innermost()
                 self._throw = Cancelled._with_reason(scope._cancel_reason())
                 self._count_throws(scope)
@@ -221,7 +221,7 @@ class Task:
             error = yielded = traceback = None
         return self._ended
 
-    def _begins_nevertheless(self) -> bool:
+    def _starts_nevertheless(self) -> bool:
         """A group's child, cancelled before its first step, runs to its first checkpoint: what it
         was given may be its to close. At the runtime's end nothing begins any more."""
         return not self._started and self._group is not None and not self._runtime.closing

@@ -147,7 +147,7 @@ class AsCompleted(AsyncIterator[JoinHandle[T]]):
         try:
             if left is None:
                 aws, self._aws = self._aws, []
-                await self._batch.begin(aws)
+                await self._batch.start(aws)
                 left = len(self._batch.handles)
             if left == 0:
                 raise StopAsyncIteration
@@ -236,11 +236,11 @@ class _Batch:
 
     async def run(self, aws: Iterable[Source[Any]]) -> None:
         """Return when it is done, and the rest was cancelled and has ended."""
-        await self.begin(aws)
+        await self.start(aws)
         await self.wait()
         await self.rest_ends()
 
-    async def begin(self, aws: Iterable[Source[Any]]) -> None:
+    async def start(self, aws: Iterable[Source[Any]]) -> None:
         """Spawn what is no task; if one is refused, the others do not begin.
 
         A checkpoint first: cancelled already, nothing is spawned. Otherwise the tasks would have

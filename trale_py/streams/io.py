@@ -166,12 +166,12 @@ class Operation(leaf.Operation[T]):
     _NAME = ""  # of the user's call; else that of the function
 
     __slots__ = (
-        "_begun",
         "_call",
         "_claimed",
         "_direction",
         "_io",
         "_owner",
+        "_started_in",
         "_view",
         "_want",
         "_writing",
@@ -195,15 +195,17 @@ class Operation(leaf.Operation[T]):
         self._view = view  # of the user's
         self._direction: Direction | None = None
         self._claimed = False
-        self._begun = False
+        self._started_in: RuntimeLike | None = None
         super().__init__()
 
     def _advance(self, cx: Context) -> Ready[T] | Pending:
         try:
-            source = self._owner._attach(cx._runtime)
-            if not self._begun:
-                self._begun = True
-                found = self._begin()
+            source = self._io.source
+            if source is None or self._started_in is not cx._runtime or self._io.closed:
+                source = self._owner._attach(cx._runtime)  # or it refuses
+            if self._started_in is None:
+                self._started_in = cx._runtime
+                found = self._start()
                 if found is not None:
                     self._take_back()
                     return found
@@ -212,7 +214,7 @@ class Operation(leaf.Operation[T]):
             self._take_back()
             raise
 
-    def _begin(self) -> Ready[T] | None:
+    def _start(self) -> Ready[T] | None:
         """Before the first try. A result: there is nothing to try."""
         return None
 
@@ -228,7 +230,8 @@ class Operation(leaf.Operation[T]):
         owner = self._owner
         direction = self._direction = source.write if self._writing else source.read
         while True:
-            owner._check_open()
+            if self._io.closed:
+                owner._check_open()
             if source.gone:  # another operation has found the number to mean another file
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             if self._io.shared:
@@ -263,7 +266,7 @@ class Operation(leaf.Operation[T]):
             self._direction.waiters.pop(self, None)
         if self._claimed:
             self._io.release(self._writing)
-        self._claimed = self._begun = False
+        self._claimed, self._started_in = False, None
         if self._view is not None:
             self._view.release()
 
@@ -284,7 +287,7 @@ class _Fill(Operation[bytes]):
 class _Recv(_Fill):
     __slots__ = ()
 
-    def _begin(self) -> Ready[bytes] | None:
+    def _start(self) -> Ready[bytes] | None:
         self._claim()
         return Ready(self._io.take(self._want)) if self._io.buffer else None
 
@@ -303,7 +306,7 @@ class _RecvInto(Operation[int]):
         call = partial(owner._sock.recv_into, view, 0, NOW)
         super().__init__(io, owner, call, writing=False, view=view)
 
-    def _begin(self) -> Ready[int] | None:
+    def _start(self) -> Ready[int] | None:
         self._claim()
         if not self._io.buffer:
             return None
@@ -322,7 +325,7 @@ class _Send(Operation[Any]):
         self._sent = 0
         super().__init__(io, owner, None, writing=True, view=view)
 
-    def _begin(self) -> Ready[Any] | None:
+    def _start(self) -> Ready[Any] | None:
         self._claim()
         self._io.check_whole()
         return None if self._size else Ready(self._all_sent())
