@@ -3,6 +3,7 @@
  *     engine_sources.c    the waiters for each descriptor, and what epoll says of it
  *     engine_executor.c   the executor's side: batches, and where it waits
  *     engine_reactor.c    the reactor's side
+ *     engine_simulation.c what a test puts in the place of the clock, the order and the kernel
  */
 
 #include "engine_private.h"
@@ -89,7 +90,7 @@ void trale_unlock_and_tell(trale_engine *e)
     bool notify = was == TRALE_IN_EPOLL && e->executor == TRALE_AWAKE;
     TRALE_UNLOCK(&e->lock);
     if (notify) {
-        int error = TRALE_NOTIFY(e->wakeup_fd);
+        int error = trale_notify(e);
         if (error != 0)
             trale_lock_and_tell_robbed(e, error);
     }
@@ -157,12 +158,13 @@ int64_t trale_now(void)
  * order. */
 void trale_arm(trale_engine *e)
 {
-    int64_t next = trale_heap_next(&e->heap);
+    int64_t next = trale_next_real(e);
     if (next >= e->armed)
         return;
     /* 0 would mean: never. */
     struct itimerspec when = {.it_value = trale_timespec(next > 0 ? next : 1)};
-    if (timerfd_settime(e->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) == 0)
+    if (trale_may_call(e, TRALE_CALL_TIMERFD_SETTIME, e->timer_fd)
+        && timerfd_settime(e->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) == 0)
         e->armed = next;
     else
         trale_robbed(e, errno);
@@ -213,9 +215,27 @@ size_t trale_timers(trale_engine *e)
     return count;
 }
 
+int64_t trale_next_timer(trale_engine *e)
+{
+    if (!trale_enter(e))
+        return TRALE_NEVER;
+    int64_t next = trale_heap_next(&e->heap);
+    TRALE_UNLOCK(&e->lock);
+    return next;
+}
+
+int64_t trale_time(trale_engine *e)
+{
+    int64_t now;
+    if (e->simulation != NULL && trale_simulation_now(e->simulation, &now))
+        return now;
+    return TRALE_CLOCK();
+}
+
 size_t trale_fire_timers(trale_engine *e, int64_t now)
 {
     size_t fired = 0;
+    now = trale_deadline_clock(e, now);
     while (fired < TRALE_BATCH && trale_heap_next(&e->heap) <= now) {
         trale_timer *timer = e->heap.timers[0];
         trale_cell *cell = timer->cell;
@@ -244,6 +264,11 @@ trale_engine *trale_new(void)
     e->armed = TRALE_NEVER;
     e->epoll = e->wakeup_fd = e->timer_fd = -1;
     return e;
+}
+
+void trale_simulate(trale_engine *e, trale_simulation *simulation)
+{
+    e->simulation = simulation;
 }
 
 static int engine_add_own(trale_engine *e, int fd, uint64_t id)

@@ -25,6 +25,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine_simulation.h"
+
 #define TRALE_NEVER INT64_MAX   /* a deadline that no clock reaches, in ns of CLOCK_MONOTONIC */
 #define TRALE_BATCH 256         /* events taken from epoll, or timers fired, in one go */
 
@@ -97,6 +99,12 @@ void trale_break(trale_engine *e, int error);
 /* After I/O, wait in epoll for TRALE_MOMENT_NS at most. False: the queue is still empty. */
 bool trale_wait_a_moment(trale_engine *e);
 
+/* Before the threads begin: from now on it lives in a simulation, which must outlive it. */
+void trale_simulate(trale_engine *e, trale_simulation *simulation);
+
+/* Of a batch that has just begun: have the cells of that kind change places, as the simulation says. */
+void trale_shuffle(trale_engine *e, uint8_t kind);
+
 /* ---- sources: executor's thread, but for what is said --------------------------------------------- */
 
 enum { TRALE_READ, TRALE_WRITE, TRALE_DIRECTIONS };
@@ -168,6 +176,8 @@ int trale_set_timer(trale_engine *e, trale_timer *timer, int64_t deadline, trale
 bool trale_clear_timer(trale_engine *e, trale_timer *timer);
 bool trale_is_set(trale_engine *e, trale_timer *timer);
 size_t trale_timers(trale_engine *e);
+int64_t trale_next_timer(trale_engine *e);  /* the first deadline; TRALE_NEVER: there is none */
+int64_t trale_time(trale_engine *e);        /* on the clock of deadlines */
 
 /* ---- the reactor, and the engine as a whole ------------------------------------------------------- */
 

@@ -11,7 +11,7 @@ size_t trale_begin_batch(trale_engine *e)
     int64_t now = TRALE_CLOCK();
     int n = -1;
     if (atomic_load_explicit(&e->queued, memory_order_relaxed) == 0 || now - e->looked >= TRALE_LOOK_NS) {
-        n = TRALE_EPOLL_WAIT(e->epoll, e->fetched, TRALE_BATCH, 0);
+        n = trale_epoll_wait(e, e->fetched, 0);
         if (n < 0 && errno != EINTR)
             trale_lock_and_tell_robbed(e, errno);
         e->looked = now;
@@ -72,8 +72,8 @@ static void executor_wait_in_epoll(trale_engine *e, bool a_moment)
     e->conversing = false;
     trale_arm(e);
     TRALE_UNLOCK(&e->lock);
-    int n = a_moment ? TRALE_EPOLL_WAIT_NS(e->epoll, e->fetched, TRALE_BATCH, TRALE_MOMENT_NS)
-                     : TRALE_EPOLL_WAIT(e->epoll, e->fetched, TRALE_BATCH, TRALE_GRACE_MS);
+    int n = a_moment ? trale_epoll_wait_ns(e, e->fetched, TRALE_MOMENT_NS)
+                     : trale_epoll_wait(e, e->fetched, TRALE_GRACE_MS);
     int64_t now = TRALE_CLOCK();
     TRALE_LOCK(&e->lock);
     e->executor = TRALE_AWAKE;
@@ -99,7 +99,7 @@ bool trale_wait_a_moment(trale_engine *e)
 static void executor_wait_for_work(trale_engine *e)
 {
     while (e->head == NULL && trale_broken(e) == 0) {
-        int64_t next = trale_heap_next(&e->heap);
+        int64_t next = trale_next_real(e);
         if (next > TRALE_NEVER - TRALE_LATE_NS) {
             TRALE_WAIT(&e->work, &e->lock);
         } else if (TRALE_CLOCK() >= next + TRALE_LATE_NS) {
@@ -116,7 +116,7 @@ void trale_park(trale_engine *e)
     int64_t soon = TRALE_CLOCK() + GRACE_NS;
     if (!trale_enter(e))
         return;
-    if (e->head == NULL && (e->conversing || trale_heap_next(&e->heap) < soon))
+    if (e->head == NULL && (e->conversing || trale_next_real(e) < soon))
         executor_wait_in_epoll(e, false);
     if (e->head == NULL) {
         e->executor = TRALE_ASLEEP;

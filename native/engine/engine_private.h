@@ -45,6 +45,8 @@ struct trale_engine {
     int64_t armed;    /* when the timerfd will expire; lock */
     int64_t looked;   /* when the executor last looked at epoll; executor's thread */
 
+    trale_simulation *simulation;  /* of a test, or NULL; written before the threads begin */
+
     int epoll, wakeup_fd, timer_fd;
     trale_counts counts;  /* lock */
     struct epoll_event fetched[TRALE_BATCH];  /* executor's thread */
@@ -57,6 +59,51 @@ static inline bool trale_enter(trale_engine *e)
         return false;
     TRALE_LOCK(&e->lock);
     return true;
+}
+
+/* ---- where a simulation comes in ------------------------------------------------------------------------ */
+
+/* Whether a system call is to be made; false: it was planned to fail, and errno says how. */
+static inline bool trale_may_call(trale_engine *e, enum trale_call call, int fd)
+{
+    int error = e->simulation == NULL ? 0 : trale_simulation_take(e->simulation, call, fd, NULL);
+    if (error != 0)
+        errno = -error;
+    return error == 0;
+}
+
+static inline int trale_epoll_wait(trale_engine *e, struct epoll_event *events, int ms)
+{
+    return trale_may_call(e, TRALE_CALL_EPOLL_WAIT, e->epoll)
+               ? TRALE_EPOLL_WAIT(e->epoll, events, TRALE_BATCH, ms) : -1;
+}
+
+static inline int trale_epoll_wait_ns(trale_engine *e, struct epoll_event *events, int64_t ns)
+{
+    return trale_may_call(e, TRALE_CALL_EPOLL_WAIT, e->epoll)
+               ? TRALE_EPOLL_WAIT_NS(e->epoll, events, TRALE_BATCH, ns) : -1;
+}
+
+/* Interrupt epoll_wait. Returns errno or 0. */
+static inline int trale_notify(trale_engine *e)
+{
+    return trale_may_call(e, TRALE_CALL_EVENTFD_WRITE, e->wakeup_fd) ? TRALE_NOTIFY(e->wakeup_fd) : errno;
+}
+
+/* The time on the clock of deadlines, if the kernel's is `now`. */
+static inline int64_t trale_deadline_clock(trale_engine *e, int64_t now)
+{
+    if (e->simulation != NULL)
+        trale_simulation_now(e->simulation, &now);
+    return now;
+}
+
+/* The first deadline that the kernel's clock will reach. */
+static inline int64_t trale_next_real(trale_engine *e)
+{
+    int64_t now;
+    return e->simulation != NULL && trale_simulation_now(e->simulation, &now) ? TRALE_NEVER
+                                                                              : trale_heap_next(&e->heap);
 }
 
 /* ---- engine.c: the lock is held, if nothing else is said --------------------------------------------- */

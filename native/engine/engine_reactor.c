@@ -27,7 +27,7 @@ int trale_run_reactor(trale_engine *e)
         e->reactor_in_epoll = true;
         trale_arm(e);
         TRALE_UNLOCK(&e->lock);
-        n = TRALE_EPOLL_WAIT(e->epoll, events, TRALE_BATCH, -1);
+        n = trale_epoll_wait(e, events, -1);
         if (n < 0)
             n = errno == EINTR ? 0 : -errno;
         int64_t now = TRALE_CLOCK();
@@ -54,7 +54,7 @@ int trale_stop_reactor(trale_engine *e)
     e->stopping = true;
     TRALE_SIGNAL(&e->duty);
     TRALE_UNLOCK(&e->lock);
-    int error = TRALE_NOTIFY(e->wakeup_fd);
+    int error = trale_notify(e);
     if (error != 0)
         trale_lock_and_tell_robbed(e, error);
     return -error;

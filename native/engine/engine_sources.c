@@ -127,14 +127,16 @@ static int sources_control(trale_engine *e, int operation, const trale_source *s
         .events = MASK,
         .data.u64 = (uint64_t)s->generation << 32 | s->slot,
     };
-    return epoll_ctl(e->epoll, operation, s->fd, &event) < 0 ? -errno : 0;
+    return trale_may_call(e, TRALE_CALL_EPOLL_CTL, s->fd) && epoll_ctl(e->epoll, operation, s->fd, &event) == 0
+               ? 0 : -errno;
 }
 
 /* What failed may be due to our own descriptors. If they are what they were, this changes nothing. */
 static void sources_look_after_our_own(trale_engine *e)
 {
     struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = TRALE_WAKEUP_FD};
-    if (epoll_ctl(e->epoll, EPOLL_CTL_MOD, e->wakeup_fd, &event) < 0)
+    if (!trale_may_call(e, TRALE_CALL_EPOLL_CTL, e->wakeup_fd)
+        || epoll_ctl(e->epoll, EPOLL_CTL_MOD, e->wakeup_fd, &event) < 0)
         trale_lock_and_tell_robbed(e, errno);
 }
 

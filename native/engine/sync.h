@@ -40,7 +40,7 @@ static inline int trale_notify_fd(int fd)
 }
 
 /* epoll_wait counts in milliseconds; this one, from Linux 5.11 on, does not. */
-static inline int trale_epoll_wait_ns(int fd, struct epoll_event *events, int n, int64_t ns)
+static inline int trale_epoll_pwait2(int fd, struct epoll_event *events, int n, int64_t ns)
 {
 #ifdef SYS_epoll_pwait2
     struct timespec t = trale_timespec(ns);
@@ -57,7 +57,7 @@ static inline int trale_epoll_wait_ns(int fd, struct epoll_event *events, int n,
 #define TRALE_WAIT_UNTIL(condition, lock, ns) trale_wait_until(condition, lock, ns)
 #define TRALE_SIGNAL(condition) pthread_cond_signal(condition)
 #define TRALE_EPOLL_WAIT(fd, events, n, ms) epoll_wait(fd, events, n, ms)
-#define TRALE_EPOLL_WAIT_NS(fd, events, n, ns) trale_epoll_wait_ns(fd, events, n, ns)
+#define TRALE_EPOLL_WAIT_NS(fd, events, n, ns) trale_epoll_pwait2(fd, events, n, ns)
 #define TRALE_CLOCK() trale_clock()
 #define TRALE_NOTIFY(fd) trale_notify_fd(fd)
 

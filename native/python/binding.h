@@ -58,6 +58,8 @@ typedef struct {
     char contended;      /* the last time, another thread kept the GIL: it computes */
     char shared;         /* asyncio has been told that this thread is an executor's */
     PyObject *fault;     /* what RunQueue.fail was given, until next_batch raises it */
+    struct Simulation *simulation;   /* of a test, or NULL */
+    trale_simulation *simulated;     /* the engine's part of it */
     struct Waker *live;  /* a ring of the wakers whose tasks were pushed and have not ended */
 } RunQueue;
 
@@ -113,6 +115,10 @@ PyObject *tpy_thread_runtime(void);
 
 /* The one that it acts on where it is no executor: of its `with` block, of its pool; or NULL. Borrowed. */
 PyObject *tpy_thread_chosen(void);
+
+/* The time on the clock of deadlines of the task that is being polled; if none is, the kernel's. */
+int64_t tpy_now(void);
+PyObject *tpy_now_ns(PyObject *module, PyObject *ignored);
 
 /* Hand over a new task, whose waker it is (false: it is not new); and have it known no more. */
 bool tpy_push_task(RunQueue *self, Waker *waker, PyObject *task);

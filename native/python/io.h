@@ -53,7 +53,11 @@ int tpy_check_whole(Io *io);  /* -1: a part of something was sent; an error is s
 
 /* One system call, with the GIL, as none of them waits. -errno, or how many bytes it was about, of
  * so many asked for; with a CALL's -errno there may be an exception, which says more. */
-Py_ssize_t tpy_attempt(Operation *self, Py_ssize_t *asked, PyObject **result);
+Py_ssize_t tpy_attempt(Operation *self, trale_simulation *simulation, Py_ssize_t *asked, PyObject **result);
+
+/* An operation of that kind calls what Python code has given it: which call that is, see streams/io.py.
+ * -1: an exception is set. */
+int tpy_call_made_by(Operation *self);
 
 /* NULL with an exception set. Of `n` bytes at most; of a contiguous buffer. */
 Operation *tpy_new_operation(Io *io, PyObject *owner, enum kind kind);

@@ -1,6 +1,7 @@
 /* One attempt of an operation: its system call, and what Python is told of it. */
 
 #include "io.h"
+#include "simulation.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -157,21 +158,40 @@ static Py_ssize_t attempt_send_to(Operation *self, PyObject **result)
     return *result == NULL ? -ENOMEM : n;
 }
 
-Py_ssize_t tpy_attempt(Operation *self, Py_ssize_t *asked, PyObject **result)
+static int attempt_which_call(Operation *self)
+{
+    bool plain = self->io->plain;
+    if (self->kind == CALL)
+        return tpy_call_made_by(self);
+    if (self->writing)
+        return plain ? TRALE_CALL_WRITE : TRALE_CALL_SEND;
+    return plain ? TRALE_CALL_READ : TRALE_CALL_RECV;
+}
+
+/* In a simulation. 0: make the call, for as many bytes as `asked` says now. */
+static Py_ssize_t attempt_planned(Operation *self, trale_simulation *simulation, Py_ssize_t *asked)
+{
+    int call = attempt_which_call(self);
+    return call < 0 ? -EIO : tpy_take_call(simulation, call, self->io->fd, asked);
+}
+
+Py_ssize_t tpy_attempt(Operation *self, trale_simulation *simulation, Py_ssize_t *asked, PyObject **result)
 {
     char *place = (char *)self->view.buf;
-    Py_ssize_t n;
+    Py_ssize_t n = simulation == NULL ? 0 : attempt_planned(self, simulation, asked);
+    if (n < 0)
+        return n;
     switch (self->kind) {
     case RECV:
     case FILL:
         return attempt_receive_bytes(self->io, asked, result);
     case RECV_INTO:
-        n = attempt_receive(self->io, place, self->want);
+        n = attempt_receive(self->io, place, *asked);
         break;
     case SEND:
     case SEND_ALL:
         do {
-            n = attempt_send(self->io, place + self->sent, self->want - self->sent);
+            n = attempt_send(self->io, place + self->sent, *asked);
         } while (n < 0 && errno == EINTR);
         if (n < 0)
             return -errno;

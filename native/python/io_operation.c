@@ -16,7 +16,7 @@ static PyTypeObject *Operation_type;
 static PyObject *operation_name_attach, *operation_name_check_open;
 static PyObject *operation_name_check_ours, *operation_name_check_eagain;
 static PyObject *operation_name_release;  /* of a memoryview */
-static PyObject *operation_name_of;  /* see streams/io.py */
+static PyObject *operation_call_made_by, *operation_name_of;  /* see streams/io.py */
 
 /* Let go of the user's buffer now: a traceback or a handle may keep the operation. */
 static void operation_release_buffers(Operation *self)
@@ -158,6 +158,16 @@ static bool operation_lost_its_buffer(Operation *self)
     return true;
 }
 
+int tpy_call_made_by(Operation *self)
+{
+    PyObject *number = PyObject_CallFunctionObjArgs(operation_call_made_by, self->function,
+                                                    self->writing ? Py_True : Py_False,
+                                                    self->io->plain ? Py_True : Py_False, NULL);
+    long call = number == NULL ? -1 : PyLong_AsLong(number);
+    XDECREF(number);
+    return (int)call;
+}
+
 /* Try until it is done or must wait. */
 static enum step operation_try_it(Operation *self, Context *cx, Source *source, PyObject **result)
 {
@@ -179,7 +189,7 @@ static enum step operation_try_it(Operation *self, Context *cx, Source *source, 
             continue;
         }
         Py_ssize_t asked = self->want - self->sent;
-        Py_ssize_t n = tpy_attempt(self, &asked, result);
+        Py_ssize_t n = tpy_attempt(self, source->run_queue->simulated, &asked, result);
         if (n < 0 && n != -EAGAIN) {
             /* EBADF and the like, as it was closed meanwhile; and no other exception of a CALL. */
             if (PyErr_Occurred() && !(self->io->closed && PyErr_ExceptionMatches(PyExc_OSError)))
@@ -316,6 +326,7 @@ static const tpy_use operation_uses[] = {
     {TPY_USE_NAME, DESCRIPTOR, "_check_open", .place = &operation_name_check_open},
     {TPY_USE_NAME, "builtins:memoryview", "release", .place = &operation_name_release},
     {TPY_USE_OBJECT, "trale_py.streams.io", "name_of", .place = &operation_name_of},
+    {TPY_USE_OBJECT, "trale_py.streams.io", "call_made_by", .place = &operation_call_made_by},
     {TPY_USE_NAME, DESCRIPTOR, "_check_ours", .place = &operation_name_check_ours},
     {TPY_USE_NAME, DESCRIPTOR, "_check_eagain", .place = &operation_name_check_eagain},
     {0},

@@ -2,13 +2,14 @@
 
 #include "leaf.h"
 #include "registry.h"
+#include "simulation.h"
 #include "waiters_core.h"
 #include "task.h"
 
 #include <string.h>
 
 static const tpy_uses *const module_uses[] = {
-    &tpy_poller_uses, &tpy_run_queue_uses, &tpy_leaf_uses, &tpy_latch_uses, &tpy_join_uses, &tpy_task_uses,
+    &tpy_poller_uses, &tpy_run_queue_uses, &tpy_simulation_uses, &tpy_thread_state_uses, &tpy_leaf_uses, &tpy_latch_uses, &tpy_join_uses, &tpy_task_uses,
     &tpy_executor_uses, &tpy_runtime_uses,
     &tpy_waiters_core_uses, &tpy_waiters_uses, &tpy_semaphore_core_uses, &tpy_lock_core_uses, &tpy_queue_core_uses, &tpy_io_uses,
     &tpy_operation_uses, &tpy_base_stream_uses, &tpy_with_block_uses,
@@ -36,6 +37,7 @@ static PyObject *module_document(PyObject *module, PyObject *args);
 static PyMethodDef module_functions[] = {
     {"register", module_register, METH_VARARGS, NULL},
     {"spawn", TPY_FAST(tpy_spawn), NULL},
+    {"now_ns", tpy_now_ns, METH_NOARGS, NULL},
     {"block", TPY_FAST(tpy_block_function), NULL},
     {"document", module_document, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
@@ -77,6 +79,7 @@ static int module_add_parts(PyObject *module)
 
 /* They add the types, a base before what is derived from it. */
 static int (*const module_adders[])(PyObject *) = {
+    tpy_add_simulation,
     tpy_add_run_queue,
     tpy_add_waker,
     tpy_add_thread_state,

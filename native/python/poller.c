@@ -1,6 +1,7 @@
 /* Poller: see poller.py. */
 
 #include "registry.h"
+#include "simulation.h"
 #include <errno.h>
 
 typedef struct {
@@ -47,6 +48,8 @@ static PyObject *Poller_open(Poller *self, PyObject *Py_UNUSED(ignored))
 static PyObject *Poller_close(Poller *self, PyObject *Py_UNUSED(ignored))
 {
     trale_close(self->run_queue->engine);
+    if (self->run_queue->simulation != NULL)
+        Py_CLEAR(self->run_queue->simulation->on_idle);
     Py_RETURN_NONE;
 }
 

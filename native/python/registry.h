@@ -31,7 +31,7 @@ extern const tpy_uses tpy_poller_uses, tpy_run_queue_uses, tpy_leaf_uses, tpy_la
     tpy_task_uses, tpy_executor_uses,
     tpy_runtime_uses, tpy_waiters_core_uses, tpy_waiters_uses, tpy_semaphore_core_uses, tpy_lock_core_uses, tpy_queue_core_uses, tpy_io_uses,
     tpy_operation_uses, tpy_base_stream_uses, tpy_with_block_uses, tpy_forgettable_uses,
-    tpy_releasable_uses;
+    tpy_releasable_uses, tpy_simulation_uses, tpy_thread_state_uses;
 
 /* Before anything is registered: names are names, and objects are None, so that what is used with the
  * Python engine, which registers nothing, fails by an exception. */

@@ -1,6 +1,7 @@
 /* RunQueue, and the batches it hands out: see run_queue.py. */
 
 #include "registry.h"
+#include "simulation.h"
 #include "waits.h"
 
 #include <errno.h>
@@ -57,6 +58,7 @@ static void RunQueue_dealloc(RunQueue *self)
         trale_close(self->engine);
         trale_free(self->engine);
     }
+    XDECREF(self->simulation);
     XDECREF(self->fault);
     tpy_free_object(self);
 }
@@ -287,6 +289,23 @@ static int run_queue_share(RunQueue *self)
     return shared == NULL ? -1 : 0;
 }
 
+/* The queue is empty. 1: look again, as the clock was set; -1: an exception is set. */
+static int run_queue_idle(RunQueue *self)
+{
+    Simulation *simulation = self->simulation;
+    if (simulation == NULL || tpy_is_none(simulation->on_idle))
+        return 0;
+    int64_t next = trale_next_timer(self->engine), now;
+    bool is_set = trale_simulation_now(self->simulated, &now) && next != TRALE_NEVER;
+    PyObject *deadline = is_set ? PyLong_FromLongLong(next) : Py_NewRef(Py_None);
+    PyObject *answer =
+        deadline == NULL ? NULL : PyObject_CallFunctionObjArgs(simulation->on_idle, deadline, NULL);
+    Py_XDECREF(deadline);
+    int again = answer == NULL ? -1 : PyObject_IsTrue(answer);
+    Py_XDECREF(answer);
+    return again;
+}
+
 static PyObject *RunQueue_next_batch(RunQueue *self, PyObject *Py_UNUSED(ignored))
 {
     for (;;) {
@@ -295,6 +314,11 @@ static PyObject *RunQueue_next_batch(RunQueue *self, PyObject *Py_UNUSED(ignored
             return run_queue_raise_fault(self);
         if (ready > 0)
             break;
+        int again = run_queue_idle(self);
+        if (again < 0)
+            return NULL;
+        if (again)
+            continue;
         /* While another thread computes, giving up the GIL is to lose it for 5 ms. So if an answer
          * may come at any moment, that moment is waited for with the GIL. */
         if (self->contended && trale_wait_a_moment(self->engine))
@@ -308,6 +332,8 @@ static PyObject *RunQueue_next_batch(RunQueue *self, PyObject *Py_UNUSED(ignored
     }
     if (run_queue_share(self) < 0)
         return NULL;
+    if (self->simulation != NULL)
+        trale_shuffle(self->engine, KIND_TASK);
     Batch *batch = (Batch *)PyType_GenericAlloc(Batch_type, 0);
     if (batch != NULL)
         batch->run_queue = NEWREF(RunQueue, self);
@@ -334,10 +360,37 @@ static PyMethodDef RunQueue_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyObject *RunQueue_get_simulation(RunQueue *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self->simulation == NULL ? Py_None : (PyObject *)self->simulation);
+}
+
+static int RunQueue_set_simulation(RunQueue *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (value == NULL || !PyObject_TypeCheck(value, tpy_Simulation)) {
+        PyErr_Format(PyExc_TypeError, "simulation must be a Simulation, not %R", value == NULL ? Py_None : value);
+        return -1;
+    }
+    if (self->simulation != NULL) {  /* the engine has it */
+        PyErr_SetString(PyExc_RuntimeError, "it has a simulation");
+        return -1;
+    }
+    self->simulation = NEWREF(Simulation, value);
+    self->simulated = self->simulation->simulation;
+    trale_simulate(self->engine, self->simulated);
+    return 0;
+}
+
+static PyGetSetDef RunQueue_getset[] = {
+    {"simulation", (getter)RunQueue_get_simulation, (setter)RunQueue_set_simulation, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 static PyType_Slot RunQueue_slots[] = {
     {Py_tp_new, RunQueue_new},
     {Py_tp_dealloc, RunQueue_dealloc},
     {Py_tp_methods, RunQueue_methods},
+    {Py_tp_getset, RunQueue_getset},
     {Py_mp_length, RunQueue_length},
     {0, NULL},
 };

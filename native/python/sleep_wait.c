@@ -23,7 +23,7 @@ static void sleep_wait_drop(Leaf *leaf)
 static enum step sleep_wait_advance(Leaf *leaf, Context *cx, PyObject **result)
 {
     SleepWait *self = (SleepWait *)leaf;
-    if (trale_now() >= self->deadline) {
+    if (trale_time(cx->waker->run_queue->engine) >= self->deadline) {
         *result = Py_NewRef(Py_None);
         return DONE;
     }
@@ -62,7 +62,7 @@ static void SleepWait_dealloc(SleepWait *self)
 
 static PyObject *SleepWait_repr(SleepWait *self)
 {
-    long long left = self->deadline - trale_now();
+    long long left = self->deadline - (self->run_queue == NULL ? tpy_now() : trale_time(self->run_queue->engine));
     if (self->deadline == TRALE_NEVER)
         return PyUnicode_FromString("<sleep for ever>");
     left = left < 0 ? 0 : left / 1000000;

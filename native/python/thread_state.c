@@ -1,6 +1,6 @@
 /* What a thread is doing: see thread_state.py. */
 
-#include "binding.h"
+#include "registry.h"
 
 /* All are set and cleared by the thread itself, so a reference stays behind only in a thread that
  * is parked for ever. */
@@ -10,9 +10,24 @@ static _Thread_local PyObject *thread_state_runtime __attribute__((tls_model("in
 static _Thread_local PyObject *thread_state_chosen __attribute__((tls_model("initial-exec")));
 static _Thread_local PyObject *thread_state_context __attribute__((tls_model("initial-exec")));
 
+static PyObject *thread_state_python_now_ns;
+
 Context *tpy_polling(void)
 {
     return (Context *)thread_state_context;
+}
+
+int64_t tpy_now(void)
+{
+    Context *cx = tpy_polling();
+    return cx == NULL ? trale_now() : trale_time(cx->waker->run_queue->engine);
+}
+
+PyObject *tpy_now_ns(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    if (tpy_polling() == NULL)
+        return PyObject_CallNoArgs(thread_state_python_now_ns);
+    return PyLong_FromLongLong(tpy_now());
 }
 
 static int thread_state_set(PyObject **place, PyObject *value)
@@ -95,6 +110,13 @@ static PyType_Spec ThreadState_spec = {
     .flags = Py_TPFLAGS_DEFAULT,
     .slots = ThreadState_slots,
 };
+
+static const tpy_use thread_state_uses[] = {
+    {TPY_USE_OBJECT, "now_ns", NULL, .place = &thread_state_python_now_ns},
+    {0},
+};
+
+const tpy_uses tpy_thread_state_uses = {"thread_state.c", .after = "now_ns", .table = thread_state_uses};
 
 int tpy_add_thread_state(PyObject *module)
 {

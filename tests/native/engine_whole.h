@@ -4,3 +4,4 @@
 #include "engine_sources.c"
 #include "engine_executor.c"
 #include "engine_reactor.c"
+#include "engine_simulation.c"

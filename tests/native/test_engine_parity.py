@@ -27,7 +27,7 @@ CLASSES = [name for name in NAMES if isinstance(python_version(name), type)]
 ONLY_IN_PYTHON = {
     "Io": {"busy", "cut_off"},
     "QueueCore": {"gate", "grant_slots", "push", "room"},
-    "RunQueue": {"waiting", "wake"},
+    "RunQueue": {"fire_timers", "waiting", "wake"},
     "Source": {"read", "write"},
     "TimerEntry": {"in_heap"},
 }

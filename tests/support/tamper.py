@@ -135,6 +135,7 @@ MAKERS: dict[str, list[Callable[[Set], Any]]] = {
     "Source": [lambda s: s._attach(None)],
     "TimerEntry": [lambda s: s.poller.add_timer(1 << 62, s.cx.waker)],
     "Poller": [lambda s: s.poller],
+    "Simulation": [lambda s: native.Simulation()],
     "Io": [lambda s: s.io],
     "BaseStream": [Set.stream],
     "Latch": [Set.latch],

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from datetime import timedelta
 from typing import Final, TypeAlias
 
@@ -35,9 +34,9 @@ def to_ns(duration: Duration, argument: str) -> int:
     return min(-(-numerator * 10**9 // denominator), NEVER)
 
 
-def to_deadline(duration: Duration, argument: str) -> int:
-    """The time, in nanoseconds of the clock, at which ``duration`` from now is over."""
-    return min(time.monotonic_ns() + to_ns(duration, argument), NEVER)
+def to_deadline(duration: Duration, argument: str, now: int) -> int:
+    """The time, in nanoseconds of the clock that shows ``now``, at which ``duration`` is over."""
+    return min(now + to_ns(duration, argument), NEVER)
 
 
 def to_timeout(duration: Duration, argument: str) -> float:

@@ -50,6 +50,7 @@ class RuntimeLike(Protocol):
     gone: str  # why it is no more; "" while it is there
     closing: bool
     forked: bool  # it is the parent's, and this process a child
+    now_ns: Callable[[], int]  # the time on the clock of its deadlines
     left: list[Any]  # Outcomes of the tasks that had not ended when it did
 
     @property

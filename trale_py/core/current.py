@@ -11,10 +11,12 @@ reach it without knowing how one is built.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from ..base.errors import WouldDeadlock
 from .contract import ForeignLoop, RuntimeLike
+from .engine import accelerated
 from .thread_state import thread as thread
 
 # The interpreter's exit has begun to close the runtime.
@@ -28,6 +30,16 @@ default_runtime: Callable[[], RuntimeLike]
 
 # asyncio's, put here by ``_asyncio`` when that is imported.
 foreign_loop: ForeignLoop
+
+
+@accelerated
+def now_ns() -> int:
+    """The time on the clock of deadlines of ``runtime()``, in nanoseconds.
+
+    CLOCK_MONOTONIC, unless that is a test's. Any thread.
+    """
+    here = thread.runtime or thread.chosen or default.get(None)
+    return time.monotonic_ns() if here is None else here.now_ns()
 
 
 def runtime() -> RuntimeLike:

@@ -108,6 +108,9 @@ class Poller:
             opened.callback(self._wakeup_fd.close)
             self._timer_fd = TimerFd()
             opened.callback(self._timer_fd.close)
+            if self._run_queue.simulation is not None:
+                self._run_queue.fire_timers = self._fire_simulated
+                opened.callback(setattr, self._run_queue.simulation, "on_idle", None)
             # Level-triggered: should a round miss one of them, the next does not.
             self._epoll.register(self._wakeup_fd.fileno(), select.EPOLLIN)
             self._epoll.register(self._timer_fd.fileno(), select.EPOLLIN)
@@ -119,6 +122,7 @@ class Poller:
         """Have ``run`` return. Any thread. OSError: it cannot be woken."""
         self._stopping = True
         try:
+            self._call("eventfd_write", self._wakeup_fd.fileno())
             self._wakeup_fd.notify()
         except OSError:
             self._robbed = True
@@ -135,6 +139,27 @@ class Poller:
         """In a forked child: close our descriptors, and touch nothing that is the parent's."""
         self.close()
 
+    # -- a simulation ---------------------------------------------------------------------
+
+    def _call(self, call: str, fd: int) -> None:
+        """A system call is about to be made. OSError: a test has planned that it fails."""
+        simulation = self._run_queue.simulation
+        if simulation is not None:
+            simulation.take(call, fd)
+
+    def _has_test_clock(self) -> bool:
+        """Whether the executor fires the timers, by the clock of a test."""
+        simulation = self._run_queue.simulation
+        return simulation is not None and simulation.has_clock
+
+    def _fire_simulated(self) -> int | None:
+        """Executor's thread, before each batch: fire what is due. Returns the next deadline."""
+        simulation = self._run_queue.simulation
+        if simulation is None or not simulation.has_clock:
+            return None
+        self._fire_timers(simulation.now_ns())
+        return self._timers.next_deadline()
+
     # -- sources --------------------------------------------------------------------------
 
     def watch(self, fd: int) -> Source:
@@ -142,6 +167,7 @@ class Poller:
         # In the table before epoll can report it: else an event would find no source.
         source = self.sources[fd] = Source(fd)
         try:
+            self._call("epoll_ctl", fd)
             self._epoll.register(fd, _MASK)
         except PermissionError:
             source.pollable = False
@@ -156,6 +182,7 @@ class Poller:
     def _look_after_our_own(self) -> None:
         """End the runtime if what failed is due to our own descriptors: other code closed them."""
         try:
+            self._call("epoll_ctl", self._wakeup_fd.fileno())
             self._epoll.modify(self._wakeup_fd.fileno(), select.EPOLLIN)
         except OSError as error:
             self._break(error)
@@ -168,6 +195,7 @@ class Poller:
     def rearm(self, source: Source) -> bool:
         """Have what is ready now reported anew. False: this file is not watched (any more)."""
         try:
+            self._call("epoll_ctl", source.fd)
             self._epoll.modify(source.fd, _MASK)
         except OSError:
             return False
@@ -194,6 +222,7 @@ class Poller:
             del self.sources[source.fd]
             # ENOENT, EBADF: it was closed behind our back, which ended the watching too.
             with contextlib.suppress(OSError):
+                self._call("epoll_ctl", source.fd)
                 self._epoll.unregister(source.fd)
             # After the DEL, before the number can be used anew (R5).
             self._recycled.add(source.fd)
@@ -216,6 +245,8 @@ class Poller:
         entry = TimerEntry(deadline, waker)
         if deadline < NEVER:
             self._timer_inbox.put(entry)
+            if self._has_test_clock():
+                return entry
             # The entry is put first, and these are looked at last (R6).
             if deadline < self._armed or self._timer_inbox.qsize() > _TIMER_INBOX_LIMIT:
                 self._notify()
@@ -237,6 +268,7 @@ class Poller:
             return
         self._notified = True
         try:
+            self._call("eventfd_write", self._wakeup_fd.fileno())
             self._wakeup_fd.notify()
         except OSError as error:
             self._notified = False
@@ -261,22 +293,25 @@ class Poller:
             raise
 
     def _turn(self) -> None:
-        self._fire_timers()
-        seconds = self._set_timer_fd()
+        self._notified = False  # from here on an entry may have come too late for this look (R6)
+        seconds: float = -1
+        if not self._has_test_clock():
+            self._fire_timers(time.monotonic_ns())
+            seconds = self._set_timer_fd()
         self._recycled.clear()
+        self._call("epoll_wait", self._epoll.fileno())
         for fd, mask in self._epoll.poll(seconds, BATCH):
             self._dispatch(fd, mask)
         self._epoll_returns += 1
 
-    def _fire_timers(self) -> None:
-        self._notified = False  # from here on an entry may have come too late for this look (R6)
+    def _fire_timers(self, now: int) -> None:
         for _ in range(self._timer_inbox.qsize()):
             entry = self._timer_inbox.get()
             if entry.waker is not None:
                 self._timers.push(entry)
             else:
                 self._timers.discard(entry)
-        for entry in self._timers.pop_due(time.monotonic_ns(), BATCH):
+        for entry in self._timers.pop_due(now, BATCH):
             # Cancelled at this very moment? Then this is a wake too many, which is harmless.
             waker, entry.waker = entry.waker, None
             if waker is not None:
@@ -299,6 +334,7 @@ class Poller:
         now = time.monotonic_ns()
         if deadline <= now:
             return 0
+        self._call("timerfd_settime", self._timer_fd.fileno())
         self._timer_fd.set(deadline, now)
         return (min(deadline - now, LONGEST_WAIT_NS) + _LATE_NS) / 10**9
 

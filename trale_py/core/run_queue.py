@@ -28,12 +28,13 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
-from typing import Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from ..base.log import report
 from . import current
 from .contract import RuntimeLike, TaskLike
 from .engine import accelerated
+from .simulation import Simulation
 from .waker import Context, Waker
 
 T = TypeVar("T", bound=TaskLike)
@@ -61,7 +62,7 @@ class RunQueue(Generic[T]):
       - Ids are never used twice, so a waker that outlived its task finds nothing.
     """
 
-    __slots__ = ("_inbox", "_left_behind", "_shared", "waiting")
+    __slots__ = ("_inbox", "_left_behind", "_shared", "_simulation", "fire_timers", "waiting")
 
     def __init__(self) -> None:
         # An int is a wake for the task of that id, a Task is new, all else is to be called.
@@ -69,6 +70,22 @@ class RunQueue(Generic[T]):
         self.waiting: dict[int, T] = {}
         self._left_behind = False
         self._shared = False  # asyncio has been told that this thread is an executor's
+        self._simulation: Simulation | None = None
+        # In a simulation: what fires the timers on this thread, and returns the next deadline.
+        self.fire_timers: Callable[[], int | None] = _no_timers
+
+    @property
+    def simulation(self) -> Simulation | None:
+        """What a test puts in the place of clock, order and kernel. Set once, before the start."""
+        return self._simulation
+
+    @simulation.setter
+    def simulation(self, simulation: Simulation) -> None:
+        if not isinstance(simulation, Simulation):
+            raise TypeError(f"simulation must be a Simulation, not {simulation!r}")
+        if self._simulation is not None:
+            raise RuntimeError("it has a simulation")
+        self._simulation = simulation
 
     def context(self, task_id: int, runtime: RuntimeLike) -> Context:
         """A context to poll the task of that id with, and in it its waker."""
@@ -104,6 +121,8 @@ class RunQueue(Generic[T]):
         wakes itself comes into the next one, behind all that were waiting meanwhile.
         It is empty if all there was to do were calls, or wakes that came too late.
         """
+        if self._simulation is not None:
+            self._begin_simulated(self._simulation)
         batch: deque[T | Callable[[], object]] = deque()
         # Only this thread takes from the queue, so what qsize() counts will be there.
         for _ in range(self._inbox.qsize() or 1):
@@ -114,6 +133,8 @@ class RunQueue(Generic[T]):
                 batch.append(task)
         if not self._shared and ASYNCIO in sys.modules:
             self._shared = share_thread()
+        if self._simulation is not None and self._simulation.seeded:
+            _shuffle(batch, self._simulation)
         try:
             while batch and not self._left_behind:
                 following = batch.popleft()
@@ -130,6 +151,15 @@ class RunQueue(Generic[T]):
                     self._inbox.put(item)
                 else:
                     self.waiting[item._id] = item
+
+    def _begin_simulated(self, simulation: Simulation) -> None:
+        """Fire what is due; while nothing is ready, let the test set the clock."""
+        while True:
+            deadline = self.fire_timers()
+            if self._inbox.qsize() or simulation.on_idle is None:
+                return
+            if not simulation.on_idle(deadline):
+                return
 
     def put_to_wait(self, task: T) -> None:
         """From now on a wake queues the task. Executor's thread only."""
@@ -170,6 +200,21 @@ class RunQueue(Generic[T]):
                 else:
                     tasks.append(item)
         return tasks
+
+
+def _no_timers() -> int | None:
+    return None
+
+
+def _shuffle(batch: deque[Any], simulation: Simulation) -> None:
+    """Have the tasks change places. Calls keep theirs, and tasks do not pass them: who publishes a
+    call counts on what it has pushed before."""
+    begin = 0
+    for end in (*(n for n, item in enumerate(batch) if callable(item)), len(batch)):
+        for i in range(end - 1, begin, -1):
+            j = begin + simulation.random() % (i - begin + 1)
+            batch[i], batch[j] = batch[j], batch[i]
+        begin = end + 1
 
 
 def make_call(call: Callable[[], object]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import itertools
+import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Self, TypeVar, cast
@@ -29,6 +30,7 @@ from .reactor import Reactor
 from .run_queue import RunQueue, make_call
 from .runtime_end import RuntimeEnd
 from .shutdown import shut_down
+from .simulation import Simulation
 from .task import Task
 from .thread_pool import FILES_LIMIT, JOBS_LIMIT, NAMES_LIMIT, BlockingPool
 
@@ -70,6 +72,7 @@ class Runtime:
     def __init__(self, name: str = "trale", exit_grace: float = process_exit.GRACE_SECONDS) -> None:
         self.name = name
         self.exit_grace = exit_grace
+        self.now_ns: Callable[[], int] = time.monotonic_ns  # the clock of deadlines
         self.executor = Executor(self)
         self.reactor = Reactor(self)
         # Three pools: jobs that block for hours must not keep a task from looking up a name, nor
@@ -101,6 +104,11 @@ class Runtime:
     def is_ending(self) -> bool:
         """Whether the executor has come to its end, or has ended."""
         return self._end is not None
+
+    def simulate(self, simulation: Simulation) -> None:
+        """For tests, before the start: live with this clock, order and kernel."""
+        self.run_queue.simulation = simulation
+        self.now_ns = simulation.now_ns
 
     # -- spawning: any thread --------------------------------------------------------------
 

@@ -8,7 +8,6 @@ import fcntl
 import os
 import socket
 import struct
-import time
 from collections.abc import AsyncIterator, Coroutine
 from functools import partial
 from typing import Any, Self
@@ -19,7 +18,7 @@ from ..base.log import report
 from ..core.executor import in_a_task
 from ..core.leaf import checkpoint
 from ..scopes.combine import timeout
-from ..timers.timer import sleep
+from ..timers.timer import now, sleep
 from .address import Address, Endpoint, HostPort, resolve, show, to_bind, to_connect
 from .happy_eyeballs import connect_first
 from .socket_base import BaseSocket, SocketStream
@@ -116,7 +115,7 @@ class TcpStream(SocketStream):
             sock.close()
             raise
         try:
-            code = sock.connect_ex(endpoint.address)
+            code = sock.connect_ex(endpoint.address)  # how it ends may be planned below
             if code in (errno.EINPROGRESS, errno.EINTR):
                 # Registered only now: before connect() a socket reports OUT and HUP.
                 await stream._writing(partial(_finish_connect, sock))
@@ -270,6 +269,6 @@ class _Incoming:
                     raise
 
     def _report(self, error: OSError) -> None:
-        if time.monotonic() - self._reported_at >= _REPORT_SECONDS:
-            self._reported_at = time.monotonic()
+        if now() - self._reported_at >= _REPORT_SECONDS:
+            self._reported_at = now()
             report("%r cannot accept: %s; trying again", self._listener, error)

@@ -12,13 +12,13 @@ it at its next turn: a task that swallows it for ever takes its turn like all ot
 from __future__ import annotations
 
 import math
-import time
 from functools import partial
 from types import TracebackType
 from typing import Literal
 
 from ..base.durations import NEVER, Duration, to_deadline, to_ns
 from ..base.errors import raise_as_it_was
+from ..core import current
 from ..core.contract import RuntimeLike
 from ..core.scope_tree import ScopeTree, without_cancelled
 from ..core.task import Task, current_task
@@ -221,7 +221,7 @@ class CancelScope(ScopeTree):
         self._drop_timer()
         if self._state != "entered" or self._called or self._runtime is None:
             return
-        if self._deadline <= time.monotonic_ns():
+        if self._deadline <= self._runtime.now_ns():
             self._deliver("its deadline has passed")
         elif self._deadline != NEVER:
             self._timer = self._runtime.reactor._add_timer(self._deadline, _Alarm(self))
@@ -265,14 +265,14 @@ def move_on_after(seconds: Duration) -> CancelScope:
     The block is left then, and the program goes on after it; ``scope.cancelled_caught`` tells.
     """
     scope = CancelScope()
-    scope._deadline = to_deadline(seconds, "seconds")
+    scope._deadline = to_deadline(seconds, "seconds", current.now_ns())
     return scope
 
 
 def fail_after(seconds: Duration) -> CancelScope:
     """As ``move_on_after``, but the block that was cut off ends in TimeoutError."""
     scope = _FailScope()
-    scope._deadline = to_deadline(seconds, "seconds")
+    scope._deadline = to_deadline(seconds, "seconds", current.now_ns())
     return scope
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
@@ -112,7 +113,9 @@ class Condition(Generic[T]):
         self, predicate: Callable[[], object], timeout: Duration | None = None
     ) -> None:
         """The same in a thread, at most ``timeout`` seconds in all: then TimeoutError."""
-        deadline = NEVER if timeout is None else to_deadline(timeout, "timeout")
+        deadline = (
+            NEVER if timeout is None else to_deadline(timeout, "timeout", time.monotonic_ns())
+        )
         while not predicate():
             self.wait_blocking(seconds_left(deadline))
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from ..base.durations import NEVER, Duration, to_deadline, to_ns
 from ..base.errors import ClosedResourceError
+from ..core import current
 from ..core.engine import accelerated
 from ..core.future import PENDING, Pending, Ready
 from ..core.leaf import NEW, Leaf, Operation, yield_now
@@ -24,7 +25,7 @@ from .clock_sleep import ClockSleep
 
 def now() -> float:
     """The time on the clock of deadlines: seconds of CLOCK_MONOTONIC, see clock_gettime(2)."""
-    return time.monotonic()
+    return current.now_ns() / 1e9
 
 
 @accelerated
@@ -40,7 +41,7 @@ class SleepWait(Operation[None]):
         super().__init__()
 
     def _advance(self, cx: Context) -> Ready[None] | Pending:
-        if time.monotonic_ns() >= self._deadline:
+        if cx._runtime.now_ns() >= self._deadline:
             self._take_back()
             return Ready(None)
         if self._entry is None or self._entry.waker != cx.waker:
@@ -57,7 +58,7 @@ class SleepWait(Operation[None]):
     def __repr__(self) -> str:
         if self._deadline == NEVER:
             return "<sleep for ever>"
-        left = max(0, self._deadline - time.monotonic_ns()) // 10**6
+        left = max(0, self._deadline - current.now_ns()) // 10**6
         return f"<sleep, {left / 1000:.3f} s left>"
 
 
@@ -78,7 +79,7 @@ class Timer(Leaf[None]):
     __slots__ = ("_cancelled", "_deadline", "_entry", "_reactor")
 
     def __init__(self, duration: Duration) -> None:
-        self._deadline = to_deadline(duration, "duration")
+        self._deadline = to_deadline(duration, "duration", current.now_ns())
         self._cancelled = False
         self._entry: TimerEntry | None = None
         self._reactor: Reactor | None = None
@@ -94,7 +95,7 @@ class Timer(Leaf[None]):
 
         In a task. On a cancelled timer: ClosedResourceError.
         """
-        deadline = to_deadline(duration, "duration")
+        deadline = to_deadline(duration, "duration", current.now_ns())
         if self._cancelled:
             raise ClosedResourceError("this timer was cancelled")
         self._deadline = deadline
@@ -108,7 +109,7 @@ class Timer(Leaf[None]):
     def _advance(self, cx: Context) -> Ready[None] | Pending:
         if self._cancelled:
             raise ClosedResourceError("this timer was cancelled")
-        if time.monotonic_ns() >= self._deadline:
+        if cx._runtime.now_ns() >= self._deadline:
             self.drop()
             return Ready(None)
         if self._entry is None or self._entry.waker != cx.waker:
@@ -138,7 +139,7 @@ class Timer(Leaf[None]):
             return "<Timer cancelled>"
         if self._deadline == NEVER:
             return "<Timer never>"
-        return f"<Timer in {(self._deadline - time.monotonic_ns()) / 1e9:.3f} s>"
+        return f"<Timer in {(self._deadline - current.now_ns()) / 1e9:.3f} s>"
 
 
 def sleep(duration: Duration, *, count_suspend: bool = False) -> Coroutine[Any, Any, None]:
@@ -158,7 +159,7 @@ def sleep(duration: Duration, *, count_suspend: bool = False) -> Coroutine[Any, 
     if count_suspend:
         boot = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         return ClockSleep(time.CLOCK_BOOTTIME, min(boot + ns, NEVER))
-    return SleepWait(min(time.monotonic_ns() + ns, NEVER))
+    return SleepWait(min(current.now_ns() + ns, NEVER))
 
 
 def sleep_until(deadline: float) -> Coroutine[Any, Any, None]:
@@ -185,7 +186,7 @@ class Interval:
         if missed not in ("burst", "delay", "skip"):
             raise ValueError(f"missed must be 'burst', 'delay' or 'skip', not {missed!r}")
         self._missed = missed
-        self._next = time.monotonic_ns()
+        self._next = current.now_ns()
 
     async def tick(self) -> float:
         """Wait for the next tick; return the time, on the clock ``now()``, that it was due at.
@@ -195,7 +196,7 @@ class Interval:
         due = self._next
         await SleepWait(due)
         after = due + self._period
-        late = time.monotonic_ns()
+        late = current.now_ns()
         if self._missed == "delay":
             after = max(after, late + self._period)
         elif self._missed == "skip" and after <= late:
