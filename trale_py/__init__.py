@@ -47,8 +47,8 @@ from .core.reactor import Reactor
 from .core.registration import Interest, Registration
 from .core.task import Task, current_task, tasks
 from .core.waker import Context, Waker
-from .jobs.job import spawn_blocking
-from .net import TcpListener, TcpStream, UdpSocket
+from .jobs.job import check_cancelled, spawn_blocking
+from .net import TcpListener, TcpStream, UdpSocket, resolve, reverse_lookup
 from .scopes.cancel_scope import CancelScope, current_effective_deadline, fail_after, move_on_after
 from .scopes.combine import as_completed, gather, race, timeout
 from .scopes.task_group import TaskGroup, TaskStatus
@@ -139,6 +139,7 @@ __all__ = [
     "as_completed",
     "block_on",
     "blocking",
+    "check_cancelled",
     "current_effective_deadline",
     "current_task",
     "engine",
@@ -151,6 +152,8 @@ __all__ = [
     "open_signal_receiver",
     "pipe",
     "race",
+    "resolve",
+    "reverse_lookup",
     "serve",
     "sleep",
     "sleep_until",
@@ -164,6 +167,37 @@ __all__ = [
 
 _SUBMODULES = ("channel", "fs", "tls")
 
+# What people look for who come from asyncio, trio or threading.
+_CALLED_HERE = {
+    "CancelledError": "Cancelled in the task itself, TaskCancelled in what awaits it",
+    "Lock": "Mutex",
+    "Queue": "channel.channel(capacity)",
+    "all_tasks": "tasks()",
+    "create_subprocess_exec": "process.Process.spawn()",
+    "create_task": "spawn()",
+    "ensure_future": "spawn()",
+    "from_thread": "block_on() and spawn(), from any thread",
+    "get_event_loop": "Executor.get(); spawn() needs no loop",
+    "get_running_loop": "Executor.get(); spawn() needs no loop",
+    "move_on_at": "CancelScope(deadline=...)",
+    "new_event_loop": "Runtime()",
+    "open_connection": "TcpStream.connect()",
+    "open_file": "fs.File.open()",
+    "open_memory_channel": "channel.channel(capacity)",
+    "open_nursery": "TaskGroup()",
+    "open_tcp_stream": "TcpStream.connect()",
+    "open_unix_connection": "UnixStream.connect()",
+    "run_coroutine_threadsafe": "spawn(), from any thread",
+    "run_in_executor": "spawn_blocking()",
+    "serve_tcp": "serve()",
+    "shield": "CancelScope(shield=True)",
+    "sleep_forever": "sleep(math.inf)",
+    "start_server": "serve()",
+    "to_thread": "spawn_blocking()",
+    "wait": "gather(), race() or as_completed()",
+    "wait_for": "timeout()",
+}
+
 
 def __dir__() -> list[str]:
     return sorted({*__all__, *_SUBMODULES, "__version__"})
@@ -173,6 +207,10 @@ if not TYPE_CHECKING:  # a type checker would believe that there is a module of 
 
     def __getattr__(name: str) -> ModuleType:
         """A submodule, loaded when it is first asked for."""
+        if name in _CALLED_HERE:
+            raise AttributeError(
+                f"module {__name__!r} has no attribute {name!r}: here it is {_CALLED_HERE[name]}"
+            )
         if name not in _SUBMODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return importlib.import_module(f".{name}", __name__)

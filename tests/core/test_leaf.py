@@ -57,6 +57,8 @@ from trale_py import (
     now,
     pipe,
     race,
+    resolve,
+    reverse_lookup,
     serve,
     sleep,
     sleep_until,
@@ -222,6 +224,8 @@ LEAVES: dict[str, Callable[[World], Any]] = {
     "WatchReceiver.changed": lambda _: a_receiver(channel.watch("first")).changed(),
 }
 COROUTINES: dict[str, Callable[[World], Any]] = {
+    "resolve": lambda _: resolve("127.0.0.1"),
+    "reverse_lookup": lambda _: reverse_lookup("127.0.0.1:1"),
     "Server.wait_closed": lambda _: in_server(),
     "gather": lambda _: gather(),
     "race": lambda _: race(spawn(coro())),

@@ -77,6 +77,8 @@ FORGOTTEN = {
     "CapacityLimiter.acquire": "limiter.acquire()",
     "CapacityLimiter.acquire_on_behalf_of": "limiter.acquire_on_behalf_of(1)",
     "StopToken.wait": "stop.wait()",
+    "resolve": "resolve('localhost')",
+    "reverse_lookup": "reverse_lookup('127.0.0.1:1')",
     "Server.wait_closed": "server.wait_closed()",
     "JoinSet.join_next": "jobs.join_next()",
     "Condition.wait": "condition.wait()",

@@ -27,6 +27,9 @@ class Job(Protocol):
     def give_up(self, reason: object = None) -> bool:
         """Never start. True: it has not started, and will not. Any thread, any number of times."""
 
+    def cancel(self, reason: object = None) -> bool:
+        """The same, or end early. True: it will. Any thread, any number of times."""
+
 
 @accelerated
 class JoinHandle(Generic[T]):
@@ -61,7 +64,8 @@ class JoinHandle(Generic[T]):
         begun never will. If the task ends by the cancellation, join and await raise
         TaskCancelled with ``reason``; if it swallows it and returns, they return its value.
 
-        Of ``spawn_blocking``: a job that has started cannot be interrupted, and goes on; False.
+        Of ``spawn_blocking``: a job that has started cannot be interrupted, and goes on: False, or
+        True if it has called ``check_cancelled`` before, which will raise Cancelled there.
         """
         if self._job is None:
             return self._runtime.cancel(self.id, reason)
@@ -70,7 +74,7 @@ class JoinHandle(Generic[T]):
         # Published before it is asked: a Ctrl-C between the two must not leave a job that was
         # dropped, and a task that waits for it. Both ask the same question, and get one answer.
         self._runtime.call_on_executor(partial(self._cancel_job, reason))
-        return self._job.give_up(reason)
+        return self._job.cancel(reason)
 
     def _cancel_job(self, reason: object) -> None:
         if self._job is not None and self._job.give_up(reason):

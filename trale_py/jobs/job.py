@@ -12,10 +12,12 @@ from __future__ import annotations
 import concurrent.futures
 import contextvars
 import inspect
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
+from ..base.errors import Cancelled, is_a
 from ..core import current
 from ..core.coroutine import name_of
 from ..core.future import PENDING, Future, Pending, Ready
@@ -23,6 +25,7 @@ from ..core.join import JoinHandle
 from ..core.thread_pool import BlockingPool
 from ..core.waker import Context, Waker
 
+P = ParamSpec("P")
 T = TypeVar("T")
 S = TypeVar("S")
 
@@ -35,9 +38,31 @@ class Pool(Protocol):
     ) -> concurrent.futures.Future[S]: ...
 
 
+class Limiter(Protocol):
+    """What bounds how many calls run at once: a ``CapacityLimiter``."""
+
+    def acquire_on_behalf_of(self, borrower: Any) -> Coroutine[Any, Any, None]: ...
+    def release_on_behalf_of(self, borrower: Any) -> None: ...
+
+
+@overload
 def spawn_blocking(
-    fn: Callable[..., T], *args: Any, executor: Pool | None = None, **kw: Any
-) -> JoinHandle[T]:
+    fn: Callable[..., T], /, *args: Any, executor: Pool, **kw: Any
+) -> JoinHandle[T]: ...
+@overload
+def spawn_blocking(
+    fn: Callable[..., T], /, *args: Any, limiter: Limiter, **kw: Any
+) -> JoinHandle[T]: ...
+@overload
+def spawn_blocking(fn: Callable[P, T], /, *args: P.args, **kw: P.kwargs) -> JoinHandle[T]: ...
+def spawn_blocking(  # type: ignore[misc]  # a ParamSpec has no keyword of ours
+    fn: Callable[..., Any],
+    /,
+    *args: Any,
+    executor: Pool | None = None,
+    limiter: Limiter | None = None,
+    **kw: Any,
+) -> JoinHandle[Any]:
     """Have ``fn(*args, **kw)`` called in another thread; the handle is that of any task.
 
     From any thread, inside a task or not. The thread is one of the runtime's own, of which
@@ -51,11 +76,15 @@ def spawn_blocking(
     ThreadPoolExecutor only. Whether a call can be cancelled is for its executor to say: Dask
     drops the result of one that runs, and says yes.
 
+    ``limiter``, a ``CapacityLimiter``, is another bound: the call waits for one of its tokens, and
+    has that until it has ended. Not with ``executor``, which has its own.
+
     A call that has started cannot be interrupted: ``handle.cancel()`` returns False, and the
-    call goes on. One that is still queued is dropped, and that returns True. ``timeout``, ``race``
-    and the like only stop waiting. A shutdown does not wait for a call that has started: its task
-    ends at once, and what the call returns or raises is dropped. Nor does the interpreter's exit
-    wait for one in the runtime's own threads.
+    call goes on. If it calls ``check_cancelled`` now and then, that raises Cancelled then, and
+    ``cancel()`` returns True. One that is still queued is dropped, and that returns True.
+    ``timeout``, ``race`` and the like only stop waiting. A shutdown does not wait for a call that
+    has started: its task ends at once, and what the call returns or raises is dropped. Nor does
+    the interpreter's exit wait for one in the runtime's own threads.
 
     StopIteration comes out as RuntimeError, with it as the cause. RuntimeClosed while the
     runtime is being shut down, TypeError for what cannot be called. ::
@@ -72,9 +101,13 @@ def spawn_blocking(
         raise TypeError(f"fn must be a function, not {fn!r}: did you pass fn() instead of fn?")
     if executor is not None and not callable(getattr(executor, "submit", None)):
         raise TypeError(f"executor must be a concurrent.futures.Executor, not {executor!r}")
+    if limiter is not None and executor is not None:
+        raise TypeError("limiter bounds the calls in the runtime's own threads, not in an executor")
+    if limiter is not None and not callable(getattr(limiter, "acquire_on_behalf_of", None)):
+        raise TypeError(f"limiter must be a CapacityLimiter, not {limiter!r}")
     runtime = current.runtime()
     runtime.ensure_running()
-    job: BlockingCall[T] | SubmittedCall[T]
+    job: BlockingCall[Any] | SubmittedCall[Any]
     if executor is None:
         job = BlockingCall(partial(contextvars.copy_context().run, fn, *args, **kw), runtime.jobs)
     elif isinstance(executor, concurrent.futures.ThreadPoolExecutor):
@@ -83,7 +116,8 @@ def spawn_blocking(
     else:
         job = SubmittedCall(executor.submit(fn, *args, **kw))
     try:
-        handle: JoinHandle[T] = runtime.spawn(job, name=name_of(fn))
+        source = job if limiter is None else _limited(limiter, cast("BlockingCall[Any]", job))
+        handle: JoinHandle[Any] = runtime.spawn(source, name=name_of(fn))
     except BaseException:
         job.give_up()
         raise
@@ -94,6 +128,41 @@ def spawn_blocking(
     return handle
 
 
+async def _limited(limiter: Limiter, job: BlockingCall[T]) -> T:
+    """It has a token until its thread is done with it, also if nobody waits for it any more."""
+    await limiter.acquire_on_behalf_of(job)
+    job.at_end = partial(limiter.release_on_behalf_of, job)
+    try:
+        return await job
+    finally:
+        if job.give_up():  # it never began
+            limiter.release_on_behalf_of(job)
+
+
+def check_cancelled() -> None:
+    """In a function that ``spawn_blocking`` calls: raise Cancelled if its task was cancelled.
+
+    By ``cancel()`` of its handle, or by a shutdown; a scope or a timeout around the await only
+    ends the wait. Let it go on: then the handle is ``cancelled()``. RuntimeError elsewhere, and in
+    the threads of another executor. ::
+
+        def compute(rows):
+            for row in rows:
+                check_cancelled()
+                ...
+
+    After trio's `from_thread.check_cancelled
+    <https://trio.readthedocs.io/en/stable/reference-core.html>`_.
+    """
+    job: BlockingCall[Any] | None = getattr(_here, "job", None)
+    if job is None:
+        raise RuntimeError("call check_cancelled() in a function that spawn_blocking() calls")
+    job.listens = True
+    if job.asked:
+        raise Cancelled._with_reason(job.asked[None])
+
+
+_here = threading.local()  # .job: what this thread of the pool is at
 _GIVEN_UP = object()
 
 
@@ -113,6 +182,10 @@ class BlockingCall(Future[T], Generic[T]):
         self._unwanted = False
         self._value: T | None = None
         self.error: BaseException | None = None
+        self.asked: dict[None, object] = {}  # to end, with the reason; setdefault() is one C call
+        self._obeyed = False  # it has ended by that
+        self.listens = False  # it has called check_cancelled()
+        self.at_end: Callable[[], object] | None = None
 
     def poll(self, cx: Context) -> Ready[T] | Pending:
         submitted = self._waker is not None
@@ -125,13 +198,19 @@ class BlockingCall(Future[T], Generic[T]):
         error, self.error = self.error, None
         if error is None:
             return Ready(cast(T, value))
+        if self.asked and is_a(error, Cancelled):
+            task = cx._runtime.executor._polling
+            assert task is not None
+            self._obeyed = True
+            task._cancel(self.asked[None])
+            return PENDING
         try:
             raise error
         finally:
             del self, error  # or the error's traceback would lead back to the error
 
     def _delivered(self) -> bool:
-        return self._ended
+        return self._ended and not self._obeyed and not (self.asked and is_a(self.error, Cancelled))
 
     def __repr__(self) -> str:
         state = "ended" if self._ended else "running" if self._fate else "queued"
@@ -140,6 +219,7 @@ class BlockingCall(Future[T], Generic[T]):
     def drop(self) -> None:
         self._unwanted = True
         if not self.give_up():
+            self.asked.setdefault(None, "nobody waits for this call any more")
             self._pool._abandon(self)
         self._value = self.error = None
 
@@ -150,6 +230,13 @@ class BlockingCall(Future[T], Generic[T]):
         self._pool._forget(self)
         self._function = None  # and what that refers to: it may be long until its turn comes
         return True
+
+    def cancel(self, reason: object = None) -> bool:
+        """Never start, or end at the next check_cancelled(). False: it does not look."""
+        if self.give_up():
+            return True
+        self.asked.setdefault(None, reason)
+        return self.listens
 
     def fail(self, error: BaseException) -> None:
         if self.give_up():
@@ -165,7 +252,11 @@ class BlockingCall(Future[T], Generic[T]):
             self._pool._forget(self)
             function, self._function = self._function, None
             assert function is not None
-            self._value = function()
+            _here.job = self
+            try:
+                self._value = function()
+            finally:
+                _here.job = None
         except BaseException as error:
             if self._fate.get(None) is not me:  # it was thrown in, and we have not begun
                 raise
@@ -186,6 +277,9 @@ class BlockingCall(Future[T], Generic[T]):
         self._ended = True
         if self._unwanted:
             self._value = self.error = None
+        at_end, self.at_end = self.at_end, None
+        if at_end is not None:
+            at_end()
         if self._waker is not None:
             self._waker.wake()
 
@@ -230,3 +324,6 @@ class SubmittedCall(Future[T], Generic[T]):
         if self._reason is None:
             self._reason = reason
         return self._future.cancel()
+
+    def cancel(self, reason: object = None) -> bool:
+        return self.give_up(reason)

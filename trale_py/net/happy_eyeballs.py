@@ -17,6 +17,7 @@ from itertools import zip_longest
 from typing import Any, Generic, TypeVar
 
 from ..base.closeable import Closing
+from ..base.durations import Duration
 from ..base.errors import raise_as_it_was
 from ..scopes.cancel_scope import move_on_after
 from ..scopes.task_group import TaskGroup
@@ -42,7 +43,9 @@ def in_turn(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
 
 
 async def connect_first(
-    endpoints: Sequence[Endpoint], connect: Callable[[Endpoint], Coroutine[Any, Any, C]]
+    endpoints: Sequence[Endpoint],
+    connect: Callable[[Endpoint], Coroutine[Any, Any, C]],
+    delay: Duration = ATTEMPT_DELAY_SECONDS,
 ) -> C:
     """What ``connect`` returns for the first of the endpoints (one or more) that answers.
 
@@ -52,14 +55,17 @@ async def connect_first(
     """
     if len(endpoints) == 1:
         return await connect(endpoints[0])
-    return await _Race(connect).run(in_turn(endpoints))
+    return await _Race(connect, delay).run(in_turn(endpoints))
 
 
 class _Race(Generic[C]):
     """The attempts are tasks of a group, which the first to connect cancels."""
 
-    def __init__(self, connect: Callable[[Endpoint], Coroutine[Any, Any, C]]) -> None:
+    def __init__(
+        self, connect: Callable[[Endpoint], Coroutine[Any, Any, C]], delay: Duration
+    ) -> None:
         self._connect = connect
+        self._delay = delay
         self._attempts = TaskGroup()
         self._failed = Event()  # an attempt has, since the last one was started
         self._error: OSError | None = None
@@ -94,7 +100,7 @@ class _Race(Generic[C]):
                 self._failed = Event()
                 name = f"connect to {show(endpoint.address)}"
                 self._attempts.spawn(self._attempt(endpoint), name=name)
-                with move_on_after(ATTEMPT_DELAY_SECONDS):
+                with move_on_after(self._delay):
                     await self._failed.wait()
 
     async def _attempt(self, endpoint: Endpoint) -> None:

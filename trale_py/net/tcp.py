@@ -20,7 +20,7 @@ from ..core.leaf import checkpoint
 from ..scopes.combine import timeout
 from ..timers.timer import now, sleep
 from .address import Address, Endpoint, HostPort, resolve, show, to_bind, to_connect
-from .happy_eyeballs import connect_first
+from .happy_eyeballs import ATTEMPT_DELAY_SECONDS, connect_first
 from .socket_base import BaseSocket, SocketStream
 
 # accept(2): "treat them like EAGAIN by retrying". The connection was lost before we took it.
@@ -71,7 +71,12 @@ class TcpStream(SocketStream):
 
     @classmethod
     def connect(
-        cls, addr: Address, *, timeout: Duration | None = None
+        cls,
+        addr: Address,
+        *,
+        timeout: Duration | None = None,
+        local_addr: Address | None = None,
+        happy_eyeballs_delay: Duration = ATTEMPT_DELAY_SECONDS,
     ) -> Coroutine[Any, Any, Self]:
         """Wait for a connection to ``addr``, for at most ``timeout`` seconds if given.
 
@@ -79,20 +84,28 @@ class TcpStream(SocketStream):
         the next is tried when one has failed, or has not answered for a quarter of a second;
         the first that answers it is. If none does, the error that came last is raised, with
         its address in the message. Cancelled, it leaves no connection and no descriptor.
+        ``local_addr`` is where this end is bound to (port 0: any port); addresses of the other
+        family are then left out. ``happy_eyeballs_delay`` is that quarter of a second.
         OSError (ConnectionRefusedError, ...), socket.gaierror for an unknown name,
         TimeoutError; ValueError and TypeError for a bad address at the call. See connect(2);
         `RFC 8305 <https://www.rfc-editor.org/rfc/rfc8305>`_, happy eyeballs.
         """
         target = to_connect(addr)
-        if timeout is None:
-            return in_a_task(cls._connect(target))
-        to_ns(timeout, "timeout")
-        return in_a_task(cls._connect_in_time(target, timeout))
+        local = None if local_addr is None else to_bind(local_addr)
+        to_ns(happy_eyeballs_delay, "happy_eyeballs_delay")
+        if timeout is not None:
+            to_ns(timeout, "timeout")
+        connecting = cls._connect(target, local, happy_eyeballs_delay)
+        if timeout is not None:
+            connecting = cls._connect_in_time(target, timeout, connecting)
+        return in_a_task(connecting)
 
     @classmethod
-    async def _connect_in_time(cls, target: HostPort, seconds: Duration) -> Self:
+    async def _connect_in_time(
+        cls, target: HostPort, seconds: Duration, connecting: Coroutine[Any, Any, Self]
+    ) -> Self:
         try:
-            return await timeout(seconds, cls._connect(target))
+            return await timeout(seconds, connecting)
         except TimeoutError as error:
             if error.errno is not None:  # the kernel's own, with the address in it
                 raise
@@ -100,12 +113,18 @@ class TcpStream(SocketStream):
             raise TimeoutError(f"timed out after {seconds} seconds: {where}") from None
 
     @classmethod
-    async def _connect(cls, target: HostPort) -> Self:
+    async def _connect(cls, target: HostPort, local: Endpoint | None, delay: Duration) -> Self:
         await checkpoint()  # before connect(2): cancelled, it does not knock at the peer's door
-        return await connect_first(await resolve(target), cls._connect_to)
+        endpoints = await resolve(target)
+        if local is not None:
+            endpoints = [one for one in endpoints if one.family == local.family]
+            if not endpoints:
+                where = f"{target.host!r} has no address of the family of {show(local.address)}"
+                raise OSError(errno.EAFNOSUPPORT, where)
+        return await connect_first(endpoints, partial(cls._connect_to, local=local), delay)
 
     @classmethod
-    async def _connect_to(cls, endpoint: Endpoint) -> Self:
+    async def _connect_to(cls, endpoint: Endpoint, local: Endpoint | None) -> Self:
         # Non-blocking from the first moment, and no other code has it yet: so
         # connect(2) does not wait. It has no MSG_DONTWAIT.
         sock = socket.socket(endpoint.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -115,6 +134,8 @@ class TcpStream(SocketStream):
             sock.close()
             raise
         try:
+            if local is not None:
+                sock.bind(local.address)
             code = sock.connect_ex(endpoint.address)  # how it ends may be planned below
             if code in (errno.EINPROGRESS, errno.EINTR):
                 # Registered only now: before connect() a socket reports OUT and HUP.
