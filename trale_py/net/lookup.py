@@ -7,6 +7,7 @@ from functools import partial
 
 from .._linux.sockaddr import SocketAddress
 from ..core import current
+from ..core.leaf import checkpoint
 from ..jobs.job import BlockingCall
 from .address import Address, parse
 from .address import resolve as endpoints_of
@@ -22,7 +23,9 @@ async def resolve(host: str, port: int = 0) -> list[SocketAddress]:
         for address in await resolve("example.org", 80):
             print(address)
     """
-    found = await endpoints_of(parse((host, port)))
+    target = parse((host, port))
+    await checkpoint()  # a literal needs no other
+    found = await endpoints_of(target)
     return [endpoint.address for endpoint in found]
 
 
