@@ -44,6 +44,23 @@ class Closing:
         self.close()
 
 
+class AsyncLeaving:
+    """The end of an ``async with`` that gives back without waiting: it is no checkpoint."""
+
+    __slots__ = ()
+
+    def _leave(self) -> None:
+        raise NotImplementedError
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._leave()
+
+
 class Opening(Coroutine[Any, Any, C]):
     """To be awaited, which gives what it opens; or entered: ``async with`` closes that."""
 

@@ -47,3 +47,23 @@ class Announcements(Generic[T]):
     def _close(self) -> None:
         self.waiters.wake_all()
         self.closed = True
+
+
+class Announcer(Generic[T]):
+    """The end that sends; any number of tasks and threads may share it."""
+
+    __slots__ = ("_core",)
+    _core: Announcements[T]
+
+    def send(self, value: T) -> None:
+        """Send to all receivers. Never waits; from any thread. Closed, with the value."""
+        self._core.send(value)
+
+    def close(self) -> None:
+        """Send nothing more: receivers get what was sent, then Closed. From anywhere."""
+        self._core.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._core.closed

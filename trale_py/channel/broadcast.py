@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from ..base.durations import Duration
 from ..base.errors import WouldBlock
 from ..sync.waiters import NOTHING, Waiter, block, check_capacity
-from .announce import Announcements
+from .announce import Announcements, Announcer
 from .closed import Closed, Lagged
 from .iteration import UntilClosed
 
@@ -50,30 +50,18 @@ class _Core(Announcements[T]):
         self.sent, self.values[at : at + 1] = number + 1, (value,)
 
 
-class BroadcastSender(Generic[T]):
+class BroadcastSender(Announcer[T]):
     """The end to send by; any number of tasks and threads may share it."""
 
-    __slots__ = ("_core",)
+    __slots__ = ()
+    _core: _Core[T]
 
     def __init__(self, core: _Core[T]) -> None:
         self._core = core
 
-    def send(self, value: T) -> None:
-        """Send to all receivers. Never waits; from any thread. Closed, with the value."""
-        self._core.send(value)
-
     def subscribe(self) -> BroadcastReceiver[T]:
         """A receiver of what is sent from now on."""
         return BroadcastReceiver(self._core, self._core.sent)
-
-    def close(self) -> None:
-        """Receivers get what was sent, then Closed. From anywhere."""
-        self._core.close()
-
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed."""
-        return self._core.closed
 
     def __repr__(self) -> str:
         state = " closed" if self.closed else ""

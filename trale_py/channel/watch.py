@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from ..base.durations import Duration
 from ..sync.waiters import Waiter, block
-from .announce import Announcements
+from .announce import Announcements, Announcer
 from .closed import Closed
 
 T = TypeVar("T")
@@ -40,17 +40,14 @@ class _Core(Announcements[T]):
         self.state = (self.state[0] + 1, value)
 
 
-class WatchSender(Generic[T]):
+class WatchSender(Announcer[T]):
     """The end that changes the value; any number of tasks and threads may share it."""
 
-    __slots__ = ("_core",)
+    __slots__ = ()
+    _core: _Core[T]
 
     def __init__(self, core: _Core[T]) -> None:
         self._core = core
-
-    def send(self, value: T) -> None:
-        """Make it the value. Never waits; from any thread. Closed, with the value."""
-        self._core.send(value)
 
     def subscribe(self) -> WatchReceiver[T]:
         """Another receiver, which has seen the value as it is now."""
@@ -59,15 +56,6 @@ class WatchSender(Generic[T]):
     def borrow(self) -> T:
         """The value as it is now."""
         return self._core.state[1]
-
-    def close(self) -> None:
-        """The value is final: a receiver that waits for a change gets Closed. From anywhere."""
-        self._core.close()
-
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed."""
-        return self._core.closed
 
     def __repr__(self) -> str:
         return f"<WatchSender of {self.borrow()!r}{' closed' if self.closed else ''}>"

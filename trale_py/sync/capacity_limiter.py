@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Coroutine, Hashable
 from functools import partial
-from types import TracebackType
 from typing import Any
 
+from ..base.closeable import AsyncLeaving
 from ..base.durations import Duration
 from ..base.errors import is_a
 from ..core.future import Pending, Ready
@@ -17,7 +17,7 @@ from .statistics import CapacityLimiterStatistics
 from .waiters import ReentrantGate, Waiter, Waiters, block, who_asks
 
 
-class CapacityLimiter(WithBlock):
+class CapacityLimiter(WithBlock, AsyncLeaving):
     """A number of tokens; each task or thread that works borrows one. First come, first served.
 
     Unlike a Semaphore it knows its borrowers: a task that borrows twice, or returns what it has
@@ -154,12 +154,7 @@ class CapacityLimiter(WithBlock):
     async def __aenter__(self) -> None:
         await self.acquire()
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def _leave(self) -> None:
         self.release()
 
     def __repr__(self) -> str:

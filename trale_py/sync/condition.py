@@ -9,6 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from ..base.closeable import AsyncLeaving
 from ..base.durations import NEVER, Duration, to_deadline
 from ..core import current
 from ..scopes.cancel_scope import CancelScope
@@ -28,7 +29,7 @@ from .waiters import (
 T = TypeVar("T")
 
 
-class Condition(Generic[T]):
+class Condition(AsyncLeaving, Generic[T]):
     """A mutex, and the waiters for a change of what it guards.
 
     ``mutex``: one to share; by default one of its own. Tasks and threads wait in one line. ::
@@ -152,12 +153,7 @@ class Condition(Generic[T]):
     async def __aenter__(self) -> Guard[T]:
         return await self._mutex.__aenter__()
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def _leave(self) -> None:
         self._mutex._leave()
 
     if TYPE_CHECKING:

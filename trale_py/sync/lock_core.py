@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from ..base.closeable import AsyncLeaving
 from ..base.durations import Duration
 from ..core import current
 from ..core.engine import accelerated
@@ -81,7 +82,7 @@ class GuardCore:
 
 
 @accelerated
-class LockCore(Generic[G]):
+class LockCore(AsyncLeaving, Generic[G]):
     """A lock that one guard can hold at a time. ``make`` is the guard class."""
 
     __slots__ = ("_entered", "_gate", "_make", "_owner", "_waiters")
@@ -139,14 +140,6 @@ class LockCore(Generic[G]):
     async def __aenter__(self) -> G:
         guard = self._entered = await self.lock()
         return guard
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self._leave()
 
     def _leave(self) -> None:
         guard, self._entered = self._entered, None

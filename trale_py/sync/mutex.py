@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Generic, TypeVar
 
-from ..base.errors import is_a
-from ..core.with_block import WithBlock
+from .guard import BaseGuard, warn_held
 from .lock_core import GuardCore, LockCore
 from .statistics import LockStatistics
 from .waiters import name_owner, who_asks
@@ -53,7 +51,7 @@ class Mutex(LockCore["Guard[T]"], Generic[T]):
         return f"<Mutex {state} waiting={len(self._waiters)}>"
 
 
-class Guard(GuardCore, WithBlock, Generic[T]):
+class Guard(GuardCore, BaseGuard, Generic[T]):
     """A locked Mutex: ``value`` is what it guards. ``release()`` it, or use it in a ``with``."""
 
     __slots__ = ()
@@ -72,28 +70,12 @@ class Guard(GuardCore, WithBlock, Generic[T]):
 
     def release(self) -> None:
         """Unlock. From any thread. RuntimeError the second time, and inside ``async with``."""
-        self._check()
-        if self._mutex._entered is self:
+        if self._mutex._entered is self and self._held:
             raise RuntimeError("leave the with block to release this guard")
-        self._unlock()
-
-    def _check(self) -> None:
-        if not self._held:
-            raise RuntimeError("this guard has been released")
-
-    def __enter__(self) -> Guard[T]:
-        return self
-
-    def _exit(self, exc: BaseException | None) -> None:
-        self.release()
-
-    def _exit_again(self, error: BaseException, exc: BaseException | None) -> None:
-        if not is_a(error, RuntimeError):  # it was not refused
-            self._unlock()
+        super().release()
 
     def _dropped(self, stacklevel: int) -> None:
-        text = f"a guard of {self._mutex!r} was garbage-collected without being released"
-        warnings.warn(text, ResourceWarning, stacklevel=stacklevel)
+        warn_held(self._mutex, stacklevel + 1)
 
     def __repr__(self) -> str:
         return f"<Guard {repr(self._mutex) if self._held else 'released'}>"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from ..base.closeable import AsyncLeaving
 from ..base.durations import Duration
 from ..base.errors import is_a
 from ..core.with_block import Releasable, WithBlock
+from .guard import BaseGuard, warn_held
 from .statistics import RwLockStatistics
 from .waiters import NOTHING, ReentrantGate, Waiter, Waiters, block, name_owner, who_asks
 
@@ -109,7 +109,7 @@ class RwLock(Generic[T]):
         return f"<RwLock {state} waiting={len(self._waiters)}>"
 
 
-class RwGuard(Releasable, WithBlock, Generic[T]):
+class RwGuard(Releasable, BaseGuard, Generic[T]):
     """A locked RwLock: ``value`` is what it guards. ``release()`` it, or use it in a ``with``."""
 
     __slots__ = ("_held", "_lock", "_writes")
@@ -132,41 +132,21 @@ class RwGuard(Releasable, WithBlock, Generic[T]):
             raise RuntimeError("this guard is for reading; use write()")
         self._lock._value = value
 
-    def release(self) -> None:
-        """Unlock. From any thread. RuntimeError the second time."""
-        self._check()
-        self._let_go()
-
-    def _let_go(self) -> None:
-        """The second time it does nothing."""
+    def _unlock(self) -> None:
         self._lock._gate.call(partial(self._lock._release, self))
-
-    def _check(self) -> None:
-        if not self._held:
-            raise RuntimeError("this guard has been released")
-
-    def __enter__(self) -> RwGuard[T]:
-        return self
-
-    def _exit(self, exc: BaseException | None) -> None:
-        self.release()
-
-    def _exit_again(self, error: BaseException, exc: BaseException | None) -> None:
-        self._let_go()
 
     def _dropped(self) -> None:
         try:
-            text = f"a guard of {self._lock!r} was garbage-collected without being released"
-            warnings.warn(text, ResourceWarning, stacklevel=3)
+            warn_held(self._lock, 3)
         finally:
-            self._let_go()
+            self._unlock()
 
     def __repr__(self) -> str:
         how = "writing" if self._writes else "reading"
         return f"<RwGuard {f'{how} {self._lock!r}' if self._held else 'released'}>"
 
 
-class Locking(Waiter[RwGuard[T]], WithBlock):
+class Locking(Waiter[RwGuard[T]], WithBlock, AsyncLeaving):
     """What ``read()`` and ``write()`` return: await it, or enter it, once."""
 
     __slots__ = ("_guard", "_owner")
@@ -208,12 +188,7 @@ class Locking(Waiter[RwGuard[T]], WithBlock):
     async def __aenter__(self) -> RwGuard[T]:
         return await self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def _leave(self) -> None:
         self._guard.release()
 
     if TYPE_CHECKING:
@@ -230,7 +205,7 @@ class Locking(Waiter[RwGuard[T]], WithBlock):
         if is_a(error, RuntimeError):  # it was refused
             return
         self.drop()  # it may be in line, or be granted and not have returned
-        self._guard._let_go()
+        self._guard._unlock()
 
     def __repr__(self) -> str:
         return f"<{'write' if self._guard._writes else 'read'} of {self._guard._lock!r}>"

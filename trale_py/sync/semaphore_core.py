@@ -12,6 +12,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
+from ..base.closeable import AsyncLeaving
 from ..base.durations import Duration
 from ..core.engine import accelerated
 from .waiters import NOTHING, ReentrantGate, Waiter, Waiters, block, check_capacity
@@ -22,7 +23,7 @@ def check_permits(n: int = 1) -> int:
 
 
 @accelerated
-class SemaphoreCore:
+class SemaphoreCore(AsyncLeaving):
     """A number of permits, and the waiters for some. ``bound``: how many there may be.
 
     One that waits for several is first in line until all of them are there; so permits may be
@@ -152,12 +153,7 @@ class SemaphoreCore:
     async def __aenter__(self) -> None:
         await _Acquire(self)
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def _leave(self) -> None:
         self.release()
 
 

@@ -28,6 +28,21 @@ def now() -> float:
     return current.now_ns() / 1e9
 
 
+def _wait_for_deadline(wait: SleepWait | Timer, cx: Context) -> Pending:
+    """Leave the waker with the reactor, unless it is there."""
+    if wait._entry is None or wait._entry.waker != cx.waker:
+        wait._take_back()
+        wait._reactor = cx._runtime.reactor
+        wait._entry = wait._reactor._add_timer(wait._deadline, cx.waker)
+    return PENDING
+
+
+def _cancel_entry(wait: SleepWait | Timer) -> None:
+    if wait._entry is not None and wait._reactor is not None:
+        wait._reactor._cancel_timer(wait._entry)
+        wait._entry = None
+
+
 @accelerated
 class SleepWait(Operation[None]):
     """Ready when the clock has reached ``deadline``, in nanoseconds. A timer for one wait."""
@@ -44,16 +59,10 @@ class SleepWait(Operation[None]):
         if cx._runtime.now_ns() >= self._deadline:
             self._take_back()
             return Ready(None)
-        if self._entry is None or self._entry.waker != cx.waker:
-            self._take_back()
-            self._reactor = cx._runtime.reactor
-            self._entry = self._reactor._add_timer(self._deadline, cx.waker)
-        return PENDING
+        return _wait_for_deadline(self, cx)
 
     def _take_back(self) -> None:
-        if self._entry is not None and self._reactor is not None:
-            self._reactor._cancel_timer(self._entry)
-            self._entry = None
+        _cancel_entry(self)
 
     def __repr__(self) -> str:
         if self._deadline == NEVER:
@@ -112,20 +121,14 @@ class Timer(Leaf[None]):
         if cx._runtime.now_ns() >= self._deadline:
             self.drop()
             return Ready(None)
-        if self._entry is None or self._entry.waker != cx.waker:
-            self._take_back()
-            self._reactor = cx._runtime.reactor
-            self._entry = self._reactor._add_timer(self._deadline, cx.waker)
-        return PENDING
+        return _wait_for_deadline(self, cx)
+
+    def _take_back(self) -> None:
+        _cancel_entry(self)
 
     def drop(self) -> None:
         super().drop()
         self._state = NEW  # it may be awaited again
-
-    def _take_back(self) -> None:
-        if self._entry is not None and self._reactor is not None:
-            self._reactor._cancel_timer(self._entry)
-            self._entry = None
 
     def _wake_waiter(self) -> None:
         """Have the waiting task poll again, to see what has changed."""
