@@ -332,6 +332,7 @@ def test_asyncio_run_in_a_script_beside_it(guest: Guest) -> None:
     coro.close()
 
 
+@pytest.mark.slow
 def test_many_joins_from_many_threads() -> None:
     async def add(a: int, b: int) -> int:
         await asyncio.sleep(0)
@@ -340,7 +341,7 @@ def test_many_joins_from_many_threads() -> None:
     wrong: list[int] = []
 
     def joins(n: int) -> None:
-        wrong.extend(i for i in range(100) if spawn(aio(add, n, i)).join(LIMIT) != n + i)
+        wrong.extend(i for i in range(1000) if spawn(aio(add, n, i)).join(LIMIT) != n + i)
 
     threads = [threading.Thread(target=joins, args=(n,)) for n in range(8)]
     for thread in threads:

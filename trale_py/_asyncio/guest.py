@@ -71,6 +71,11 @@ class Guest:
         self._alarm: _Alarm | None = None
         self.loop = GuestLoop(runtime, self) if loop is None else loop
         self._source = runtime.reactor._attach(self.loop.guest_selector.fileno())
+        self._hooks_outside = sys.get_asyncgen_hooks()
+        self._hooks_inside = (
+            self.loop._asyncgen_firstiter_hook,
+            self.loop._asyncgen_finalizer_hook,
+        )
 
     @classmethod
     def started(cls, runtime: RuntimeLike) -> Guest:
@@ -88,6 +93,18 @@ class Guest:
         if not self._published:
             self._published = True
             self.runtime.publish(self._turn)
+
+    def wake_by_reactor(self) -> None:
+        """The same. The native engine calls it on the executor's thread: then the turn is now.
+
+        But not in the midst of another turn, of a task, or perhaps of the runtime's end.
+        """
+        thread, runtime = current.thread, self.runtime
+        busy = self.is_turning or thread.context is not None or runtime.closing
+        if thread.runtime is runtime and not busy:
+            self._turn()
+        else:
+            self.wake()
 
     def _turn(self) -> None:
         self._published = False  # R67: first of all
@@ -126,18 +143,14 @@ class Guest:
         loop = self.loop
         self.is_turning = True
         loop.woken_by_calls(False)
-        self._hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(
-            loop._asyncgen_firstiter_hook,
-            loop._asyncgen_finalizer_hook,
-        )
+        sys.set_asyncgen_hooks(*self._hooks_inside)
         asyncio._set_running_loop(loop)
         _tell_sniffio("asyncio")
 
     def _leave(self) -> None:
         _tell_sniffio("trale")
         asyncio._set_running_loop(stub)  # type: ignore[arg-type]
-        sys.set_asyncgen_hooks(*self._hooks)
+        sys.set_asyncgen_hooks(*self._hooks_outside)
         self.loop.woken_by_calls(True)
         self.is_turning = False
 
@@ -249,7 +262,7 @@ class _Bell:
 
     def wake(self) -> None:
         self._guest._rung = True
-        self._guest.wake()
+        self._guest.wake_by_reactor()
 
 
 class _Alarm:
@@ -264,7 +277,7 @@ class _Alarm:
 
     def wake(self) -> None:
         self.when = None  # it is not set any more
-        self._guest.wake()
+        self._guest.wake_by_reactor()
 
 
 def _tell_sniffio(name: str) -> None:

@@ -120,6 +120,7 @@ class GuestLoop(SignalHandlers, asyncio.SelectorEventLoop):
         self.guest_selector = GuestSelector()
         self._gone = ""
         self._turns = turns
+        self._waking = {"call_soon": self._call_soon_and_wake, "call_at": self._call_at_and_wake}
         self.is_ending = False
         self.programs: weakref.WeakSet[Any] = weakref.WeakSet()  # transports of programs
         super().__init__(self.guest_selector)
@@ -140,8 +141,7 @@ class GuestLoop(SignalHandlers, asyncio.SelectorEventLoop):
         frame more for each of the many calls.
         """
         if woken:
-            self.__dict__["call_soon"] = self._call_soon_and_wake
-            self.__dict__["call_at"] = self._call_at_and_wake
+            self.__dict__.update(self._waking)
         else:
             self.__dict__.pop("call_soon", None)
             self.__dict__.pop("call_at", None)
