@@ -30,7 +30,6 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
-import time
 from typing import Any
 
 from ..base.errors import Cancelled
@@ -125,7 +124,7 @@ class Guest:
 
     def _run(self) -> None:
         loop = self.loop
-        end = time.monotonic_ns() + _SLICE_NS
+        end = self.runtime.now_ns() + _SLICE_NS
         for _ in range(_ROUNDS):
             try:
                 loop._run_once()
@@ -135,7 +134,7 @@ class Guest:
                 if self.runtime.forked:
                     return
                 report("a round of asyncio's loop failed", error=error)
-            if not loop._ready or time.monotonic_ns() > end:
+            if not loop._ready or self.runtime.now_ns() > end:
                 return
 
     def _enter(self) -> None:
