@@ -30,7 +30,7 @@ async def echo() -> int:
     bytes_read = 0
     with TcpListener.bind(("127.0.0.1", port)) as listener:
         conn = await listener.accept()
-    # Only one connection is wanted: from here on nobody listens any more.
+    # Only one connection is wanted: from here on the port is closed.
     with conn:
         while data := await conn.read():
             bytes_read += len(data)

@@ -7,7 +7,7 @@ See:  serving /home/you/site at http://127.0.0.1:8000/
       and after Ctrl-C:  bye
 
 It is longer than the other examples because most of it is saying no: to paths that lead out
-of the directory, to what is no regular file, to who is slow, to who sends too much.
+of the directory, to what is no regular file, to clients that are slow or send too much.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def open_inside(root: int, target: bytes) -> tuple[BinaryIO, int, str]:
     """Open the file that a request's target names, below ``root``. It blocks: run it in a thread.
 
     Step by step from the directory's descriptor, and by no symbolic link: so neither ".." nor a
-    link leads out, and nobody can exchange a directory for a link between a check and its use.
+    link leads out, and no other program can exchange a directory for a link between a check and its use.
     """
     # A proxy may ask for "http://host/path", and every server must answer that (RFC 9112, 3.2.2).
     full = re.match(rb"(?i:https?)://[^/?#]+", target)

@@ -1,4 +1,4 @@
-"""A server in several processes on one port, each with its own runtime. Who dies is replaced.
+"""A server in several processes on one port, each with its own runtime. One that dies is replaced.
 
 Run:  python examples/workers.py 5000
       nc 127.0.0.1 5000                  (again and again: the kernel picks a process)

@@ -20,7 +20,7 @@ class Future:
 
     def __await__(self):
         # Where Python's await meets poll: not done, so give way, up through all the coroutines
-        # to whoever runs them. When that one resumes us, ask again.
+        # to the loop that runs them. When that resumes us, ask again.
         while (value := self.poll()) is PENDING:
             yield
         return value

@@ -58,7 +58,7 @@ class Executor:
             polls += 1
             try:
                 coro.send(None)
-                self.tasks.append(coro)  # not done: it will be asked again, as will everybody
+                self.tasks.append(coro)  # not done: it will be asked again, as will all others
             except StopIteration:
                 pass
 
@@ -95,4 +95,4 @@ with socket.create_server(("127.0.0.1", 0)) as listener:
 busy, took = time.process_time() - busy, time.monotonic() - started
 print(f"{polls} polls; the processor was busy for {busy:.1f} of {took:.1f} seconds")
 
-# What is missing: nobody says when it is worth asking, so everybody is asked all the time.
+# What is missing: nothing says when it is worth asking, so all are asked all the time.

@@ -1,4 +1,4 @@
-"""Step 3: wakers. A task is polled when somebody has called wake(), and at no other time.
+"""Step 3: wakers. A task is polled when wake() was called, and at no other time.
 
 Run:  python from_scratch/3_wakers.py
 See:  a lock, a condition and a deque: stuck, after ... wakes
@@ -87,7 +87,7 @@ started, busy = time.monotonic(), time.process_time()
 for _ in range(live):
     Task(ping())
 while live:
-    current = ready.get()  # sleeps while nobody is ready
+    current = ready.get()  # sleeps while no task is ready
     polls += 1
     try:
         current.coro.send(None)
@@ -96,4 +96,4 @@ while live:
 busy, took = time.process_time() - busy, time.monotonic() - started
 print(f"{polls} polls; the processor was busy for {busy:.1f} of {took:.1f} seconds")
 
-# What is missing: nobody to call wake() when a socket is ready, and a thread for each sleep.
+# What is missing: a thread that calls wake() when a socket is ready, and a thread for each sleep.

@@ -22,7 +22,7 @@ bell = os.eventfd(0)  # a new sleep rings it, to get the reactor out of epoll
 def executor():
     global current, polls
     while True:
-        coro, polls = ready.get(), polls + 1  # sleeps while nobody is ready
+        coro, polls = ready.get(), polls + 1  # sleeps while no task is ready
         current = functools.partial(ready.put, coro)  # the waker: to call it is to wake
         next(coro, None)  # one poll: to its next yield, or to its end
 
@@ -35,7 +35,7 @@ def reactor():
             if fd == bell:
                 os.eventfd_read(bell)
             else:
-                epoll.unregister(fd)  # it tells once; who has to wait again comes again
+                epoll.unregister(fd)  # it tells once; a task that must wait again comes again
                 wakers.pop(fd)()
         while timers and timers[0][0] <= time.monotonic():
             heapq.heappop(timers)[2]()
@@ -96,4 +96,4 @@ with socket.create_server(("127.0.0.1", 0)) as listener:
     print(*[client.recv(1024) for client in clients])
 print(f"{polls} polls, {time.process_time():.1f} seconds of the processor")
 
-# What is missing: results, errors, an end; cancelling; two who wait for one socket; and speed.
+# What is missing: results, errors, an end; cancelling; two tasks that wait for one socket; and speed.
