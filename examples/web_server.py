@@ -45,7 +45,7 @@ def open_inside(root: int, target: bytes) -> tuple[BinaryIO, int, str]:
     """Open the file that a request's target names, below ``root``. It blocks: run it in a thread.
 
     Step by step from the directory's descriptor, and by no symbolic link: so neither ".." nor a
-    link leads out, and no other program can exchange a directory for a link between a check and its use.
+    link leads out, and a directory that is replaced by a link between check and use is no way out.
     """
     # A proxy may ask for "http://host/path", and every server must answer that (RFC 9112, 3.2.2).
     full = re.match(rb"(?i:https?)://[^/?#]+", target)

@@ -96,4 +96,4 @@ with socket.create_server(("127.0.0.1", 0)) as listener:
     print(*[client.recv(1024) for client in clients])
 print(f"{polls} polls, {time.process_time():.1f} seconds of the processor")
 
-# What is missing: results, errors, an end; cancelling; two tasks that wait for one socket; and speed.
+# What is missing: results, errors, an end; cancelling; two tasks at one socket; and speed.
