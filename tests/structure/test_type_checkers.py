@@ -157,3 +157,35 @@ def test_pyright_complains_about_each_forgotten_await(program: Path) -> None:
     ]
     assert {rule for rule, _ in found} == {"reportUnusedCoroutine"}, said
     assert lines_of(program, {number for _, number in found}) == [*FORGOTTEN.values()]
+
+
+@pytest.mark.slow
+def test_mypy_and_pyright_infer_the_types_of_the_list() -> None:
+    pytest.importorskip("mypy", reason="needs mypy")
+    pytest.importorskip("basedpyright", reason="needs basedpyright")
+    typed = Path(__file__).with_name("typed.py")
+    for command in (("mypy", "--strict"), ("basedpyright", "--level", "error")):
+        done = subprocess.run(
+            [sys.executable, "-m", *command, str(typed)],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_public_types_are_complete() -> None:
+    pytest.importorskip("basedpyright", reason="needs basedpyright")
+    done = subprocess.run(
+        [sys.executable, "-m", "basedpyright", "--verifytypes", "trale_py", "--ignoreexternal"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    score = re.search(r"Type completeness score: ([\d.]+)%", done.stdout)
+    assert score is not None, done.stdout + done.stderr
+    assert float(score[1]) >= 99, done.stdout

@@ -16,9 +16,9 @@ class Announcements(Generic[T]):
     __slots__ = ("closed", "gate", "waiters")
 
     def __init__(self) -> None:
-        self.closed = False
-        self.gate = ReentrantGate()
-        self.waiters = Waiters()
+        self.closed: bool = False
+        self.gate: ReentrantGate = ReentrantGate()
+        self.waiters: Waiters = Waiters()
 
     def add(self, value: T) -> None:
         """Keep it, by a statement that only stores: see R16 in sync/waiters.py. Lock held."""

@@ -38,9 +38,9 @@ class _Core(Announcements[T]):
 
     def __init__(self, capacity: int) -> None:
         super().__init__()
-        self.capacity = capacity
+        self.capacity: int = capacity
         self.values: list[T] = []  # value n is at n % capacity: it grows so far, and goes round
-        self.sent = 0  # how many, which is the number of the next
+        self.sent: int = 0  # how many, which is the number of the next
 
     def add(self, value: T) -> None:
         number = self.sent

@@ -22,13 +22,13 @@ class QueueCore(Generic[T]):
     __slots__ = ("buffer", "capacity", "closed", "gate", "receivers", "senders", "slots")
 
     def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
+        self.capacity: int = capacity
         self.buffer: deque[T] = deque()
-        self.slots = 0  # granted to senders that have not put their value in yet
-        self.closed = False
-        self.gate = ReentrantGate()
-        self.receivers = Waiters()
-        self.senders = Waiters()
+        self.slots: int = 0  # granted to senders that have not put their value in yet
+        self.closed: bool = False
+        self.gate: ReentrantGate = ReentrantGate()
+        self.receivers: Waiters = Waiters()
+        self.senders: Waiters = Waiters()
 
     def room(self) -> bool:
         return len(self.buffer) + self.slots < (self.capacity or len(self.receivers))

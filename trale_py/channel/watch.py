@@ -34,7 +34,7 @@ class _Core(Announcements[T]):
 
     def __init__(self, value: T) -> None:
         super().__init__()
-        self.state = (0, value)  # how many were sent, and the last
+        self.state: tuple[int, T] = (0, value)  # how many were sent, and the last
 
     def add(self, value: T) -> None:
         self.state = (self.state[0] + 1, value)

@@ -35,7 +35,7 @@ class Latch:
     __slots__ = ("opened", "waiters")
 
     def __init__(self) -> None:
-        self.opened = False
+        self.opened: bool = False
         self.waiters: dict[Hashable, Callable[[], object]] = {}
 
     def open(self) -> None:

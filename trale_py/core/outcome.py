@@ -52,12 +52,13 @@ class Outcome(Latch, Generic[T]):
         unclaimed: dict[int, Outcome[object]],
     ) -> None:
         super().__init__()
-        self.id = task_id
-        self.name = name
-        self.code, self.offset = site  # where it was spawned
+        self.id: int = task_id
+        self.name: str = name
+        self.code: CodeType | None = site[0]  # where it was spawned
+        self.offset: int = site[1]
         self.error: BaseException | None = None
-        self.abandoned = False
-        self.cancelled = False
+        self.abandoned: bool = False
+        self.cancelled: bool = False
         self._value: T | None = None
         self._traceback: TracebackType | None = None
         self._unclaimed = unclaimed  # the runtime's errors that are not yet retrieved

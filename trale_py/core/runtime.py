@@ -73,16 +73,16 @@ class Runtime:
         self.name = name
         self.exit_grace = exit_grace
         self.now_ns: Callable[[], int] = time.monotonic_ns  # the clock of deadlines
-        self.executor = Executor(self)
-        self.reactor = Reactor(self)
+        self.executor: Executor = Executor(self)
+        self.reactor: Reactor = Reactor(self)
         # Three pools: jobs that block for hours must not keep a task from looking up a name, nor
         # from a file.
-        self.names = self._pool("names", NAMES_LIMIT, forgives=True)
-        self.files = self._pool("files", FILES_LIMIT, forgives=True)
-        self.jobs = self._pool("blocking", JOBS_LIMIT)
+        self.names: BlockingPool = self._pool("names", NAMES_LIMIT, forgives=True)
+        self.files: BlockingPool = self._pool("files", FILES_LIMIT, forgives=True)
+        self.jobs: BlockingPool = self._pool("blocking", JOBS_LIMIT)
         self.guest: Any = None  # asyncio's loop; _asyncio puts it here
         self.face: Callable[[], object] = _no_face  # a reference to the public object, see face.py
-        self.gone = ""
+        self.gone: str = ""
         self._generators = AsyncGenerators(self)
         self._services: dict[int, Task] = {}  # not in _tasks; executor's thread writes
         self.given_up: list[Task] = []  # see shutdown()

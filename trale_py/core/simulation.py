@@ -75,7 +75,7 @@ class Simulation:
         self._plans: list[_Plan] = []
         self._made = dict.fromkeys(CALLS, 0)
         self._lock = threading.Lock()
-        self.seeded = False
+        self.seeded: bool = False
         self.on_idle: Callable[[int | None], bool] | None = None
 
     # -- the clock

@@ -43,9 +43,11 @@ class Direction:
     __slots__ = ("events", "more", "seen", "waiters")
 
     def __init__(self) -> None:
-        self.events = 1  # a new source counts as ready: the first try will tell
-        self.seen = 0
-        self.more = False  # the end, an error, urgent data: a short read proves nothing any more
+        self.events: int = 1  # a new source counts as ready: the first try will tell
+        self.seen: int = 0
+        self.more: bool = (
+            False  # the end, an error, urgent data: a short read proves nothing any more
+        )
         self.waiters: dict[Hashable, Wakeable] = {}
 
     @property
@@ -83,12 +85,12 @@ class Source:
     __slots__ = ("fd", "gone", "pollable", "read", "users", "write")
 
     def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self.users = 0
-        self.gone = False  # it is not watched any more
-        self.pollable = True  # false for what epoll refuses: a regular file is always ready
-        self.read = Direction()
-        self.write = Direction()
+        self.fd: int = fd
+        self.users: int = 0
+        self.gone: bool = False  # it is not watched any more
+        self.pollable: bool = True  # false for what epoll refuses: a regular file is always ready
+        self.read: Direction = Direction()
+        self.write: Direction = Direction()
 
     def add(self, key: Hashable, waker: Wakeable, read: bool, write: bool) -> None:
         """Have ``waker`` woken by the next event, in one direction or in either."""

@@ -18,4 +18,4 @@ class ThreadState(threading.local):
     context: Context | None = None  # set while that thread is polling a task
 
 
-thread = ThreadState()
+thread: ThreadState = ThreadState()

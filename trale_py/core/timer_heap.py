@@ -26,9 +26,9 @@ class TimerEntry:
     __slots__ = ("deadline", "in_heap", "waker")
 
     def __init__(self, deadline: int, waker: Wakeable) -> None:
-        self.deadline = deadline  # in nanoseconds
+        self.deadline: int = deadline  # in nanoseconds
         self.waker: Wakeable | None = waker
-        self.in_heap = False
+        self.in_heap: bool = False
 
 
 class TimerHeap:

@@ -77,7 +77,7 @@ class Context:
     __slots__ = ("_budget", "_cancelled", "_end", "_last_look", "_runtime", "waker")
 
     def __init__(self, waker: Waker, runtime: RuntimeLike) -> None:
-        self.waker = waker
+        self.waker: Waker = waker
         self._runtime = runtime
         self._budget = 0  # operations left to the task in this turn; see Task.poll
         self._end = [True]  # popped once: popping it claims the task's end

@@ -33,8 +33,8 @@ class OpenFile:
     __slots__ = ("_fds", "_users", "closing", "fd")
 
     def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self.closing = False
+        self.fd: int = fd
+        self.closing: bool = False
         self._fds = [fd]  # popped once: by the one that closes it
         self._users: dict[object, None] = {}
 

@@ -89,8 +89,14 @@ def _value_or_error(handle: JoinHandle[Any]) -> Any:
     return handle.result() if error is None else error
 
 
+@overload
+async def race(a: Source[A], b: Source[B], /) -> A | B: ...
+@overload
+async def race(a: Source[A], b: Source[B], c: Source[C], /) -> A | B | C: ...
+@overload
+async def race(*aws: Source[T]) -> T: ...
 @_takes_over
-async def race(*aws: Source[T]) -> T:
+async def race(*aws: Source[Any]) -> Any:
     """Wait for the first to end; return its value or raise its error.
 
     The rest is cancelled at once, before any of it has another turn, and has ended when this
@@ -106,8 +112,7 @@ async def race(*aws: Source[T]) -> T:
     try:
         await batch.run(aws)
         assert batch.decider is not None
-        value: T = batch.decider.result()
-        return value
+        return batch.decider.result()
     finally:
         del batch  # as in gather()
 

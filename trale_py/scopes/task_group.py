@@ -11,7 +11,7 @@ import contextvars
 from collections.abc import Callable, Coroutine
 from functools import partial
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from ..base.errors import (
     Cancelled,
@@ -33,7 +33,12 @@ from ..core.scope_tree import without_cancelled
 from ..core.task import Task, current_task
 from ..core.with_block import WithBlock
 from .cancel_scope import CancelScope
+from .startable import Startable0, Startable1, Startable2, Startable3
 
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+S = TypeVar("S")
 T = TypeVar("T")
 
 _FAILED = "tasks of a TaskGroup failed"
@@ -72,7 +77,7 @@ class TaskGroup(WithBlock):
     """
 
     def __init__(self) -> None:
-        self.cancel_scope = CancelScope()
+        self.cancel_scope: CancelScope = CancelScope()
         self.cancel_scope._of_group = True
         self._runtime: RuntimeLike | None = None
         self._host_id: int | None = None  # the task that opened it; None: a script
@@ -107,8 +112,24 @@ class TaskGroup(WithBlock):
         )
         return handle
 
+    @overload
+    async def start(self, fn: Startable0[S], /, *, name: str | None = None) -> S: ...
+    @overload
+    async def start(self, fn: Startable1[A, S], a: A, /, *, name: str | None = None) -> S: ...
+    @overload
     async def start(
-        self, fn: Callable[..., Coroutine[Any, Any, Any]], *args: Any, name: str | None = None
+        self, fn: Startable2[A, B, S], a: A, b: B, /, *, name: str | None = None
+    ) -> S: ...
+    @overload
+    async def start(
+        self, fn: Startable3[A, B, C, S], a: A, b: B, c: C, /, *, name: str | None = None
+    ) -> S: ...
+    @overload
+    async def start(
+        self, fn: Callable[..., Coroutine[Any, Any, Any]], /, *args: Any, name: str | None = None
+    ) -> Any: ...
+    async def start(
+        self, fn: Callable[..., Coroutine[Any, Any, Any]], /, *args: Any, name: str | None = None
     ) -> Any:
         """Spawn ``fn(*args, task_status=...)``; wait until it calls ``task_status.started(value)``.
 

@@ -43,10 +43,10 @@ class Ended(Generic[T]):
     __slots__ = ("complete", "gate", "line", "ordered", "running", "waiters")
 
     def __init__(self, *, ordered: bool, complete: bool) -> None:
-        self.ordered = ordered
-        self.complete = complete
-        self.gate = ReentrantGate()
-        self.waiters = Waiters()
+        self.ordered: bool = ordered
+        self.complete: bool = complete
+        self.gate: ReentrantGate = ReentrantGate()
+        self.waiters: Waiters = Waiters()
         self.running: dict[JoinHandle[T], None] = {}
         self.line: deque[JoinHandle[T] | Failed] = deque()  # to be taken out, from the left
 

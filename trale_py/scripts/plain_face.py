@@ -174,7 +174,7 @@ class _Driver:
         self._asked: _Request | None = None  # and not answered
         self._turn: dict[None, object] = {}  # setdefault() is one C call: one is inside
         self._task: JoinHandle[None] | None = None
-        self.ended = False
+        self.ended: bool = False
         # The task writes these.
         self.manager: AbstractAsyncContextManager[Any, Any] | None = None  # that was entered
         self.iterators: list[AsyncIterator[Any]] = []  # to be closed at the end

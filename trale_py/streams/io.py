@@ -87,12 +87,12 @@ class Io:
 
     def __init__(self, fd: int) -> None:
         self.source: Source | None = None
-        self.closed = False
-        self.shared = False
-        self.plain = False
-        self.buffer = bytearray()
-        self.cut_off = ""
-        self.busy = {
+        self.closed: bool = False
+        self.shared: bool = False
+        self.plain: bool = False
+        self.buffer: bytearray = bytearray()
+        self.cut_off: str = ""
+        self.busy: dict[bool, bool] = {
             False: False,
             True: False,
         }  # by ``writing``: a task is in there

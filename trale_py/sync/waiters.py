@@ -61,7 +61,7 @@ class ReentrantGate:
 
     def __init__(self) -> None:
         # It counts, as a __del__ that comes in the midst must be told apart from another thread.
-        self.lock = threading.RLock()
+        self.lock: threading.RLock = threading.RLock()
         self.late: deque[Callable[[], object]] = deque()
 
     def call(self, function: Callable[[], object]) -> None:

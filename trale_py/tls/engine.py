@@ -34,7 +34,7 @@ class TlsEngine:
             self._incoming, self._outgoing, server_side, server_hostname, session
         )
         self._peer_ended = False  # its close_notify was read
-        self.unsent = b""  # for the peer; what is sent must be taken off its beginning
+        self.unsent: bytes = b""  # for the peer; what is sent must be taken off its beginning
 
     @property
     def ssl(self) -> ssl.SSLObject:
