@@ -51,7 +51,8 @@ from .jobs.job import check_cancelled, spawn_blocking
 from .net import TcpListener, TcpStream, UdpSocket, resolve, reverse_lookup
 from .scopes.cancel_scope import CancelScope, current_effective_deadline, fail_after, move_on_after
 from .scopes.combine import as_completed, gather, race, timeout
-from .scopes.task_group import TaskGroup, TaskStatus
+from .scopes.task_group import TaskGroup
+from .scopes.task_status import TaskStatus
 from .scripts.join_set import JoinSet
 from .scripts.map import map_concurrent
 from .scripts.plain_face import blocking

@@ -11,7 +11,7 @@ import contextvars
 from collections.abc import Callable, Coroutine
 from functools import partial
 from types import TracebackType
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from ..base.errors import (
     Cancelled,
@@ -33,7 +33,7 @@ from ..core.scope_tree import without_cancelled
 from ..core.task import Task, current_task
 from ..core.with_block import WithBlock
 from .cancel_scope import CancelScope
-from .startable import Startable0, Startable1, Startable2, Startable3
+from .task_status import Startable0, Startable1, Startable2, Startable3, TaskStatus
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -367,24 +367,3 @@ def _grouped(errors: list[BaseException]) -> BaseExceptionGroup[BaseException]:
         return BaseExceptionGroup(_FAILED, errors)
     except BaseException:  # it asks for __class__, which of an error of the user's may raise
         return ExceptionGroup(_FAILED, [stand_in(error) for error in errors])
-
-
-class TaskStatus(Generic[T]):
-    """How a task that ``TaskGroup.start`` has spawned says that it is ready."""
-
-    def __init__(self, starting: TaskGroup, group: TaskGroup) -> None:
-        self._starting = starting
-        self._group = group
-        self._called = False
-        self._value: T | None = None
-
-    def started(self, value: T | None = None) -> None:
-        """The task is ready: ``start()`` returns ``value``. Once, in tasks; else RuntimeError."""
-        if self._called or current.thread.context is None or not self._starting._children:
-            raise RuntimeError("call started() once, in a task, while start() waits for it")
-        self._value = value
-        self._called = True
-        if self._starting.cancel_scope._is_cancelled:
-            return  # too late: start() is cancelled, and the task with it, wherever it is
-        for task in list(self._starting._children):  # there is one
-            self._starting._hand_over(task, self._group)
