@@ -82,6 +82,7 @@ from .timers.timer import Interval, Timer, interval, now, sleep, sleep_until
 if TYPE_CHECKING:
     from . import channel as channel
     from . import fs as fs
+    from . import process as process
     from . import tls as tls
 
 __version__ = "0.2.0.dev0"
@@ -166,7 +167,7 @@ __all__ = [
     "yield_now",
 ]
 
-_SUBMODULES = ("channel", "fs", "tls")
+_SUBMODULES = ("channel", "fs", "process", "tls")
 
 # What people look for who come from asyncio, trio or threading.
 _CALLED_HERE = {

@@ -350,3 +350,11 @@ def test_https_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         server.join(30)
     assert err == ""
     assert out == ["200 from localhost by TLSv1.3", "5 bytes"]
+
+
+def test_run_many() -> None:
+    out, err = finish(start("run_many.py"))
+    assert err == ""
+    assert out[7] == "program 7: killed after 1 s"
+    del out[7]
+    assert out == [f"program {n}: exit status {n % 3}" for n in range(10) if n != 7]

@@ -26,6 +26,7 @@ FOLDERS = [
     "channel",
     "net",
     "fs",
+    "process",
     "scripts",
     "_asyncio",
     "tls",

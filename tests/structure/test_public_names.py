@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import trale_py
-from trale_py import channel, fs, tls
+from trale_py import channel, fs, process, tls
 from trale_py.core.thread_pool import BlockingPool
 from trale_py.streams.signals import SignalReceiver
 
@@ -22,7 +22,7 @@ PACKAGE = Path(trale_py.__file__).parent
 LIST = Path(__file__).parents[1] / "public_names.txt"
 NAMES = [line for line in LIST.read_text().splitlines() if line and not line.startswith("#")]
 
-SUBMODULES = {"channel": channel, "fs": fs, "tls": tls}
+SUBMODULES = {"channel": channel, "fs": fs, "process": process, "tls": tls}
 MODULES = [trale_py, *SUBMODULES.values()]
 CLASSES = {
     prefix + name: getattr(module, name)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Generator
 from types import TracebackType
-from typing import Any, Self, TypeVar
-
-C = TypeVar("C", bound="Closing")
+from typing import Any, Protocol, Self, TypeVar
 
 
 class Closing:
@@ -61,12 +59,28 @@ class AsyncLeaving:
         self._leave()
 
 
-class Opening(Coroutine[Any, Any, C]):
-    """To be awaited, which gives what it opens; or entered: ``async with`` closes that."""
+class Entered(Protocol):
+    """What can stand in an ``async with``."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None: ...
+
+
+E = TypeVar("E", bound=Entered)
+
+
+class Opening(Coroutine[Any, Any, E]):
+    """To be awaited, which gives what it opens; or entered: ``async with`` ends that."""
 
     __slots__ = ("_coro", "_opened")
 
-    def __init__(self, coro: Coroutine[Any, Any, C]) -> None:
+    def __init__(self, coro: Coroutine[Any, Any, E]) -> None:
         self._coro = coro
 
     def send(self, value: None, /) -> Any:
@@ -78,10 +92,10 @@ class Opening(Coroutine[Any, Any, C]):
     def close(self) -> None:
         self._coro.close()
 
-    def __await__(self) -> Generator[Any, Any, C]:
+    def __await__(self) -> Generator[Any, Any, E]:
         return self._coro.__await__()
 
-    async def __aenter__(self) -> C:
+    async def __aenter__(self) -> E:
         self._opened = await self._coro
         return await self._opened.__aenter__()
 
