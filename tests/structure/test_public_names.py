@@ -36,7 +36,11 @@ RETURNED = {
     "Executor.blocking_pool": BlockingPool,
     "open_signal_receiver": SignalReceiver,
 }
-OURS = {name: cls for name, cls in CLASSES.items() if name != "InvalidStateError"}
+OURS = {
+    name: cls
+    for name, cls in CLASSES.items()
+    if cls.__module__.partition(".")[0] not in ("concurrent", "subprocess")
+}
 NOT_LOADED = (
     *("asyncio", "ssl", "multiprocessing", "subprocess", "shutil"),
     *(f"trale_py.{name}" for name in SUBMODULES),

@@ -51,7 +51,8 @@ async def run(
     ``Process.spawn``.
 
     ``check``: CalledProcessError if its returncode is not 0. After ``timeout`` seconds the program
-    and its whole group are killed, and TimeoutExpired is raised. Cancelled, it is killed likewise. In a script: ``block_on(process.run([...]))``. OSError as from ``Process.spawn``. ::
+    and its whole group are killed, and TimeoutExpired is raised. Cancelled, it is killed likewise.
+    In a script: ``block_on(process.run([...]))``. OSError as from ``Process.spawn``. ::
 
         done = await process.run(["git", "status"], capture_output=True, check=True, timeout=10)
         print(done.stdout.decode())
