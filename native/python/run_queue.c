@@ -201,23 +201,31 @@ static PyObject *RunQueue_live(RunQueue *self, PyObject *Py_UNUSED(ignored))
     return tasks;
 }
 
-static void run_queue_make(PyObject *call)
+/* R53: the wake of a deadline could not even be called, as memory was short. It comes once, so it is put
+ * into the queue again. */
+static void run_queue_wake_again(RunQueue *self, PyObject *owner)
 {
-    PyObject *result = PyObject_CallFunctionObjArgs(run_queue_make_call, call, NULL);
-    if (result == NULL)
-        PyErr_WriteUnraisable(call);
-    XDECREF(result);
+    PyErr_Clear();
+    trale_cell *cell = tpy_cell_for(owner);
+    if (cell == NULL) {
+        PyErr_WriteUnraisable(owner);
+        return;
+    }
+    trale_wake(self->engine, cell);
+    trale_cell_unref(cell);
 }
 
 /* Do what a cell that is no task asks for. Takes the reference. */
-static void run_queue_make_owner(PyObject *owner, uint8_t kind)
+static void run_queue_make_owner(RunQueue *self, PyObject *owner, uint8_t kind)
 {
     PyObject *call = kind == KIND_CALL ? Py_NewRef(owner) : PyObject_GetAttr(owner, run_queue_name_wake);
-    if (call == NULL)
+    PyObject *result = call == NULL ? NULL : PyObject_CallFunctionObjArgs(run_queue_make_call, call, NULL);
+    if (result == NULL && kind == KIND_WAKE && PyErr_ExceptionMatches(PyExc_MemoryError))
+        run_queue_wake_again(self, owner);
+    else if (result == NULL)
         PyErr_WriteUnraisable(owner);
-    else
-        run_queue_make(call);
-    XDECREF(call);
+    Py_XDECREF(result);
+    Py_XDECREF(call);
     DECREF(owner);
 }
 
@@ -238,7 +246,7 @@ static PyObject *RunQueue_drain(RunQueue *self, PyObject *Py_UNUSED(ignored))
         if (owner == NULL)
             continue;
         if (kind != KIND_TASK) {
-            run_queue_make_owner(owner, kind);
+            run_queue_make_owner(self, owner, kind);
             continue;
         }
         Waker *waker = run_queue_waker_of(self, owner);
@@ -419,7 +427,7 @@ static PyObject *Batch_next(Batch *self)
             continue;
         if (kind == KIND_TASK)
             return owner;
-        run_queue_make_owner(owner, kind);
+        run_queue_make_owner(self->run_queue, owner, kind);
     }
     return NULL;
 }

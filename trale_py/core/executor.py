@@ -255,12 +255,25 @@ class Executor:
             self._stop_runtime()
 
     def _loop(self) -> None:
+        """Poll what is ready, batch by batch, until it is told to stop.
+
+        R52: it looks as if an exception here could only be a fault, which ends the runtime. But
+        memory may be short for a moment, just when a batch is made, and then every task would end
+        by RuntimeClosed. A batch that was not made has taken nothing, so the next look finds it.
+        """
         while True:
-            for task in self._runtime.run_queue.next_batch():
+            try:
+                batch = self._runtime.run_queue.next_batch()
+            except MemoryError:  # R52: nothing was taken out of the queue
+                if self._is_over():
+                    return
+                continue
+            for task in batch:
                 self._poll(task)
                 del task  # or it would be kept until the next one comes
                 if self._stopping:
                     break
+            del batch
             if self._is_over():
                 return
 

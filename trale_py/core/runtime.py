@@ -190,7 +190,7 @@ class Runtime:
 
     def _forget_unpushed(self, task: Task) -> None:
         if not (task._started or task._ended):
-            task.coro.close()
+            task._close_unstarted()
             self.forget(task)
 
     def _push_adopted(self, task: Task, adopt: Callable[[Task], None]) -> None:

@@ -102,18 +102,23 @@ class ScopeTree:
 
     def _update(self) -> None:
         """Bring ``_is_cancelled`` up to date, here and below. Not recursive: scopes nest deep."""
-        todo = [self]
-        while todo:
-            node = todo.pop()
-            cancelled = node._called or node._inherits()
-            if cancelled == node._is_cancelled:
-                continue
-            todo.extend(node._children)  # first, as it takes memory: R51
+        cancelled = self._called or self._inherits()
+        if cancelled == self._is_cancelled:
+            return
+        nodes = [self]  # all that change, found first, as it takes memory: R51
+        for node in nodes:
+            nodes.extend(child for child in node._children if child._follows(cancelled))
+        for node in nodes:
             node._is_cancelled = cancelled
             if node._task is not None and node._task._scope is node:
                 node._task._cx._cancelled = cancelled
                 if cancelled:
                     node._task._cx.waker.wake()
+
+    def _follows(self, cancelled: bool) -> bool:
+        """Whether it changes if its parent does, to this."""
+        changes = self._is_cancelled != cancelled and not self._shield
+        return changes and (cancelled or not self._called)
 
     def _cancel_reason(self) -> object:
         """The reason of the nearest cancelled scope, from here outwards."""

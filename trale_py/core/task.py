@@ -202,7 +202,7 @@ class Task:
                 self._check_unstarted()
                 self._started = True
                 if error is not None:  # cancelled before its first step, it never runs
-                    self._coro.close()
+                    self._close_unstarted()
                     raise error
             if error is None:
                 yielded = self._context.run(self._coro.send, None)
@@ -220,6 +220,15 @@ class Task:
         finally:
             error = yielded = traceback = None
         return self._ended
+
+    def _close_unstarted(self) -> None:
+        """It never runs. What its close() raises is not how the task ended."""
+        try:
+            self._coro.close()
+        except BaseException as failed:  # of a foreign coroutine
+            report(
+                "closing task %d (%s), which never ran, failed", self.id, self.name, error=failed
+            )
 
     def _starts_nevertheless(self) -> bool:
         """A group's child, cancelled before its first step, runs to its first checkpoint: what it

@@ -226,6 +226,22 @@ class CancelScope(ScopeTree):
         elif self._deadline != NEVER:
             self._timer = self._runtime.reactor._add_timer(self._deadline, _Alarm(self))
 
+    def _came_due(self) -> None:
+        """The timer has fired.
+
+        R53: it looks as if this were done once it is called. But memory may be short, and the
+        timer does not fire again: the deadline would be lost. So what is cut off here is done at
+        the next turn. It may have been cut off after the mark, which no task has heard of.
+        """
+        try:
+            if self._called:
+                self._deliver(None)
+            else:
+                self._set_timer()
+        except MemoryError:
+            if self._runtime is not None:
+                self._runtime.publish(self._came_due)
+
     def _drop_timer(self) -> None:
         if self._timer is not None and self._runtime is not None:
             self._runtime.reactor._cancel_timer(self._timer)
@@ -241,8 +257,13 @@ class _Alarm:
         self._scope = scope
 
     def wake(self) -> None:
-        if self._scope._runtime is not None:
-            self._scope._runtime.call_on_executor(self._scope._set_timer)
+        runtime = self._scope._runtime
+        if runtime is None:
+            return
+        try:
+            runtime.call_on_executor(self._scope._came_due)
+        except MemoryError:  # R53
+            runtime.publish(self.wake)
 
 
 class _FailScope(CancelScope):
