@@ -17,6 +17,7 @@ from trale_py._asyncio import guest as guest_module
 from trale_py._asyncio import loop as loop_module
 from trale_py._asyncio.guest import Guest, guest_of
 from trale_py.core import current
+from trale_py.core.simulation import Simulation
 
 LIMIT = 20
 
@@ -403,3 +404,28 @@ def test_a_runtime_of_its_own_has_a_guest_of_its_own(runtime: Any) -> None:
     with pytest.raises(RuntimeClosed):
         runtime.spawn(aio(theirs))
     assert spawn(aio(theirs)).join(LIMIT) is aio.loop()
+
+
+def test_the_loops_time_is_its_runtimes(runtime: Any) -> None:
+    """On a test's clock, which jumps while nothing is to do, hours take no time."""
+    simulation = Simulation()
+    runtime.simulate(simulation)
+    simulation.set_now(1000 * 10**9)
+
+    def jump(deadline: int | None) -> bool:
+        if deadline is not None:
+            simulation.set_now(deadline)
+        return deadline is not None
+
+    simulation.on_idle = jump
+
+    async def theirs() -> float:
+        began = asyncio.get_running_loop().time()
+        await asyncio.sleep(3600)
+        await sleep(3600)
+        return asyncio.get_running_loop().time() - began
+
+    assert runtime.spawn(aio(theirs)).join(LIMIT) == pytest.approx(7200, abs=1)
+    simulation.on_idle = None
+    simulation.set_now(None)
+    runtime.shutdown()
