@@ -429,3 +429,26 @@ def test_the_loops_time_is_its_runtimes(runtime: Any) -> None:
     simulation.on_idle = None
     simulation.set_now(None)
     runtime.shutdown()
+
+
+@pytest.mark.skipif(not hasattr(Runtime, "run"), reason="there is no run yet")
+def test_a_guest_under_run() -> None:
+    """The calling thread is the executor's and asyncio's in turn, and its own again after it."""
+
+    async def theirs() -> Any:
+        await asyncio.sleep(0.001)
+        await sleep(0.001)
+        return asyncio.get_running_loop()
+
+    async def main() -> Any:
+        with pytest.raises(RuntimeError, match="aio"):
+            await asyncio.sleep(1)
+        return await aio(theirs)
+
+    own: Any = Runtime(thread=False)
+    with own:
+        loop = own.run(main)
+        assert asyncio.run(asyncio.sleep(0, "plain")) == "plain"
+        assert own.run(main) is loop
+    assert loop.is_closed()
+    assert asyncio.run(asyncio.sleep(0, "plain")) == "plain"
