@@ -10,7 +10,17 @@ from typing import Any
 
 import pytest
 
-from trale_py import CancelScope, Event, TaskCancelled, aio, block_on, move_on_after, sleep, spawn
+from trale_py import (
+    CancelScope,
+    Event,
+    TaskCancelled,
+    aio,
+    block_on,
+    blocking,
+    move_on_after,
+    sleep,
+    spawn,
+)
 
 LIMIT = 20
 
@@ -302,3 +312,22 @@ def test_two_tasks_at_once_are_refused() -> None:
         await items.aclose()
 
     block_on(main())
+
+
+# -- in a script ---------------------------------------------------------------------------------
+
+
+def test_blocking_gives_them_a_plain_face() -> None:
+    manager = Manager()
+    with blocking(aio(lambda: manager)) as value:
+        assert value == "entered"
+        assert list(blocking(aio(count, 3))) == [0, 1, 2]
+    assert len(set(manager.tasks)) == 1
+    with pytest.raises(ValueError, match="ours"), blocking(aio(manager)):
+        raise ValueError("ours")
+    assert isinstance(manager.error, ValueError)
+    for item in blocking(aio(count, 1000)):
+        if item == 3:
+            break
+    while len(ended) < 2:  # the loop is cancelled, and its end not waited for
+        block_on(sleep(0.001))
