@@ -17,6 +17,7 @@ class Closing:
     __slots__ = ()
 
     def close(self) -> None:
+        """Let go of it. Must not wait, and must do nothing the second time."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:
@@ -48,6 +49,7 @@ class AsyncLeaving:
     __slots__ = ()
 
     def _leave(self) -> None:
+        """Give back what the block had."""
         raise NotImplementedError
 
     async def __aexit__(

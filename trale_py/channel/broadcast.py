@@ -109,6 +109,7 @@ class BroadcastReceiver(UntilClosed[T], Generic[T]):
         self._core.close()
 
     def _take(self) -> Any:
+        """The next value, or NOTHING if there is none. The lock is held."""
         core = self._core
         if self._next == core.sent:
             if core.closed:

@@ -16,9 +16,11 @@ class UntilClosed(Generic[T]):
     __slots__ = ()
 
     def recv(self) -> Coroutine[Any, Any, T]:
+        """Wait for the next value, in a task. Closed at the end."""
         raise NotImplementedError
 
     def recv_blocking(self) -> T:
+        """The same in a thread."""
         raise NotImplementedError
 
     def __aiter__(self) -> Self:

@@ -217,6 +217,7 @@ class Executor:
             self._thread.join()
 
     def _run(self) -> None:
+        """The thread, from its first call to its last."""
         me = threading.current_thread()
         if self._claim.setdefault(None, me) is not me:
             return
@@ -232,6 +233,7 @@ class Executor:
         self._stop_runtime()
 
     def _stop_runtime(self) -> None:
+        """Go on with the end of the runtime until it is done, whatever is raised."""
         for _ in range(_END_TRIES):
             try:
                 self._runtime.stop(self._fault)
@@ -284,6 +286,7 @@ class Executor:
         return self._stopping
 
     def _poll(self, task: Task) -> None:
+        """One turn of one task."""
         if self._polling is not None:
             raise RuntimeError(f"{task!r} is polled by its executor only, one task at a time")
         run_queue = self._runtime.run_queue

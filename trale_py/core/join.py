@@ -77,6 +77,7 @@ class JoinHandle(Generic[T]):
         return self._job.cancel(reason)
 
     def _cancel_job(self, reason: object) -> None:
+        """Executor's thread: if the job will not start, its task ends by the cancellation."""
         if self._job is not None and self._job.give_up(reason):
             self._runtime.cancel(self.id, reason)
 
@@ -159,10 +160,12 @@ class JoinHandle(Generic[T]):
         return task is not None and task.id == self.id
 
     def _check_reachable(self) -> None:
+        """RuntimeClosed if it has not ended, and never will."""
         if self._runtime.gone and not self.done():
             raise RuntimeClosed(f"task {self.name!r} will never end: {self._runtime.gone}")
 
     def _check_done(self) -> None:
+        """InvalidStateError before the end."""
         if not self.done():
             self._check_reachable()
             raise InvalidStateError(f"task {self.name!r} has not ended yet")
@@ -184,6 +187,7 @@ class JoinHandle(Generic[T]):
     def _call_back(
         self, fn: Callable[[JoinHandle[T]], object], context: contextvars.Context | None
     ) -> None:
+        """Call a done-callback. What it raises is logged."""
         try:
             copy = contextvars.copy_context() if context is None else context.copy()
             copy.run(fn, self)

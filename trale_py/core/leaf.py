@@ -73,10 +73,12 @@ class Leaf(Future[T_co]):
         self._state = USED
 
     def _was_polled_here(self) -> bool:
+        """Whether it was polled by hand, in the task that awaits it now."""
         cx = current.thread.context
         return self._state == POLLED and cx is not None and cx.waker == self._polled_by
 
     def _refuse(self) -> NoReturn:
+        """RuntimeError: it has had its one await."""
         raise RuntimeError(f"cannot await {self!r} again: it can be awaited once only")
 
     def poll(self, cx: Context) -> Ready[T_co] | Pending:

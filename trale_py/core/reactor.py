@@ -95,6 +95,7 @@ class Reactor:
         self._poller.sources.clear()
 
     def _run(self) -> None:
+        """The thread."""
         try:
             # Signals are for the other threads, all but those about this thread's own deeds.
             signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - _CRASHES)

@@ -75,6 +75,7 @@ class Registration:
             self._wake()
 
     def _is_ready(self) -> bool:
+        """Whether the descriptor is ready in a direction that is asked for."""
         mask = 0
         if Interest.READABLE in self._interest:
             mask |= select.POLLIN | select.POLLRDHUP
@@ -85,6 +86,7 @@ class Registration:
         return bool(poll.poll(0))
 
     def _wake(self) -> None:
+        """Fire: wake the waker, once."""
         waker = self._take()
         if waker is None:
             return
@@ -98,6 +100,7 @@ class Registration:
         self._take()
 
     def _take(self) -> Wakeable | None:
+        """The waker, for one caller; the registration ends. None: another caller had it."""
         try:
             waker = self._waker.pop()
         except IndexError:
@@ -106,6 +109,7 @@ class Registration:
         return waker
 
     def _disarm(self) -> None:
+        """Leave the waiters of its source."""
         source, self._source = self._source, None
         if source is not None:
             source.discard(self)

@@ -128,6 +128,7 @@ class ScopeTree:
         return None if node is None else node._reason
 
     def _inherits(self) -> bool:
+        """Whether a cancellation of the parent reaches it."""
         return not self._shield and self._parent is not None and self._parent._is_cancelled
 
 

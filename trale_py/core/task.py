@@ -236,6 +236,7 @@ class Task:
         return not self._started and self._group is not None and not self._runtime.closing
 
     def _throw_foreign(self, yielded: object) -> None:
+        """It awaits what is not ours: a future of the guest loop, or else RuntimeError."""
         self._throw = current.foreign_loop.adopt(self._cx.waker, yielded)
         if self._throw is None:
             # Thrown in at the next turn, not now: a task may try this again and again.
@@ -257,6 +258,7 @@ class Task:
         return True
 
     def _count_throws(self, scope: ScopeTree) -> None:
+        """A task that is thrown the same cancellation again and again is reported, once."""
         scope._throw_count += 1
         # Not at the end of the runtime, which leaves such a task behind anyway.
         if scope._throw_count == SWALLOWED and not self._runtime.closing:
@@ -330,6 +332,7 @@ class Task:
                 self._leave_group()
 
     def _leave_group(self) -> None:
+        """Tell its group, once, that it has ended."""
         group, self._group = self._group, None
         if group is not None:
             group._child_ended(self)
@@ -377,6 +380,7 @@ class Task:
             self._root._deliver(reason)
 
     def _check_unstarted(self) -> None:
+        """RuntimeError for a coroutine that has run before, or runs elsewhere."""
         if not is_unstarted(self._coro):
             raise RuntimeError(
                 f"{self.name}: this coroutine has already run, or another task is running it"

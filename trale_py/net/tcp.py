@@ -234,6 +234,7 @@ class TcpListener(BaseSocket):
         return self._reading(self._accept)
 
     def _accept(self) -> TcpStream:
+        """One accept(2), which does not wait."""
         self._set_nonblocking()
         sock, address = self._sock.accept()
         try:

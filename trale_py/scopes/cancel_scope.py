@@ -163,6 +163,7 @@ class CancelScope(ScopeTree):
     # -- entry and exit, also for groups ---------------------------------------------------------
 
     def _enter(self, runtime: RuntimeLike, parent: ScopeTree | None, task: Task | None) -> None:
+        """Become the innermost scope of the task."""
         if self._state != "new":
             raise RuntimeError(f"this CancelScope has already been entered: {self!r}")
         self._state = "entered"
@@ -179,12 +180,14 @@ class CancelScope(ScopeTree):
             raise
 
     def _leave(self) -> None:
+        """Out of the tree: the parent is the innermost scope again."""
         self._state = "left"
         self._unlink()
         self._drop_timer()
         self._task = self._parent = None
 
     def _left_behind(self) -> None:
+        """Its task has ended without leaving it: its coroutine was closed."""
         if self._task is not None:
             self._entered_in = f"<Task {self._task._id} {self._task._name!r} finished>"
         if not self._of_group:
@@ -218,6 +221,7 @@ class CancelScope(ScopeTree):
     # -- the deadline: executor's thread ---------------------------------------------------------
 
     def _set_timer(self) -> None:
+        """Leave the deadline with the reactor, in place of an earlier one."""
         self._drop_timer()
         if self._state != "entered" or self._called or self._runtime is None:
             return
@@ -243,6 +247,7 @@ class CancelScope(ScopeTree):
                 self._runtime.publish(self._came_due)
 
     def _drop_timer(self) -> None:
+        """No deadline is waited for any more."""
         if self._timer is not None and self._runtime is not None:
             self._runtime.reactor._cancel_timer(self._timer)
             self._timer = None

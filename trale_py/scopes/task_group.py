@@ -259,6 +259,7 @@ class TaskGroup(WithBlock):
         self._report_errors()
 
     def _wait_blocking(self) -> None:
+        """In a script: wait until all children have ended."""
         assert self._runtime is not None
         if not self._runtime.forked:
             self._done.wait_blocking()
@@ -266,23 +267,27 @@ class TaskGroup(WithBlock):
             raise RuntimeClosed(f"this TaskGroup cannot wait for its tasks: {self._runtime.gone}")
 
     def _report_errors(self) -> None:
+        """Log what children raised while they were cancelled."""
         errors, self._errors = self._errors, []
         for error in errors:
             report("a task of %r failed while it was cancelled", self, error=error)
 
     def _tell(self, call: Callable[[], object]) -> None:
+        """Have ``call`` called on the executor's thread."""
         assert self._runtime is not None
         self._runtime.call_on_executor(call)
 
     # -- the children: executor's thread ----------------------------------------------------------
 
     def _adopt(self, task: Task) -> None:
+        """A new child, before its first poll. Executor's thread."""
         if self._closed:
             task._throw_in(RuntimeError("this TaskGroup was closed before the task could start"))
             return
         self._take_over(task)
 
     def _take_over(self, task: Task) -> None:
+        """The task is a child from now on, and is waited for."""
         # The first two may fail, as memory is short; then there is no child to be waited for.
         task._stand_under(self.cancel_scope)
         self._children[task] = None
@@ -298,6 +303,7 @@ class TaskGroup(WithBlock):
         self._check_done()
 
     def _start_ended(self) -> None:
+        """One start() is over."""
         self._starts -= 1
         self._check_done()
 
@@ -306,9 +312,11 @@ class TaskGroup(WithBlock):
         self._cut_off = self._cut_off or self.cancel_scope._is_cancelled
 
     def _child_failed(self, error: BaseException) -> None:
+        """A child has raised: cancel the others, keep the error."""
         self._fail(error)
 
     def _child_ended(self, task: Task) -> None:
+        """A child has ended, in whatever way."""
         self._children.pop(task, None)
         self._check_done()
 
@@ -323,6 +331,7 @@ class TaskGroup(WithBlock):
         self._close()
 
     def _check_done(self) -> None:
+        """Let the block go on if all is over."""
         if self._ending and not self._children and not self._starts:
             self._closed = True
             if self.cancel_scope._task is None:
@@ -330,6 +339,7 @@ class TaskGroup(WithBlock):
             self._done.open()
 
     def _fail(self, error: BaseException | None = None) -> None:
+        """Keep ``error``, if there is one, and cancel all children."""
         if error is None:
             self.cancel_scope._deliver("the group ends")
         else:
@@ -337,6 +347,7 @@ class TaskGroup(WithBlock):
             self.cancel_scope._deliver("another task of the group failed")
 
     def _raise_errors(self) -> None:
+        """Raise what children raised, as one ExceptionGroup."""
         errors, self._errors = self._errors, []
         if errors:
             try:

@@ -50,10 +50,12 @@ class AsyncFd(Closing):
         self._waiting: dict[Interest, _FdReady] = {}
 
     def fileno(self) -> int:
+        """The descriptor, as it was given."""
         return self._fd
 
     @property
     def closed(self) -> bool:
+        """Whether it was closed."""
         return self._closed
 
     def readable(self) -> Coroutine[Any, Any, None]:
@@ -78,6 +80,7 @@ class AsyncFd(Closing):
         return f"<AsyncFd {self._fd}{' closed' if self._closed else ''}>"
 
     def _claim(self, waiter: _FdReady, interest: Interest, runtime: RuntimeLike) -> None:
+        """One task at a time waits for a direction: this one, or BusyResourceError."""
         if self._closed:
             raise ClosedResourceError(f"{self!r} was closed")
         self._runtime = self._runtime or runtime
@@ -86,6 +89,7 @@ class AsyncFd(Closing):
             raise BusyResourceError(f"another task already waits for {self!r}, {interest.name}")
 
     def _unclaim(self, waiter: _FdReady, interest: Interest) -> None:
+        """The wait is over: another may come."""
         if self._waiting.get(interest) is waiter:
             del self._waiting[interest]
 

@@ -53,6 +53,7 @@ class Descriptor(Closing):
 
     @property
     def closed(self) -> bool:
+        """Whether it was closed."""
         return self._io.closed
 
     def close(self) -> None:
@@ -109,6 +110,7 @@ class Descriptor(Closing):
             )
 
     def _check_open(self) -> None:
+        """ClosedResourceError once it was closed."""
         if self._io.closed:
             raise ClosedResourceError(f"this {type(self).__name__} was closed")
 
@@ -134,11 +136,13 @@ class Descriptor(Closing):
         return self._io.source
 
     def _reading(self, call: Callable[[], T]) -> Coroutine[Any, Any, T]:
+        """``call`` as an operation, tried whenever it may be readable."""
         return self._io.call(self, call, False, None)
 
     def _writing(
         self, call: Callable[[], T], view: memoryview | None = None
     ) -> Coroutine[Any, Any, T]:
+        """``call`` as an operation, tried whenever it may be writable."""
         return self._io.call(self, call, True, view)
 
     def _check_eagain(self) -> None:

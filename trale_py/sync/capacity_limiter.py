@@ -115,6 +115,7 @@ class CapacityLimiter(WithBlock, AsyncLeaving):
     # The lock is held.
 
     def _take(self, borrower: Hashable) -> bool:
+        """A token for the borrower, if one is there. The lock is held."""
         if borrower in self._borrowers:
             raise RuntimeError("this task or thread has already borrowed a token")
         if len(self._borrowers) >= self._total or self._waiters.first() is not None:
@@ -123,6 +124,7 @@ class CapacityLimiter(WithBlock, AsyncLeaving):
         return True
 
     def _release(self, borrower: Hashable) -> None:
+        """The borrower gives its token back. The lock is held."""
         first = self._waiters.first()
         if first is not None:
             first._wake()  # R16: cut off here, nothing has happened; after the next, it looks
@@ -130,6 +132,7 @@ class CapacityLimiter(WithBlock, AsyncLeaving):
         self._grant()
 
     def _grant(self) -> None:
+        """Tokens for the first waiters, as far as they go. The lock is held."""
         while len(self._borrowers) < self._total:
             waiter = self._waiters.first()
             if waiter is None:

@@ -76,6 +76,7 @@ class Condition(AsyncLeaving, Generic[T]):
         await self._lock_again(guard)
 
     async def _lock_again(self, guard: Guard[T]) -> None:
+        """After a wait: shielded, as the block needs the mutex."""
         # asyncio cancels once, and the wait is over: there is nothing to shield from.
         in_a_task = current.thread.context is not None
         with CancelScope(shield=True) if in_a_task else contextlib.nullcontext():
@@ -97,6 +98,7 @@ class Condition(AsyncLeaving, Generic[T]):
             self._lock_again_blocking(guard)
 
     def _lock_again_blocking(self, guard: Guard[T]) -> None:
+        """The same in a thread."""
         try:
             if not guard._held:  # R28: a Ctrl-C may have come before it was unlocked
                 block(guard._lock(this_thread()), None)
@@ -132,6 +134,7 @@ class Condition(AsyncLeaving, Generic[T]):
         self._gate.call(self._notify_all)
 
     def _notify(self, n: int) -> None:
+        """Let the first ``n`` through. The lock is held."""
         while n and self._waiters:
             place: Any = self._waiters.first()
             if place is None:
@@ -141,10 +144,12 @@ class Condition(AsyncLeaving, Generic[T]):
             self._waiters.pop(place, None)
 
     def _notify_all(self) -> None:
+        """Let all through. The lock is held."""
         while (place := self._waiters.first()) is not None:
             self._waiters.grant(place, None)
 
     def _entered(self) -> Guard[T]:
+        """The guard of the block that this task or thread is in, or RuntimeError."""
         guard = self._mutex._entered
         if guard is None or self._mutex._owner != who_asks():
             raise RuntimeError("this works only inside (async) with condition")

@@ -38,6 +38,7 @@ class Event:
             self._gate.call(self._open)
 
     def is_set(self) -> bool:
+        """Whether it is set. From anywhere; never waits."""
         # A signal handler may look that has itself set it, in the midst of another step.
         return self._set or self._open in self._gate.late
 
@@ -53,6 +54,7 @@ class Event:
         block(_EventWait(self), timeout)
 
     def _open(self) -> None:
+        """Let all waiters through. The lock is held."""
         self._waiters.wake_all()
         self._set = True
         self._waiters.clear()

@@ -25,6 +25,7 @@ class BaseGuard(WithBlock):
         raise NotImplementedError
 
     def _check(self) -> None:
+        """RuntimeError once it was released."""
         if not self._held:
             raise RuntimeError("this guard has been released")
 

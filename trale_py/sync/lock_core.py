@@ -35,6 +35,7 @@ class GuardCore:
         return _Lock(self, owner)
 
     def _try_lock(self, owner: object) -> bool:
+        """Lock if that needs no wait. False: it is locked."""
         mutex, gate = self._mutex, self._mutex._gate
         try:
             with gate.lock:
@@ -51,6 +52,7 @@ class GuardCore:
         self._mutex._gate.call(self._pass_on)
 
     def _pass_on(self) -> None:
+        """The first waiter has the lock now, or it is free. The lock of the gate is held."""
         mutex = self._mutex
         if not self._held:
             return
@@ -142,6 +144,7 @@ class LockCore(AsyncLeaving, Generic[G]):
         return guard
 
     def _leave(self) -> None:
+        """The end of a block: release the guard that it had."""
         guard, self._entered = self._entered, None
         if guard is not None:  # None: a wait for a condition was closed in there
             guard._unlock()

@@ -51,6 +51,7 @@ class Notify:
         block(_NotifyWait(self), timeout)
 
     def _notify_one(self) -> None:
+        """Let the first waiter through, or count it for the next. The lock is held."""
         waiter = self._waiters.first()
         if waiter is None:
             self._count += 1
@@ -61,6 +62,7 @@ class Notify:
             self._waiters.pop(waiter, None)
 
     def _notify_waiters(self) -> None:
+        """Let all through that wait. The lock is held."""
         while (waiter := self._waiters.first()) is not None:
             self._waiters.grant(waiter, None)
 

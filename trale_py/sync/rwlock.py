@@ -71,9 +71,11 @@ class RwLock(Generic[T]):
         return self.write()._now()
 
     def _fits(self, guard: RwGuard[T], readers: int, writing: object) -> bool:
+        """Whether the guard may be held beside those that are."""
         return writing is None and not (guard._writes and readers)
 
     def _release(self, guard: RwGuard[T]) -> None:
+        """The guard is released: grant the lock to the first waiter that fits. The lock is held."""
         if not guard._held:
             return
         readers = self._readers - (not guard._writes)
@@ -91,6 +93,7 @@ class RwLock(Generic[T]):
             guard._held, self._readers, self._writing = False, readers, None
 
     def _match(self) -> None:
+        """Grant it to the first waiters, as far as they fit together. The lock is held."""
         while True:
             waiter: Any = self._waiters.first()
             if waiter is None or not self._fits(waiter._guard, self._readers, self._writing):

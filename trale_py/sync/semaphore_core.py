@@ -83,6 +83,7 @@ class SemaphoreCore(AsyncLeaving):
             raise ValueError(f"released more often than acquired: {self!r}")
 
     def _release(self, permits: list[int], refused: list[bool]) -> None:
+        """Give the permits to waiters, or keep them. The lock is held."""
         n = permits[0]
         if n > self._bound - self._count:
             refused.append(True)
