@@ -1,6 +1,7 @@
 /* The client side of the network benchmarks, in C so that it is not what is measured.
  *
  *   load echo  tcp|udp PORT [-c connections] [-s size] [-t seconds] [-n messages] [-p pid]
+ *   load http  PORT [-c connections] [-t seconds] [-n requests] [-p pid]
  *   load flood PORT [-s size] [-t seconds] [-p pid]
  *   load idle  PORT [-c connections]
  *
@@ -8,6 +9,7 @@
  *
  * echo: every connection has one message under way. Counted are the messages that came back
  *   within the window, which begins when a fifth of its length has passed as warm-up.
+ * http: the same with a GET of /, whose answers must all be as long as the first one.
  * flood: datagrams as fast as the receiver takes them. It answers every ACK_EVERY of them with
  *   one datagram, and the sender is never more than AHEAD before it: less than the smallest
  *   usual receive buffer holds, so nothing is lost, and all receivers are measured at that loss.
@@ -47,6 +49,7 @@ static struct options {
     bool udp;
     int port, connections;
     size_t size;
+    size_t answer; /* to a message; 0: as long as that */
     double seconds;
     long messages; /* 0: no limit */
     pid_t pid;     /* 0: nobody's CPU time is asked for */
@@ -81,6 +84,8 @@ static int64_t read_clock(clockid_t clock) {
         die("clock_gettime: %s", strerror(errno));
     return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
+
+static const char request[] = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
 
 static int64_t now(void) { return read_clock(CLOCK_MONOTONIC); }
 
@@ -117,12 +122,15 @@ static struct client *open_clients(void) {
             end = opt.connections;
         for (int i = done; i < end; i++) {
             clients[i].fd = open_socket();
-            if (send(clients[i].fd, "", 1, 0) != 1)
+            size_t size = opt.answer ? opt.size : 1;
+            if (send(clients[i].fd, out, size, 0) != (ssize_t)size)
                 die("send: %s", strerror(errno));
         }
-        for (; done < end; done++)
-            if (recv(clients[done].fd, in, 1, 0) != 1)
+        for (; done < end; done++) {
+            size_t size = opt.answer ? opt.answer : 1;
+            if (recv(clients[done].fd, in, size, MSG_WAITALL) != (ssize_t)size)
                 die("no answer on connection %d", done);
+        }
     }
     return clients;
 }
@@ -139,7 +147,8 @@ static void push_out(struct client *c) {
 }
 
 static void begin_message(struct client *c) {
-    c->unsent = c->unread = opt.size;
+    c->unsent = opt.size;
+    c->unread = opt.answer ? opt.answer : opt.size;
     c->began = now();
     push_out(c);
 }
@@ -233,6 +242,31 @@ static void echo(void) {
            percentile_us(0.99), percentile_us(0.999));
 }
 
+/* How long an answer is: its head, and the body of the length that the head tells. */
+static void http(void) {
+    int fd = open_socket();
+    size_t size = 0;
+    char *body = NULL, *length = NULL;
+    opt.size = sizeof request - 1;
+    memcpy(out = need(malloc(opt.size)), request, opt.size);
+    if (send(fd, out, opt.size, 0) != (ssize_t)opt.size)
+        die("send: %s", strerror(errno));
+    while (!body && size < CHUNK - 1) {
+        ssize_t n = recv(fd, in + size, CHUNK - 1 - size, 0);
+        if (n <= 0)
+            die("no answer");
+        in[size += (size_t)n] = 0;
+        body = strstr(in, "\r\n\r\n");
+    }
+    if (!body || !(length = strcasestr(in, "content-length:")) || length > body)
+        die("no Content-Length");
+    opt.answer = (size_t)(body + 4 - in) + (size_t)atol(length + strlen("content-length:"));
+    if (opt.answer > CHUNK)
+        die("an answer of %zu bytes", opt.answer);
+    close(fd);
+    echo();
+}
+
 /* One call sends a burst, which the kernel cuts into datagrams: sent one by one, or even with
  * sendmmsg, they would cost more than a fast receiver needs to take them. */
 static void flood(void) {
@@ -299,6 +333,9 @@ int main(int argc, char **argv) {
         opt.udp = !strcmp(argv[1], "udp");
         opt.port = atoi(argv[2]);
         echo();
+    } else if (argc == 2 && !strcmp(argv[0], "http")) {
+        opt.port = atoi(argv[1]);
+        http();
     } else if (argc == 2 && !strcmp(argv[0], "flood")) {
         opt.port = atoi(argv[1]);
         flood();
@@ -306,7 +343,7 @@ int main(int argc, char **argv) {
         opt.port = atoi(argv[1]);
         idle();
     } else {
-        die("usage: load echo tcp|udp PORT, flood PORT, or idle PORT; see its source");
+        die("usage: load echo tcp|udp PORT, http PORT, flood PORT, or idle PORT; see its source");
     }
     return 0;
 }
