@@ -124,6 +124,10 @@ PyObject *tpy_now_ns(PyObject *module, PyObject *ignored);
 bool tpy_push_task(RunQueue *self, Waker *waker, PyObject *task);
 void tpy_remove_task(RunQueue *self, Waker *waker);
 
+/* The waker of a Task of this queue, borrowed; and a list of all its tasks. NULL with an exception set. */
+Waker *tpy_waker_of(RunQueue *self, PyObject *task);
+PyObject *tpy_live_tasks(RunQueue *self);
+
 /* A cell that wakes `wakeable`: a Waker's own, or one of KIND_WAKE, waiting, with a reference to it.
  * A new reference; NULL with an exception set. */
 trale_cell *tpy_cell_for(PyObject *wakeable);

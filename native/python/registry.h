@@ -27,7 +27,7 @@ typedef struct {
 } tpy_uses;
 
 /* In the order in which they are looked up. */
-extern const tpy_uses tpy_poller_uses, tpy_run_queue_uses, tpy_leaf_uses, tpy_latch_uses, tpy_join_uses,
+extern const tpy_uses tpy_poller_uses, tpy_run_queue_uses, tpy_run_queue_tasks_uses, tpy_leaf_uses, tpy_latch_uses, tpy_join_uses,
     tpy_task_uses, tpy_executor_uses,
     tpy_runtime_uses, tpy_waiters_core_uses, tpy_waiters_uses, tpy_semaphore_core_uses, tpy_lock_core_uses, tpy_queue_core_uses, tpy_io_uses,
     tpy_operation_uses, tpy_base_stream_uses, tpy_with_block_uses, tpy_forgettable_uses,

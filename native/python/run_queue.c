@@ -17,7 +17,7 @@ typedef struct {
 static PyTypeObject *Batch_type;
 static PyObject *run_queue_make_call;  /* run_queue.make_call: it reports what goes wrong */
 static PyObject *run_queue_share_thread;  /* run_queue.share_thread */
-static PyObject *run_queue_name_cx, *run_queue_name_wake;
+static PyObject *run_queue_name_wake;
 static PyObject *run_queue_modules, *run_queue_ASYNCIO;  /* sys.modules, and a name in it */
 
 /* ---- RunQueue ----------------------------------------------------------------------------------- */
@@ -63,60 +63,6 @@ static void RunQueue_dealloc(RunQueue *self)
     tpy_free_object(self);
 }
 
-/* Have the waker's task live, and referred to, or no more. */
-static void run_queue_link_task(Waker *self, PyObject *task)
-{
-    Waker *first = self->run_queue->live;
-    self->cell->owner = Py_NewRef(task);
-    if (first == NULL) {
-        self->next = self->prev = self->run_queue->live = self;
-    } else {
-        self->next = first;
-        self->prev = first->prev;
-        self->next->prev = self->prev->next = self;
-    }
-    INCREF(self);
-}
-
-static void run_queue_unlink_task(Waker *self)
-{
-    if (self->next == NULL)
-        return;
-    if (self->next == self) {
-        self->run_queue->live = NULL;
-    } else {
-        if (self->run_queue->live == self)
-            self->run_queue->live = self->next;
-        self->next->prev = self->prev;
-        self->prev->next = self->next;
-    }
-    self->next = self->prev = NULL;
-    PyObject *task = self->cell->owner;
-    self->cell->owner = NULL;
-    DECREF(self);
-    DECREF(task);
-}
-
-/* The waker of a Task of this queue, borrowed: it lives as long as the task's context does. */
-static Waker *run_queue_waker_of(RunQueue *self, PyObject *task)
-{
-    PyObject *cx = PyObject_GetAttr(task, run_queue_name_cx);
-    if (cx == NULL)
-        return NULL;
-    if (!PyObject_TypeCheck(cx, tpy_Context)) {
-        PyErr_Format(PyExc_TypeError, "%R has no Context", task);
-        DECREF(cx);
-        return NULL;
-    }
-    Waker *waker = ((Context *)cx)->waker;
-    DECREF(cx);
-    if (waker->run_queue != self) {
-        PyErr_Format(PyExc_ValueError, "%R belongs to another run-queue", task);
-        return NULL;
-    }
-    return waker;
-}
-
 static PyObject *RunQueue_context(RunQueue *self, PyObject *args)
 {
     PyObject *task_id, *runtime;
@@ -125,23 +71,9 @@ static PyObject *RunQueue_context(RunQueue *self, PyObject *args)
     return (PyObject *)tpy_new_context(self, task_id, runtime);
 }
 
-bool tpy_push_task(RunQueue *self, Waker *waker, PyObject *task)
-{
-    if (!trale_push(self->engine, waker->cell))
-        return false;
-    run_queue_link_task(waker, task);  /* in time: no thread takes it out without the GIL */
-    return true;
-}
-
-void tpy_remove_task(RunQueue *self, Waker *waker)
-{
-    trale_end(self->engine, waker->cell);
-    run_queue_unlink_task(waker);
-}
-
 static PyObject *RunQueue_push(RunQueue *self, PyObject *task)
 {
-    Waker *waker = run_queue_waker_of(self, task);
+    Waker *waker = tpy_waker_of(self, task);
     if (waker == NULL)
         return NULL;
     if (!tpy_push_task(self, waker, task))
@@ -162,7 +94,7 @@ static PyObject *RunQueue_call(RunQueue *self, PyObject *function)
 
 static PyObject *RunQueue_put_to_wait(RunQueue *self, PyObject *task)
 {
-    Waker *waker = run_queue_waker_of(self, task);
+    Waker *waker = tpy_waker_of(self, task);
     if (waker == NULL)
         return NULL;
     if (!trale_wait_on(self->engine, waker->cell))
@@ -172,7 +104,7 @@ static PyObject *RunQueue_put_to_wait(RunQueue *self, PyObject *task)
 
 static PyObject *RunQueue_remove(RunQueue *self, PyObject *task)
 {
-    Waker *waker = run_queue_waker_of(self, task);
+    Waker *waker = tpy_waker_of(self, task);
     if (waker == NULL)
         return NULL;
     tpy_remove_task(self, waker);
@@ -181,24 +113,13 @@ static PyObject *RunQueue_remove(RunQueue *self, PyObject *task)
 
 static PyObject *RunQueue_is_waiting(RunQueue *self, PyObject *task)
 {
-    Waker *waker = run_queue_waker_of(self, task);
+    Waker *waker = tpy_waker_of(self, task);
     return waker == NULL ? NULL : PyBool_FromLong(trale_is_waiting(self->engine, waker->cell));
 }
 
 static PyObject *RunQueue_live(RunQueue *self, PyObject *Py_UNUSED(ignored))
 {
-    PyObject *tasks = PyList_New(0);
-    if (tasks == NULL || self->live == NULL)
-        return tasks;
-    Waker *waker = self->live;
-    do {
-        if (PyList_Append(tasks, waker->cell->owner) < 0) {
-            DECREF(tasks);
-            return NULL;
-        }
-        waker = waker->next;
-    } while (waker != self->live);
-    return tasks;
+    return tpy_live_tasks(self);
 }
 
 /* R53: the wake of a deadline could not even be called, as memory was short. It comes once, so it is put
@@ -249,7 +170,7 @@ static PyObject *RunQueue_drain(RunQueue *self, PyObject *Py_UNUSED(ignored))
             run_queue_make_owner(self, owner, kind);
             continue;
         }
-        Waker *waker = run_queue_waker_of(self, owner);
+        Waker *waker = tpy_waker_of(self, owner);
         if (waker != NULL)
             tpy_remove_task(self, waker);
         int error = waker == NULL ? -1 : PyList_Append(tasks, owner);
@@ -452,12 +373,6 @@ static const tpy_use run_queue_uses[] = {
     {TPY_USE_OBJECT, "trale_py.core.run_queue", "ASYNCIO", .place = &run_queue_ASYNCIO},
     {TPY_USE_OBJECT, "sys", "modules", .place = &run_queue_modules},
     {TPY_USE_NAME, "trale_py.core.timer_heap:Wakeable", "wake", .place = &run_queue_name_wake},
-    {TPY_USE_NAME, "Task", "_cx", .place = &run_queue_name_cx},
-    {TPY_USE_NUMBER, "trale_py.core.task_state", "NEW", .number = TRALE_NEW},
-    {TPY_USE_NUMBER, "trale_py.core.task_state", "WAITING", .number = TRALE_WAITING},
-    {TPY_USE_NUMBER, "trale_py.core.task_state", "QUEUED", .number = TRALE_QUEUED},
-    {TPY_USE_NUMBER, "trale_py.core.task_state", "TAKEN", .number = TRALE_TAKEN},
-    {TPY_USE_NUMBER, "trale_py.core.task_state", "ENDED", .number = TRALE_ENDED},
     {0},
 };
 
