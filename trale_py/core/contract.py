@@ -1,7 +1,7 @@
 """What a runtime and a task look like from below.
 
 The machine is a circle: a waker leads to a queue, the queue to tasks, a task to its runtime, and
-that to the queue. The code must not be one. Modules that stand low know these two Protocols only;
+that to the queue. The code must not be one. Modules that stand low know these Protocols only;
 the classes that fit them stand high.
 
 Attributes that are themselves classes from above are ``Any`` here. Code that uses them says in an
@@ -32,6 +32,14 @@ class TaskLike(Protocol):
     @property
     def state(self) -> str:
         """``"queued"``, ``"running"``, ``"waiting"`` or ``"finished"``."""
+
+
+class GroupLike(Protocol):
+    """A :class:`TaskGroup`: what a task tells the group that it was spawned by."""
+
+    def _child_failed(self, error: BaseException) -> None: ...
+    def _child_cut_off(self) -> None: ...
+    def _child_ended(self, task: Any) -> None: ...
 
 
 class RuntimeLike(Protocol):

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Any
 
 from ..base.errors import Cancelled, TaskCancelled, set_traceback, stop_value, traceback_of
 from ..base.log import report
 from . import current
-from .contract import RuntimeLike
+from .contract import GroupLike, RuntimeLike
 from .coroutine import foreign, is_unstarted
 from .engine import accelerated
 from .future import PENDING
@@ -47,14 +47,6 @@ class ForeignWait(BaseException):
     def take(self) -> BaseException | None:
         """The wait is over: take back what was left there. What to throw in; None: resume."""
         raise NotImplementedError
-
-
-class Group(Protocol):
-    """What a task tells the group it was spawned by."""
-
-    def _child_failed(self, error: BaseException) -> None: ...
-    def _child_cut_off(self) -> None: ...
-    def _child_ended(self, task: Task) -> None: ...
 
 
 @accelerated
@@ -106,7 +98,7 @@ class Task:
         self._cx: Context = runtime.run_queue.context(outcome.id, runtime)
         self._scope: ScopeTree | None = None  # the innermost, where the task is now
         self._root: ScopeTree | None = None  # the outermost of its own
-        self._group: Group | None = None  # which waits for its end
+        self._group: GroupLike | None = None  # which waits for its end
         self._context = context
         self._turn = False  # the executor is about to poll it
         self._started = False
