@@ -39,7 +39,7 @@ from .base.errors import (
 )
 from .core.engine import engine
 from .core.executor import Executor, block_on, spawn
-from .core.face import Runtime
+from .core.face import Runtime, run
 from .core.future import PENDING, Future, Pending, Ready
 from .core.join import JoinHandle
 from .core.leaf import yield_now
@@ -156,6 +156,7 @@ __all__ = [
     "race",
     "resolve",
     "reverse_lookup",
+    "run",
     "serve",
     "sleep",
     "sleep_until",

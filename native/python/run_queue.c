@@ -15,7 +15,7 @@ typedef struct {
 } Batch;
 
 static PyTypeObject *Batch_type;
-static PyObject *run_queue_make_call;  /* run_queue.make_call: it reports what goes wrong */
+static PyObject *run_queue_make_published;  /* of run_queue.py: it reports what goes wrong */
 static PyObject *run_queue_share_thread;  /* run_queue.share_thread */
 static PyObject *run_queue_name_wake;
 static PyObject *run_queue_modules, *run_queue_ASYNCIO;  /* sys.modules, and a name in it */
@@ -136,18 +136,22 @@ static void run_queue_wake_again(RunQueue *self, PyObject *owner)
     trale_cell_unref(cell);
 }
 
-/* Do what a cell that is no task asks for. Takes the reference. */
-static void run_queue_make_owner(RunQueue *self, PyObject *owner, uint8_t kind)
+/* Do what a cell that is no task asks for. Takes the reference. -1: a signal handler has raised. */
+static int run_queue_make_owner(RunQueue *self, PyObject *owner, uint8_t kind)
 {
     PyObject *call = kind == KIND_CALL ? Py_NewRef(owner) : PyObject_GetAttr(owner, run_queue_name_wake);
-    PyObject *result = call == NULL ? NULL : PyObject_CallFunctionObjArgs(run_queue_make_call, call, NULL);
-    if (result == NULL && kind == KIND_WAKE && PyErr_ExceptionMatches(PyExc_MemoryError))
+    PyObject *result = call == NULL ? NULL : PyObject_CallFunctionObjArgs(run_queue_make_published, call, NULL);
+    int error = 0;
+    if (result == NULL && !PyErr_ExceptionMatches(PyExc_MemoryError))
+        error = -1;
+    else if (result == NULL && kind == KIND_WAKE)
         run_queue_wake_again(self, owner);
     else if (result == NULL)
         PyErr_WriteUnraisable(owner);
     Py_XDECREF(result);
     Py_XDECREF(call);
     DECREF(owner);
+    return error;
 }
 
 static PyObject *RunQueue_after_fork_in_child(RunQueue *self, PyObject *Py_UNUSED(ignored))
@@ -167,7 +171,8 @@ static PyObject *RunQueue_drain(RunQueue *self, PyObject *Py_UNUSED(ignored))
         if (owner == NULL)
             continue;
         if (kind != KIND_TASK) {
-            run_queue_make_owner(self, owner, kind);
+            if (run_queue_make_owner(self, owner, kind) < 0)
+                PyErr_WriteUnraisable((PyObject *)self);
             continue;
         }
         Waker *waker = tpy_waker_of(self, owner);
@@ -348,7 +353,8 @@ static PyObject *Batch_next(Batch *self)
             continue;
         if (kind == KIND_TASK)
             return owner;
-        run_queue_make_owner(self->run_queue, owner, kind);
+        if (run_queue_make_owner(self->run_queue, owner, kind) < 0)
+            break;
     }
     return NULL;
 }
@@ -368,7 +374,7 @@ static PyType_Spec Batch_spec = {
 };
 
 static const tpy_use run_queue_uses[] = {
-    {TPY_USE_OBJECT, "trale_py.core.run_queue", "make_call", .place = &run_queue_make_call},
+    {TPY_USE_OBJECT, "trale_py.core.run_queue", "make_published", .place = &run_queue_make_published},
     {TPY_USE_OBJECT, "trale_py.core.run_queue", "share_thread", .place = &run_queue_share_thread},
     {TPY_USE_OBJECT, "trale_py.core.run_queue", "ASYNCIO", .place = &run_queue_ASYNCIO},
     {TPY_USE_OBJECT, "sys", "modules", .place = &run_queue_modules},

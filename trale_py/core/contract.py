@@ -47,6 +47,8 @@ class RuntimeLike(Protocol):
 
     name: str
     exit_grace: float  # seconds
+    threaded: bool  # its executor is a thread of its own
+    home: int  # else, the ident of the thread whose ``with`` block it is; or 0
     face: Any  # returns its public object, if there is one
     run_queue: Any
     executor: Any
@@ -102,6 +104,9 @@ class RuntimeLike(Protocol):
 
     def start_shutdown(self) -> None:
         """Refuse new work, cancel everything, then end. Any thread; does not wait."""
+
+    def services(self) -> list[Any]:
+        """The Tasks that end last, and are in no list of tasks."""
 
     def shutdown(self, timeout: Duration | None = None) -> None:
         """End it."""

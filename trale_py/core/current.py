@@ -11,6 +11,7 @@ reach it without knowing how one is built.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -56,8 +57,17 @@ def shown(runtime: RuntimeLike) -> str:
     return f"{what} {runtime.name!r}"
 
 
-def refuse_to_block(on_executor: str) -> None:
-    """WouldDeadlock on an executor's thread, with that text: what would end the wait is a task's
-    to do."""
+def refuse_to_block(on_executor: str, runtime: RuntimeLike | None = None) -> None:
+    """WouldDeadlock on a thread that would have to run what it waits for.
+
+    That is an executor's thread, with ``on_executor`` as the text, and between two runs that of a
+    ``Runtime(thread=False)``. ``runtime`` is whose task is waited for.
+    """
     if thread.runtime is not None:
         raise WouldDeadlock(on_executor)
+    for one in (thread.chosen, runtime):
+        if one is not None and one.home == threading.get_ident():
+            raise WouldDeadlock(
+                "no thread runs the tasks of this Runtime(thread=False) now: "
+                "wait in a coroutine that is given to its run()"
+            )

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import sys
 import threading
 from collections.abc import Coroutine
 from typing import Any, NoReturn, Self, TypeVar
@@ -30,6 +31,8 @@ from .engine import accelerated
 from .future import Future
 from .join import JoinHandle
 from .latch import never_return
+from .run_queue import ASYNCIO, share_thread
+from .runtime_end import go_on_ending
 from .task import Task
 from .thread_pool import BlockingPool
 
@@ -74,7 +77,7 @@ def block_on(coro: Coroutine[Any, Any, T] | Future[T]) -> T:
 def block_on_in(runtime: RuntimeLike, coro: Coroutine[Any, Any, T] | Future[T]) -> T:
     try:
         current.refuse_to_block(
-            "block_on() on the executor's thread would deadlock; in a task, use await"
+            "block_on() on the executor's thread would deadlock; in a task, use await", runtime
         )
     except WouldDeadlock:
         close_refused(coro)
@@ -152,6 +155,8 @@ class Executor:
     def __init__(self, runtime: RuntimeLike) -> None:
         self._claim: dict[None, threading.Thread] = {}  # of the thread that is the executor (R7)
         self._stopping = False  # any thread
+        self._paused = False  # a run is over
+        self._reserved = False  # there will be a run
         self._fault: BaseException | None = None
         self._has_ended = False
         self._thread: threading.Thread | None = None
@@ -196,7 +201,7 @@ class Executor:
     @property
     def _claimed(self) -> bool:
         """Whether a thread is the executor, or was."""
-        return bool(self._claim)
+        return bool(self._claim) or self._reserved
 
     def _start_thread(self) -> None:
         """Start a thread that becomes the executor, unless there is one. Any thread.
@@ -242,8 +247,10 @@ class Executor:
                 if self._fault is None:  # not whether it is true: its class may be the user's
                     self._fault = error
         self._has_ended = True
-        if self._kept:
+        if self._kept and self._runtime.threaded:
             never_return()
+        if self._kept:
+            process_exit.keep_for_ever(self._kept)
         current.thread.runtime = None
 
     def _died(self, me: Thread) -> None:
@@ -255,6 +262,41 @@ class Executor:
             if self._fault is None:
                 self._fault = RuntimeError("the executor's thread was terminated")
             self._stop_runtime()
+
+    # -- on the calling thread: see run_here.py -----------------------------------------------
+
+    def _take(self) -> bool:
+        me = threading.current_thread()
+        return self._claim.setdefault(None, me) is me
+
+    def _release(self) -> None:
+        if self._claim.get(None) is threading.current_thread():
+            current.thread.runtime = self._thread = None
+            self._claim.pop(None, None)
+
+    def _arrive(self) -> None:
+        """This thread has the claim: be the executor."""
+        current.thread.runtime = self._runtime
+        self._thread = threading.current_thread()
+        self._runtime.start()
+        if ASYNCIO in sys.modules:
+            share_thread()
+
+    def _pause(self) -> None:
+        """End the run, after this batch. A shutdown that is under way goes on."""
+        self._paused = not self._runtime.closing
+
+    def _stay(self) -> None:
+        """Poll until the run, or the runtime, is over."""
+        while True:
+            self._loop()
+            self._paused = False
+            if self._stopping:
+                self._stop_runtime()
+                return
+            if not self._runtime.closing:
+                return
+            go_on_ending(self._runtime)  # the shutdown came with the end of the run
 
     def _loop(self) -> None:
         """Poll what is ready, batch by batch, until it is told to stop.
@@ -283,7 +325,7 @@ class Executor:
         """Whether the loop must end. In a fork's child it does not come back."""
         if self._runtime.forked:  # by a done-callback, or a call that the queue had for us
             process_exit.end_child(None)
-        return self._stopping
+        return self._stopping or self._paused
 
     def _poll(self, task: Task) -> None:
         """One turn of one task."""

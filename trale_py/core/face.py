@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import contextvars
 import sys
+import threading
 import warnings
 import weakref
 from collections.abc import Callable, Coroutine
 from functools import partial
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar, TypeVarTuple
 
 from ..base.durations import Duration, to_timeout
-from ..base.errors import RuntimeClosed
+from ..base.errors import RuntimeClosed, WouldDeadlock
 from ..base.log import report
-from . import current, process_exit
+from . import current, process_exit, run_here
 from .contract import RuntimeLike
 from .executor import block_on_in
 from .future import Future
@@ -28,12 +29,14 @@ from .task import Task
 
 T = TypeVar("T")
 P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 
 
 class Runtime:
     """A runtime of one's own, beside the default one.
 
-    ``name`` begins the names of its threads. ``exit_grace`` is how long its tasks have for their
+    ``name`` begins the names of its threads. With ``thread=False`` its executor is the thread that
+    calls ``run()``, for as long as that lasts. ``exit_grace`` is how long its tasks have for their
     end at the interpreter's exit, in seconds or as a timedelta; if left out, 2 seconds, or what
     the environment variable TRALE_EXIT_GRACE says.
 
@@ -57,12 +60,16 @@ class Runtime:
     _owns = True  # dropped, it is the runtime that is dropped
 
     def __init__(
-        self, *, name: str = "trale", exit_grace: Duration = process_exit.GRACE_SECONDS
+        self,
+        *,
+        name: str = "trale",
+        thread: bool = True,
+        exit_grace: Duration = process_exit.GRACE_SECONDS,
     ) -> None:
         if not isinstance(name, str):
             raise TypeError(f"name must be a str, not {name!r}")
         self._outer: list[RuntimeLike | None] = []  # what was chosen before its block
-        self._runtime = _Runtime(name, to_timeout(exit_grace, "exit_grace"))
+        self._runtime = _Runtime(name, to_timeout(exit_grace, "exit_grace"), threaded=bool(thread))
         self._runtime.face = weakref.ref(self)
 
     @staticmethod
@@ -124,6 +131,35 @@ class Runtime:
         context = contextvars.copy_context()
         self._runtime.publish(partial(_call, partial(context.run, fn, *args, **kwargs), fn))
 
+    def run(
+        self,
+        main: Callable[[*Ts], Coroutine[Any, Any, T]] | Coroutine[Any, Any, T] | Future[T],
+        *args: *Ts,
+    ) -> T:
+        """Of a ``Runtime(thread=False)``: make this thread the executor until ``main`` has ended.
+
+        ``main`` is a coroutine, or an async function that is called with ``args``. Returns its
+        value or raises its error. Other tasks live on, and go on in the next run. Between two runs
+        no thread drives them: a spawn only queues, and on the thread of the ``with`` block a wait
+        for what has not ended is WouldDeadlock.
+
+        On the main thread signal handlers run within 100 ms, also while no task is ready. SIGINT's
+        handler is replaced if it is Python's own: a Ctrl-C cancels ``main``, a second one ends the
+        runtime without a wait; if ``main`` ended by it, KeyboardInterrupt. What another signal
+        handler raises is the error of the task in whose code it came; in the runtime's own frames
+        it ends the runtime in order, and ``run`` raises it. What a run borrows of the thread it
+        puts back: the hooks of async generators, the wakeup fd of ``signal``, asyncio's running
+        loop.
+
+        In a task: WouldDeadlock. RuntimeError while another thread is in a run of this runtime. ::
+
+            with Runtime(thread=False) as runtime:
+                config = runtime.run(load, "server.toml")
+                runtime.run(serve, config)
+        """
+        result: T = run_here.run(self._runtime, main, args)
+        return result
+
     def tasks(self) -> list[Task]:
         """Its live tasks, as of this moment. Any thread; never waits."""
         return self._runtime.tasks()
@@ -136,16 +172,19 @@ class Runtime:
         self._runtime.shutdown(timeout)
 
     def __enter__(self) -> Self:
-        current.refuse_to_block(
-            "with Runtime() on the executor's thread would deadlock at its end; "
-            "make it in a plain thread"
-        )
+        if current.thread.runtime is not None:
+            raise WouldDeadlock(
+                "with Runtime() on the executor's thread would deadlock at its end: "
+                "enter it in a plain thread"
+            )
         if self._runtime.closing:
             raise RuntimeClosed(self._runtime.gone or "the runtime is being shut down")
         if self._outer:
             raise RuntimeError(f"{self!r} has been entered already")
         self._outer.append(current.thread.chosen)
         current.thread.chosen = self._runtime
+        if not self._runtime.threaded:
+            self._runtime.home = threading.get_ident()
         return self
 
     def __exit__(
@@ -156,6 +195,7 @@ class Runtime:
     ) -> None:
         try:
             current.thread.chosen = self._outer[0]
+            self._runtime.home = 0
         finally:
             self.shutdown()
 
@@ -175,6 +215,45 @@ class Runtime:
         else:
             state = "running" if runtime.executor._claimed else "new"
         return f"<Runtime {runtime.name!r} {state}, {len(runtime.tasks())} tasks>"
+
+
+def run(
+    main: Callable[[*Ts], Coroutine[Any, Any, T]] | Coroutine[Any, Any, T] | Future[T],
+    *args: *Ts,
+) -> T:
+    """Run ``main`` on this thread, in a runtime of its own; then that ends.
+
+    ``main`` is a coroutine, or an async function that is called with ``args``. Returns its value or
+    raises its error. Tasks that are left are cancelled, and their end is waited for. While it
+    lasts, its runtime is the default one, so ``spawn`` in other threads acts on it. See
+    :meth:`trale_py.Runtime.run` for Ctrl-C, signal handlers and what is borrowed of the thread.
+
+    RuntimeError if the default runtime runs already: use ``spawn(main()).join()`` then. In a task:
+    WouldDeadlock. ::
+
+        async def main(name):
+            await sleep(1)
+            print(f"Hello {name}!")
+
+        run(main, "A")
+
+    After `asyncio.run <https://docs.python.org/3/library/asyncio-runner.html>`_ and trio's run.
+    """
+    coro = run_here.called(main, args)
+    if current.thread.runtime is not None:
+        run_here.refuse(coro, WouldDeadlock("run() in a task would deadlock: await the coroutine"))
+    before = current.default.get(None)
+    if before is not None and before.closing:
+        run_here.refuse(coro, RuntimeClosed(before.gone or "the runtime is being shut down"))
+    own = Runtime(thread=False)
+    if before is not None and not before.executor._claimed:
+        current.default.pop(None, None)
+    if current.default.setdefault(None, own._runtime) is not own._runtime:
+        text = "the default runtime already runs: use spawn(main()).join()"
+        run_here.refuse(coro, RuntimeError(text))
+    with own:
+        result: T = own.run(coro)
+        return result
 
 
 def _face_of(runtime: RuntimeLike) -> Runtime:

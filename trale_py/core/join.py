@@ -100,10 +100,12 @@ class JoinHandle(Generic[T]):
             assert spawn(add(1, 2)).join() == 3
         """
         seconds = -1 if timeout is None else to_timeout(timeout, "timeout")
-        current.refuse_to_block(
-            "join() on the executor's thread would deadlock; in a task, await the handle, "
-            "or give handle.future() to code that wants a concurrent.futures.Future"
-        )
+        if current.thread.runtime is not None or not self.done():
+            current.refuse_to_block(
+                "join() on the executor's thread would deadlock; in a task, await the handle, "
+                "or give handle.future() to code that wants a concurrent.futures.Future",
+                self._runtime,
+            )
         self._check_reachable()
         if not self._outcome.wait_blocking(seconds):
             raise TimeoutError(f"task {self.name!r} has not ended within {timeout} seconds")

@@ -93,8 +93,7 @@ class Latch:
             return acquire_lock(lock, timeout, process)
         finally:
             self.forget(lock)
-            if current.exiting:
-                _freeze_daemon()
+            freeze_daemon()
 
 
 def never_return() -> NoReturn:
@@ -106,11 +105,13 @@ def never_return() -> NoReturn:
         forever.acquire()
 
 
-def _freeze_daemon() -> None:
-    """At the interpreter's exit every wait ends, as everything is cancelled. A daemon thread does
+def freeze_daemon() -> None:
+    """At the interpreter's exit, in a daemon thread: do not return.
+
+    There every wait ends, as everything is cancelled. A daemon thread does
     not come back from it: it would only say so on stderr, a moment before Python freezes it."""
     me = threading.current_thread()
-    if me.daemon and me is not threading.main_thread():
+    if current.exiting and me.daemon and me is not threading.main_thread():
         never_return()
 
 

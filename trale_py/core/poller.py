@@ -102,12 +102,10 @@ class Poller:
         """Open the descriptors. OSError: nothing is left behind."""
         opened = self._descriptors  # each is in there at once: another thread may fork
         try:
+            opened.callback(self._close_own)
             self._epoll = select.epoll()
-            opened.callback(self._epoll.close)
             self._wakeup_fd = WakeupFd()
-            opened.callback(self._wakeup_fd.close)
             self._timer_fd = TimerFd()
-            opened.callback(self._timer_fd.close)
             if self._run_queue.simulation is not None:
                 self._run_queue.fire_timers = self._fire_simulated
                 opened.callback(setattr, self._run_queue.simulation, "on_idle", None)
@@ -117,6 +115,11 @@ class Poller:
         except BaseException:
             opened.close()
             raise
+
+    def _close_own(self) -> None:
+        for name in ("_epoll", "_wakeup_fd", "_timer_fd"):
+            if hasattr(self, name):  # else an exception came before it was opened
+                getattr(self, name).close()
 
     def stop(self) -> None:
         """Have ``run`` return. Any thread. OSError: it cannot be woken."""

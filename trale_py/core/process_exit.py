@@ -64,6 +64,8 @@ _STUCK_SECONDS = 2.0
 # For the modules above. Each call must raise nothing.
 at_exit: list[Callable[[], object]] = []
 after_fork: list[Callable[[], object]] = []
+# Whether tasks receive that signal. ``streams`` puts its own here.
+is_received: Callable[[int], bool] = lambda _: False  # noqa: E731
 
 # The process that has its finalizer with multiprocessing.
 _worker = 0
@@ -187,6 +189,11 @@ def end_child(error: BaseException | None) -> NoReturn:
     os._exit(status)
 
 
+def keep_for_ever(kept: object) -> None:
+    """Coroutines that have begun and not ended: to free them would run their ``finally`` blocks."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
+
+
 def _after_fork_in_child() -> None:
     start_anew()
     current.thread.runtime = current.thread.chosen = current.thread.context = None
@@ -196,8 +203,7 @@ def _after_fork_in_child() -> None:
     for runtime in list(_started):
         if not runtime.executor._claimed:
             continue  # no thread was its executor yet: it can begin here
-        kept = (runtime, runtime.run_queue)
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
+        keep_for_ever((runtime, runtime.run_queue))
         runtime.after_fork_in_child()
 
 

@@ -74,20 +74,22 @@ class Reactor:
 
     def _stop(self) -> None:
         """End the thread, wake all that still wait for a descriptor, close our own."""
-        if self._thread is None:
-            return
         self._stopping = True
+        if self._thread is not None:
+            self._stop_thread(self._thread)
+        for source in list(self._poller.sources.values()):
+            make_call(partial(self._poller.unwatch, source))
+        self._sweep.stop()
+        self._poller.close()
+
+    def _stop_thread(self, thread: Thread) -> None:
         seconds = _STOP_SECONDS
         try:
             self._poller.stop()
         except OSError:  # other code has closed the wake-up descriptor: it may be deaf
             seconds = _DEAF_SECONDS
-        if self._thread.ident is not None:
-            self._thread.join(seconds)
-        for source in list(self._poller.sources.values()):
-            make_call(partial(self._poller.unwatch, source))
-        self._sweep.stop()
-        self._poller.close()
+        if thread.ident is not None:
+            thread.join(seconds)
 
     def _after_fork_in_child(self) -> None:
         """In a forked child: close our descriptors, and touch nothing that is the parent's."""

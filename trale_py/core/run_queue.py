@@ -25,11 +25,13 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, NoReturn, TypeVar
 
+from ..base.errors import is_a
 from ..base.log import report
 from . import current
 from .contract import RuntimeLike, TaskLike
@@ -124,24 +126,25 @@ class RunQueue(Generic[T]):
         if self._simulation is not None:
             self._begin_simulated(self._simulation)
         batch: deque[T | Callable[[], object]] = deque()
-        # Only this thread takes from the queue, so what qsize() counts will be there.
-        for _ in range(self._inbox.qsize() or 1):
-            item = self._inbox.get()
-            if not isinstance(item, int):
-                batch.append(item)
-            elif (task := self.waiting.pop(item, None)) is not None:
-                batch.append(task)
-        if not self._shared and ASYNCIO in sys.modules:
-            self._shared = share_thread()
-        if self._simulation is not None and self._simulation.seeded:
-            _shuffle(batch, self._simulation)
         try:
+            # Only this thread takes from the queue, so what qsize() counts will be there.
+            for _ in range(self._inbox.qsize() or 1):
+                item = self._inbox.get()
+                if not isinstance(item, int):
+                    batch.append(item)
+                elif (task := self.waiting.pop(item, None)) is not None:
+                    batch.append(task)
+            if not self._shared and ASYNCIO in sys.modules:
+                self._shared = share_thread()
+            if self._simulation is not None and self._simulation.seeded:
+                _shuffle(batch, self._simulation)
             while batch and not self._left_behind:
                 following = batch.popleft()
                 if callable(following):
                     if isinstance(following, Fault):
+                        self._inbox.put(following)  # what is broken stays so
                         following()
-                    make_call(following)
+                    make_published(following)
                 else:
                     yield following
                 del following  # or it would be kept until the next one comes
@@ -228,3 +231,22 @@ def make_call(call: Callable[[], object]) -> None:
 def share_thread() -> bool:
     """Tell asyncio, which is imported, that this thread is an executor's. False: ask again."""
     return current.thread.runtime is not None and current.foreign_loop.take_thread()
+
+
+def make_published(call: Callable[[], object]) -> None:
+    """The same, of what was published.
+
+    On the main thread, that is in a run, the exception may be a signal handler's, which has
+    interrupted the call. That one comes out. Of our own calls only a lack of memory comes through.
+    """
+    try:
+        call()
+    except BaseException as error:
+        lack = is_a(error, MemoryError) or is_a(error, RecursionError)
+        if not lack and current.thread.runtime is not None and is_main_thread():
+            raise
+        report("%r, called on the executor's thread, failed", call, error=error)
+
+
+def is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -28,7 +28,7 @@ from .latch import Latch
 from .outcome import Outcome, name_outcomes
 from .reactor import Reactor
 from .run_queue import RunQueue, make_call
-from .runtime_end import RuntimeEnd
+from .runtime_end import RuntimeEnd, start_ending, go_on_ending
 from .shutdown import shut_down
 from .simulation import Simulation
 from .task import Task
@@ -69,8 +69,16 @@ class Runtime:
         self.forked = False
         return self
 
-    def __init__(self, name: str = "trale", exit_grace: float = process_exit.GRACE_SECONDS) -> None:
+    def __init__(
+        self,
+        name: str = "trale",
+        exit_grace: float = process_exit.GRACE_SECONDS,
+        *,
+        threaded: bool = True,
+    ) -> None:
         self.name = name
+        self.threaded = threaded  # else the executor is the thread that is in run()
+        self.home = 0  # the ident of the thread whose ``with`` block it is, if not threaded
         self.exit_grace = exit_grace
         self.now_ns: Callable[[], int] = time.monotonic_ns  # the clock of deadlines
         self.executor: Executor = Executor(self)
@@ -234,7 +242,7 @@ class Runtime:
         self._tasks.pop(task.id, None)
         self._services.pop(task.id, None)
         if self.closing:
-            self._go_on_ending()
+            go_on_ending(self)
 
     # -- reaching the executor: any thread ---------------------------------------------------
 
@@ -266,6 +274,9 @@ class Runtime:
             if supported.is_patched():  # since the import
                 raise RuntimeError(supported.PATCHED)
             process_exit.runtime_starts(self)
+            if not self.threaded:
+                self.executor._reserved = True
+                return
             try:
                 self.executor._start_thread()
             except RuntimeError as error:
@@ -279,7 +290,8 @@ class Runtime:
 
     def start(self) -> None:
         """Executor's thread, first of all."""
-        self.reactor._start()
+        if not self._started.opened:
+            self.reactor._start()
         self._generators.set_hooks()
         self._started.open()
 
@@ -289,44 +301,29 @@ class Runtime:
         """Refuse new work, cancel everything, then end. Any thread; does not wait."""
         self.closing = True
         if self.executor._claimed:  # else what becomes the executor does it, see R60
-            self.publish(self._start_ending)
+            self.publish(partial(start_ending, self))
 
     def shutdown(self, timeout: Duration | None = None) -> None:
         """See :meth:`trale_py.Executor.shutdown`."""
         shut_down(self, timeout)
 
+    def services(self) -> list[Task]:
+        return list(self._services.values())
+
+    def tell_patience(self) -> None:
+        """Log, once, which tasks a shutdown waits for."""
+        if not self.told_patience:
+            self.told_patience = True
+            self.name_tasks("shutdown is waiting for cancelled tasks (%d): %s")
+
     def name_tasks(self, message: str) -> None:
         """Log which tasks have not ended: ``message`` % (how many, which)."""
         name_outcomes([task._outcome for task in self.tasks()], message)
 
-    def _start_ending(self) -> None:
-        """Cancel everything; when all tasks have ended, the rest follows. Executor's thread."""
-        try:
-            self._cancel_all(self.tasks())
-            self._go_on_ending()
-        except BaseException:  # memory was short: then the tasks are left as they are
-            self.executor._stop()
-            raise
-
-    def _cancel_all(self, tasks: list[Task]) -> None:
-        for task in tasks:
-            make_call(partial(task._cancel, "the runtime is being shut down"))
-
-    def _go_on_ending(self) -> None:
-        """No task is left: end the services, then close the async generators, then stop."""
-        if self._tasks:
-            return
-        if self._services:
-            self._cancel_all([one for one in self._services.values() if not one._cancel_called])
-            return
-        self._generators.close_all()
-        if not self._tasks:
-            self.executor._stop()
-
     def give_up(self) -> None:
         """The executor is stuck in a task: fail all handles, so that joins end. Any thread."""
         self.leave("the runtime has been shut down while a task blocked the executor's thread")
-        self.given_up += [*self.tasks(), *self._services.values()]
+        self.given_up += [*self.tasks(), *self.services()]
         self.left = [task._outcome for task in self.given_up if task._outcome is not None]
         for task in self.given_up:
             self.abandon(task)
@@ -378,6 +375,9 @@ class Runtime:
         self._ended.open()
         self.run_queue.after_fork_in_child()
         self.run_queue = RunQueue()  # what was published is the parent's to do
+        # A run that is interrupted by the handler that forked would wait for ever.
+        self.run_queue.call(_no_face)
+        self.home = 0
         if self.guest is not None:
             self.guest.after_fork_in_child()
         self.reactor._after_fork_in_child()

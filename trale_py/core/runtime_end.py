@@ -25,6 +25,33 @@ from .run_queue import make_call
 from .task import Task
 
 
+def start_ending(runtime: Any) -> None:
+    """Cancel everything; when all tasks have ended, the rest follows. Executor's thread."""
+    try:
+        _cancel_all(runtime.tasks())
+        go_on_ending(runtime)
+    except BaseException:  # memory was short: then the tasks are left as they are
+        runtime.executor._stop()
+        raise
+
+
+def go_on_ending(runtime: Any) -> None:
+    """No task is left: end the services, then close the async generators, then stop."""
+    if runtime._tasks:
+        return
+    if runtime._services:
+        _cancel_all([one for one in runtime.services() if not one._cancel_called])
+        return
+    runtime._generators.close_all()
+    if not runtime._tasks:
+        runtime.executor._stop()
+
+
+def _cancel_all(tasks: list[Task]) -> None:
+    for task in tasks:
+        make_call(partial(task._cancel, "the runtime is being shut down"))
+
+
 class RuntimeEnd:
     """Executor's thread, last of all. ``fault`` is its error; None after a shutdown."""
 

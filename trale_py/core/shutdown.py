@@ -15,6 +15,7 @@ from ..base.durations import Duration, to_timeout
 from ..base.errors import WouldDeadlock
 from ..base.log import flush
 from . import current
+from .run_here import drive_to_end
 
 # How long shutdown() waits for the executor to look up, once its time is over. If a task does
 # not give way for that long, it is taken to be stuck.
@@ -31,6 +32,9 @@ _REPORT_SECONDS = 2.0
 # How long it waits for the threads of the pools that have nothing to do.
 _POOL_SECONDS = 1.0
 
+# How often it looks whether the run of another thread is over.
+_LOOK_SECONDS = 0.05
+
 
 def shut_down(runtime: Any, timeout: Duration | None) -> None:
     """See :meth:`trale_py.Executor.shutdown`. ``runtime`` is a Runtime."""
@@ -39,15 +43,17 @@ def shut_down(runtime: Any, timeout: Duration | None) -> None:
         raise WouldDeadlock("shutdown() on the executor's thread would deadlock")
     if runtime.forked:
         return  # it is the parent's
-    if not runtime.executor._claimed and current.default.get(None) is runtime:
+    is_default = current.default.get(None) is runtime
+    if not runtime.executor._claimed and is_default and runtime.threaded:
         return  # nothing has begun, and the next spawn may begin it
     limit = math.inf if seconds < 0 else time.monotonic() + seconds
     runtime.start_shutdown()
     if not runtime.executor._claimed:
         runtime.leave("the runtime has been shut down")
         return
-    if _wait_for_end(runtime, seconds):
-        runtime.executor._join_thread()
+    if _wait_for_end(runtime, seconds) if runtime.threaded else _drive_to_end(runtime, limit):
+        if runtime.threaded:
+            runtime.executor._join_thread()
         for pool in runtime.pools:
             pool._join_idle(_POOL_SECONDS)
     else:
@@ -55,14 +61,28 @@ def shut_down(runtime: Any, timeout: Duration | None) -> None:
     flush(min(limit - time.monotonic(), _REPORT_SECONDS))
 
 
+def _drive_to_end(runtime: Any, limit: float) -> bool:
+    """The end of a runtime whose executor is the thread that is in a run: this one, or another.
+
+    A run of another thread may be over before it has seen that the runtime ends. Then the next
+    step is this thread's to take, so it looks again and again.
+    """
+    while not runtime._ended.opened:
+        left = limit - time.monotonic()
+        if drive_to_end(runtime, max(left, 0)):
+            continue
+        if left <= 0:
+            return _wait_for_end(runtime, 0)
+        runtime._ended.wait_blocking(min(left, _LOOK_SECONDS))
+    return True
+
+
 def _wait_for_end(runtime: Any, seconds: float) -> bool:
     """False: the executor does not end, even when told to."""
     if not 0 <= seconds <= _PATIENCE_SECONDS:
         if runtime._ended.wait_blocking(_PATIENCE_SECONDS):
             return True
-        if not runtime.told_patience:
-            runtime.told_patience = True
-            runtime.name_tasks("shutdown is waiting for cancelled tasks (%d): %s")
+        runtime.tell_patience()
         seconds = max(seconds - _PATIENCE_SECONDS, -1)
     if runtime._ended.wait_blocking(seconds):
         return True

@@ -184,5 +184,10 @@ def _at_exit() -> None:
         receiver._close()
 
 
+def _is_received(signum: int) -> bool:
+    return any(signum in receiver._signums for receiver in list(_open))
+
+
+process_exit.is_received = _is_received
 process_exit.at_exit.append(_at_exit)
 process_exit.after_fork.append(_after_fork_in_child)
