@@ -358,3 +358,11 @@ def test_run_many() -> None:
     assert out[7] == "program 7: killed after 1 s"
     del out[7]
     assert out == [f"program {n}: exit status {n % 3}" for n in range(10) if n != 7]
+
+
+def test_run_main() -> None:
+    lines, err = finish(start("run_main.py"))
+    assert err == ""
+    assert sorted(lines) == sorted(
+        ["the signal was heard", *(f"worker {n} has ended" for n in range(4)), "sum of squares: 14"]
+    )

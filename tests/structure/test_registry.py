@@ -164,7 +164,12 @@ def test_the_native_engine_must_hold(copy: Path, there: bool) -> None:
             "executor.c uses Executor._end_child,",
         ),
         ("core/current.py", "default: ", "first: ", "uses trale_py.core.current.default,"),
-        ("core/run_queue.py", "make_call", "do", "uses trale_py.core.run_queue.make_call,"),
+        (
+            "core/run_queue.py",
+            "make_published",
+            "do",
+            "uses trale_py.core.run_queue.make_published,",
+        ),
         ("core/poller.py", "BATCH = 256", "BATCH = 64", "has 256 for trale_py.core.poller.BATCH"),
         ("core/join.py", "_check_awaitable", "_may_wait", "uses JoinHandle._check_awaitable,"),
         ("streams/descriptor.py", r"_attach\(", "_join(", "Descriptor._attach,"),

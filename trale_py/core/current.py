@@ -58,7 +58,7 @@ def shown(runtime: RuntimeLike) -> str:
 
 
 def refuse_to_block(on_executor: str, runtime: RuntimeLike | None = None) -> None:
-    """WouldDeadlock on a thread that would have to run what it waits for.
+    """WouldDeadlock on a thread that itself must run what it waits for.
 
     That is an executor's thread, with ``on_executor`` as the text, and between two runs that of a
     ``Runtime(thread=False)``. ``runtime`` is whose task is waited for.

@@ -296,7 +296,7 @@ class Executor:
                 return
             if not self._runtime.closing:
                 return
-            go_on_ending(self._runtime)  # the shutdown came with the end of the run
+            go_on_ending(self._runtime)  # R61: the shutdown came with the end of the run
 
     def _loop(self) -> None:
         """Poll what is ready, batch by batch, until it is told to stop.

@@ -28,7 +28,7 @@ from .latch import Latch
 from .outcome import Outcome, name_outcomes
 from .reactor import Reactor
 from .run_queue import RunQueue, make_call
-from .runtime_end import RuntimeEnd, start_ending, go_on_ending
+from .runtime_end import RuntimeEnd, go_on_ending, start_ending
 from .shutdown import shut_down
 from .simulation import Simulation
 from .task import Task
@@ -56,7 +56,13 @@ class Runtime:
     closing: bool
     forked: bool
 
-    def __new__(cls, *_: object, **__: object) -> Self:
+    def __new__(
+        cls,
+        name: str = "trale",  # noqa: ARG004  # this and the others are for __init__
+        exit_grace: float = process_exit.GRACE_SECONDS,  # noqa: ARG004
+        *,
+        threaded: bool = True,  # noqa: ARG004
+    ) -> Self:
         """What each spawn, poll and end looks at."""
         self = object.__new__(cls)
         self.run_queue = RunQueue()

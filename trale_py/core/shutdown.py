@@ -64,8 +64,13 @@ def shut_down(runtime: Any, timeout: Duration | None) -> None:
 def _drive_to_end(runtime: Any, limit: float) -> bool:
     """The end of a runtime whose executor is the thread that is in a run: this one, or another.
 
-    A run of another thread may be over before it has seen that the runtime ends. Then the next
-    step is this thread's to take, so it looks again and again.
+    R61: a run of another thread may be over before it has seen that the runtime ends::
+
+        run: main has ended, ``closing`` is false
+                                                   shutdown: sets it, another thread has the claim
+        run: gives back the claim
+
+    Nobody would take the tasks to their end. So this looks for the claim again and again.
     """
     while not runtime._ended.opened:
         left = limit - time.monotonic()
