@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
-import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, NoReturn, TypeVar
@@ -198,7 +197,7 @@ def _settle_rest(runtime: Any) -> None:
 
 def _alarm(runtime: Any, seconds: float, call: Callable[[], object]) -> object:
     """Have ``call`` made on the executor's thread in that time, while what this returns is kept."""
-    deadline = time.monotonic_ns() + math.ceil(min(seconds, 10**9) * 10**9)
+    deadline = runtime.now_ns() + math.ceil(min(seconds, 10**9) * 10**9)
     return runtime.reactor._add_timer(deadline, _Alarm(runtime, call))
 
 
