@@ -487,8 +487,8 @@ def test_H4_a_second_ctrl_c_stops_the_waiting(here: Runtime) -> None:
 
 def test_H4_a_second_ctrl_c_ends_a_task_that_spins(here: Runtime) -> None:
     async def main() -> None:
+        signal.raise_signal(signal.SIGINT)
         kill_soon(signal.SIGINT)
-        kill_soon(signal.SIGINT, 0.1)
         while True:
             pass
 
