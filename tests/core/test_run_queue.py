@@ -20,13 +20,14 @@ Script = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 class FakeTask:
-    def __init__(self, task_id: int) -> None:
+    def __init__(self, task_id: int, queue: RunQueue) -> None:
         self._id = task_id
+        self._cx: Any = queue.context(task_id, None)
 
 
 def queue_with(*ids: int) -> tuple[RunQueue, list[Any]]:
     queue = RunQueue()
-    tasks: list[Any] = [FakeTask(n) for n in ids]
+    tasks: list[Any] = [FakeTask(n, queue) for n in ids]
     return queue, tasks
 
 

@@ -139,7 +139,7 @@ def test_a_task_lives_by_the_table(state: int, event: str) -> None:
     following, todo = TABLE[state, event]
     lived = in_state(state)
     if todo == REFUSE:
-        if trale_py.engine == "native":
+        if trale_py.engine == "native" or (state, event) != (QUEUED, POLL):
             with pytest.raises(ValueError, match=r"pushed already|is in the queue"):
                 lived.do(event)
             assert lived.shows() == SHOWN[state]

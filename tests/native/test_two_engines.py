@@ -101,7 +101,11 @@ class Side:
         self.run_queue = kind.RunQueue()
         self.poller = kind.Poller(self.run_queue)
         self.runtime = SimpleNamespace(
-            reactor=FakeReactor(self.poller), call_on_executor=lambda call: call(), gone=""
+            run_queue=self.run_queue,
+            now_ns=time.monotonic_ns,
+            reactor=FakeReactor(self.poller),
+            call_on_executor=lambda call: call(),
+            gone="",
         )
         self.tasks: list[FakeTask] = []
         self.called: list[object] = []

@@ -94,8 +94,11 @@ class RunQueue(Generic[T]):
         return Context(Waker(self, task_id), runtime)
 
     def push(self, task: T) -> None:
-        """Hand over a new task. Any thread, any time."""
+        """Hand over a new task. Any thread, any time. ValueError if it is not new."""
+        if task._cx._pushed:
+            raise ValueError(f"{task!r} was pushed already")
         self._inbox.put(task)
+        task._cx._pushed = True
 
     def wake(self, task_id: int) -> None:
         """Have a task polled again. Any thread, any time, any number of times.
@@ -165,7 +168,9 @@ class RunQueue(Generic[T]):
                 return
 
     def put_to_wait(self, task: T) -> None:
-        """From now on a wake queues the task. Executor's thread only."""
+        """From now on a wake queues the task. Executor's thread only. ValueError: it has ended."""
+        if not task._cx._end:
+            raise ValueError(f"{task!r} is in the queue, or has ended")
         self.waiting[task._id] = task
 
     def remove(self, task: T) -> None:

@@ -10,8 +10,10 @@ given up at its runtime's end has an END like any other; the first END settles i
 
 Pure: no threads, no locks. Each engine has a faster form. In C it is ``trale_state``, a number in
 each task's cell. In Python it is where the task is: in the inbox of the run-queue, in its
-``waiting``, or in neither. Tests compare both with this table. The Python run-queue does not refuse
-anything; nothing in the library makes these mistakes.
+``waiting``, or in neither. Tests compare both with this table, event by event in each state. One
+mistake is not refused in Python, QUEUED and POLL: whether a wake has queued the task would be a
+second step of the thread that wakes, and that may come late. It does no harm there, as the task's
+second turn finds it in ``waiting`` no more.
 """
 
 from __future__ import annotations

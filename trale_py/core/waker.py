@@ -74,13 +74,14 @@ class Context:
     must search for it.
     """
 
-    __slots__ = ("_budget", "_cancelled", "_end", "_last_look", "_runtime", "waker")
+    __slots__ = ("_budget", "_cancelled", "_end", "_last_look", "_pushed", "_runtime", "waker")
 
     def __init__(self, waker: Waker, runtime: RuntimeLike) -> None:
         self.waker: Waker = waker
         self._runtime = runtime
         self._budget = 0  # operations left to the task in this turn; see Task.poll
         self._end = [True]  # popped once: popping it claims the task's end
+        self._pushed = False  # the task was given to the run-queue, which takes it once
         self._cancelled = False  # the task is inside a cancelled scope; see scope_tree.py
         # The task is cancelled and was resumed only to see whether its wait is over; code that
         # finds that it is clears this. See Task.poll.
