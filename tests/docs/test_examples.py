@@ -366,3 +366,50 @@ def test_run_main() -> None:
     assert sorted(lines) == sorted(
         ["the signal was heard", *(f"worker {n} has ended" for n in range(4)), "sum of squares: 14"]
     )
+
+
+def test_download() -> None:
+    out, _ = finish(start("download.py"))
+    assert out[-2].startswith("997 pages, 3 failures")
+    assert out[-1] == "/999: no such page"
+
+
+def test_chat() -> None:
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", str(EXAMPLES / "chat.py"), str(port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    running.append(process)
+    with connect(port) as one, one.makefile("rwb", 0) as first:
+        with connect(port) as two, two.makefile("rwb", 0) as second:
+            assert first.readline().endswith(b" has come\n")
+            second.write(b"hello\n")
+            assert first.readline().endswith(b": hello\n")
+            assert process.stdin is not None
+            process.stdin.write("good evening\n")
+            process.stdin.flush()
+            assert first.readline() == second.readline() == b"operator: good evening\n"
+        assert first.readline().endswith(b" has gone\n")
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert first.readline() == b""
+    out, err = finish(process)
+    assert (out, err) == ([f"serving ('127.0.0.1', {port})"], "")
+
+
+def test_service() -> None:
+    process = start("service.py")
+    assert process.stdout is not None
+    port = int(process.stdout.readline().split()[-1])
+    with connect(port) as sock, sock.makefile("rwb", 0) as client:
+        client.write(b"3\n")
+        assert client.readline() == b"3\n"
+        process.send_signal(signal.SIGTERM)
+        assert client.read() == b"2\n1\n"
+    out, err = finish(process)
+    assert (out, err) == (["stopping: SIGTERM", "ended, 3 ticks"], "")
