@@ -30,13 +30,12 @@ async def count_down(stream: TcpStream) -> None:
 
 
 async def say_how_it_is() -> None:
-    while not stop.stop_requested:
+    while True:
         with move_on_after(60):
             await stop.wait()
-        if stop.stop_requested:
             print("stopping:", stop.reason.name, flush=True)
-        else:
-            print("serving,", ticks, "ticks", flush=True)
+            return
+        print("serving,", ticks, "ticks", flush=True)
 
 
 with stop.on_signal(signal.SIGTERM, signal.SIGINT):

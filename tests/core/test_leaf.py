@@ -224,6 +224,7 @@ LEAVES: dict[str, Callable[[World], Any]] = {
     "WatchReceiver.changed": lambda _: a_receiver(channel.watch("first")).changed(),
 }
 COROUTINES: dict[str, Callable[[World], Any]] = {
+    "Receiver.recv_many": lambda _: a_receiver(channel.channel(1)).recv_many(1),
     "resolve": lambda _: resolve("127.0.0.1"),
     "reverse_lookup": lambda _: reverse_lookup("127.0.0.1:1"),
     "Server.wait_closed": lambda _: in_server(),

@@ -86,6 +86,7 @@ FORGOTTEN = {
     "OnceCell.get_or_init": "cell.get_or_init(coro)",
     "Sender.send": "tx.send(1)",
     "Receiver.recv": "rx.recv()",
+    "Receiver.recv_many": "rx.recv_many(2)",
     "OneshotReceiver.recv": "once.recv()",
     "BroadcastReceiver.recv": "news.recv()",
     "WatchReceiver.changed": "seen.changed()",

@@ -16,6 +16,7 @@ What is the case between two steps:
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Coroutine
 from typing import Any, Final, Generic, TypeVar
@@ -24,6 +25,7 @@ from ..base.closeable import Closing
 from ..base.durations import Duration
 from ..base.errors import WouldBlock
 from ..sync.waiters import NOTHING, block, check_capacity
+from .closed import Closed
 from .iteration import UntilClosed
 from .queue_core import QueueCore
 
@@ -138,6 +140,30 @@ class Receiver(_End[T], UntilClosed[T]):
         Ctrl-C ends the wait. WouldDeadlock on the executor's thread.
         """
         return block(self._core.recv(), timeout)
+
+    async def recv_many(self, max: int) -> list[T]:
+        """Wait for a value, and take what is there with it: 1 to ``max`` values, in order.
+
+        Cancelled, it takes none. Closed once the channel is closed and everything was received.
+        After Tokio's ``recv_many``.
+        """
+        most = check_capacity(max, "max", 1)
+        return self._with_what_is_there(await self._core.recv(), most)
+
+    def recv_many_blocking(self, max: int, timeout: Duration | None = None) -> list[T]:
+        """The same in a thread, at most ``timeout`` seconds: then TimeoutError.
+
+        Ctrl-C ends the wait. WouldDeadlock on the executor's thread.
+        """
+        most = check_capacity(max, "max", 1)
+        return self._with_what_is_there(block(self._core.recv(), timeout), most)
+
+    def _with_what_is_there(self, first: T, most: int) -> list[T]:
+        values = [first]
+        with contextlib.suppress(Closed):
+            while len(values) < most and (value := self._core.try_recv()) is not NOTHING:
+                values.append(value)
+        return values
 
     def try_recv(self) -> T:
         """Take a value without waiting, from any thread: WouldBlock if there is none now."""
