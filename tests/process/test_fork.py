@@ -371,7 +371,7 @@ def test_H9_a_signal_handler_forks_and_its_child_comes_back(run_fork: Script) ->
                 return function(self, *args)
             return when_poked
         # What is waited for must not have come before the wait begins.
-        Runtime.begin, Runtime.end = delayed(Runtime.begin), delayed(Runtime.end)
+        Runtime.start, Runtime.stop = delayed(Runtime.start), delayed(Runtime.stop)
 
         def interrupted(self, timeout=-1):
             Latch.wait_blocking = wait

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -50,7 +52,7 @@ class CountingWaker(Waker):
 class FakeContext(Context):
     def __init__(self) -> None:
         self.waker = self.counting = CountingWaker()
-        self._runtime: Any = None
+        self._runtime: Any = SimpleNamespace(run_queue=RunQueue())
 
 
 def pending_and_asleep(step: object, cx: FakeContext) -> bool:
@@ -161,11 +163,17 @@ def test_R6_a_timer_that_comes_while_the_reactor_goes_to_sleep() -> None:
     class WakeupFd:
         notified = False
 
+        def fileno(self) -> int:
+            return -1
+
         def notify(self) -> None:
             self.notified = True
 
     class TimerFd:
         deadline = NEVER
+
+        def fileno(self) -> int:
+            return -1
 
         def set(self, deadline: int, now: int) -> None:
             self.deadline = deadline
@@ -175,12 +183,13 @@ def test_R6_a_timer_that_comes_while_the_reactor_goes_to_sleep() -> None:
         wakeup_fd, timer_fd = WakeupFd(), TimerFd()
         made._wakeup_fd, made._timer_fd = wakeup_fd, timer_fd  # type: ignore[assignment]
         made.add_timer(NEVER - 10, CountingWaker())
-        made._fire_timers()
+        made._fire_timers(time.monotonic_ns())
         made._set_timer_fd()
         wakeup_fd.notified = False
 
         def turn() -> bool:
-            made._fire_timers()
+            made._notified = False  # as _turn does
+            made._fire_timers(time.monotonic_ns())
             return made._set_timer_fd()
 
         interleaving = at(lambda: made.add_timer(NEVER - 100, CountingWaker()))
@@ -198,6 +207,9 @@ def test_R6_a_later_timer_while_an_earlier_one_fires() -> None:
         notified = False
         deadline = NEVER
 
+        def fileno(self) -> int:
+            return -1
+
         def notify(self) -> None:
             self.notified = True
 
@@ -211,7 +223,8 @@ def test_R6_a_later_timer_while_an_earlier_one_fires() -> None:
         made._armed = 1
 
         def turn() -> bool:
-            made._fire_timers()
+            made._notified = False  # as _turn does
+            made._fire_timers(time.monotonic_ns())
             return made._set_timer_fd()
 
         interleaving = at(lambda: made.add_timer(NEVER - 100, CountingWaker()))
@@ -228,6 +241,9 @@ def test_R6_a_second_timer_while_the_bell_still_rings() -> None:
     class Silent:
         notified = 0
 
+        def fileno(self) -> int:
+            return -1
+
         def notify(self) -> None:
             self.notified += 1
 
@@ -242,7 +258,8 @@ def test_R6_a_second_timer_while_the_bell_still_rings() -> None:
         wakeup_fd.notified = 0
 
         def turn() -> bool:
-            made._fire_timers()
+            made._notified = False  # as _turn does
+            made._fire_timers(time.monotonic_ns())
             return made._set_timer_fd()
 
         interleaving = at(lambda: made.add_timer(NEVER - 100, CountingWaker()))
