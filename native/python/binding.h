@@ -57,6 +57,7 @@ typedef struct {
     trale_engine *engine;
     char contended;      /* the last time, another thread kept the GIL: it computes */
     char shared;         /* asyncio has been told that this thread is an executor's */
+    Py_ssize_t modules;  /* how many were imported when asyncio was last looked for */
     PyObject *fault;     /* what RunQueue.fail was given, until next_batch raises it */
     struct Simulation *simulation;   /* of a test, or NULL */
     trale_simulation *simulated;     /* the engine's part of it */

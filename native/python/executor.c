@@ -49,7 +49,7 @@ static PyObject *Executor_poll(Executor *self, PyObject *argument)
 {
     Task *task = (Task *)argument;
     Runtime *runtime = (Runtime *)self->runtime;
-    if (!PyObject_TypeCheck(argument, tpy_Task)) {
+    if (Py_TYPE(argument) != tpy_classes.task && !PyObject_TypeCheck(argument, tpy_Task)) {
         PyErr_Format(PyExc_TypeError, "task must be a Task, not %R", argument);
         return NULL;
     }

@@ -212,11 +212,17 @@ static PyObject *run_queue_raise_fault(RunQueue *self)
     return NULL;
 }
 
-/* Before a batch: has asyncio been imported? -1: an exception is set. */
+/* Before a batch: has asyncio been imported? It brings dozens of modules, so it is looked for only when
+ * their number has changed. -1: an exception is set. */
 static int run_queue_share(RunQueue *self)
 {
-    if (self->shared || PyDict_GetItem(run_queue_modules, run_queue_ASYNCIO) == NULL)
+    Py_ssize_t modules = PyDict_Size(run_queue_modules);
+    if (self->shared || modules == self->modules)
         return 0;
+    if (PyDict_GetItem(run_queue_modules, run_queue_ASYNCIO) == NULL) {
+        self->modules = modules;
+        return 0;
+    }
     PyObject *shared = PyObject_CallNoArgs(run_queue_share_thread);
     self->shared = shared == Py_True;
     Py_XDECREF(shared);

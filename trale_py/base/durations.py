@@ -19,19 +19,19 @@ Duration: TypeAlias = float | timedelta
 
 def to_ns(duration: Duration, argument: str) -> int:
     """``duration`` in nanoseconds, NEVER for infinity and whatever lies beyond the clock."""
-    if not isinstance(duration, (timedelta, int, float)):
+    if isinstance(duration, (float, int)):  # first, as it is the usual one
+        if duration == math.inf:
+            return NEVER
+        if duration >= 0:
+            numerator, denominator = duration.as_integer_ratio()
+            return min(-(-numerator * 10**9 // denominator), NEVER)
+    elif not isinstance(duration, timedelta):
         raise TypeError(
             f"{argument} must be seconds (float or int) or a timedelta, not {duration!r}"
         )
-    positive = duration >= timedelta(0) if isinstance(duration, timedelta) else duration >= 0
-    if not positive:  # NaN neither
-        raise ValueError(f"{argument} must be 0 or more, not {duration!r}")
-    if isinstance(duration, timedelta):
+    elif duration >= timedelta(0):
         return min(duration // timedelta(microseconds=1) * 1000, NEVER)
-    if duration == math.inf:
-        return NEVER
-    numerator, denominator = duration.as_integer_ratio()
-    return min(-(-numerator * 10**9 // denominator), NEVER)
+    raise ValueError(f"{argument} must be 0 or more, not {duration!r}")  # NaN too
 
 
 def to_deadline(duration: Duration, argument: str, now: int) -> int:
