@@ -309,23 +309,18 @@ class Executor:
             try:
                 batch = self._runtime.run_queue.next_batch()
             except MemoryError:  # R52: nothing was taken out of the queue
-                if self._is_over():
-                    return
-                continue
+                batch = ()
             for task in batch:
                 self._poll(task)
                 del task  # or it would be kept until the next one comes
                 if self._stopping:
                     break
             del batch
-            if self._is_over():
+            # Not a function of its own: with one task in a turn, that would be a twentieth of it.
+            if self._runtime.forked:  # by a done-callback, or a call that the queue had for us
+                process_exit.end_child(None)
+            if self._stopping or self._paused:
                 return
-
-    def _is_over(self) -> bool:
-        """Whether the loop must end. In a fork's child it does not come back."""
-        if self._runtime.forked:  # by a done-callback, or a call that the queue had for us
-            process_exit.end_child(None)
-        return self._stopping or self._paused
 
     def _poll(self, task: Task) -> None:
         """One turn of one task."""
