@@ -16,6 +16,8 @@ from tests.support.net_helpers import TIMEOUT, executor_turn, parked, raw_tcp_pa
 from trale_py import AsyncFd, EventFd, JoinHandle, TcpListener, TcpStream, UdpSocket, spawn
 from trale_py.core import current, sweep
 from trale_py.core.reactor import Reactor
+from trale_py.core.runtime import Runtime
+from trale_py.core.simulation import Simulation
 
 
 def reactor() -> Reactor:
@@ -216,3 +218,18 @@ def test_R56_planned_only_while_something_is_watched() -> None:
         with waiting("accept"):
             assert looks_after._timer is first
     assert looks_after._timer is None
+
+
+def test_R56_a_simulation_has_no_deadline_of_it(runtime: Runtime) -> None:
+    """Its clock jumps from one to the next while nothing is ready."""
+    runtime.simulate(Simulation())
+
+    async def main() -> None:
+        ours, peer = socket.socketpair()
+        with ours, peer:
+            source = runtime.reactor._attach(ours.fileno())
+            assert list(runtime.reactor._poller.sources) == [ours.fileno()]
+            assert runtime.reactor._sweep._timer is None
+            runtime.reactor._release(source)
+
+    runtime.spawn(main()).join(TIMEOUT)

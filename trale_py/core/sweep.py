@@ -49,7 +49,12 @@ class Sweep:
         self._timer: TimerEntry | None = None  # of the next one, while there are sources
 
     def plan(self) -> None:
-        """If there are sources, the next sweep is in a minute, unless one is planned."""
+        """If there are sources, the next sweep is in a minute, unless one is planned.
+
+        A simulation has none: its clock, once nothing is ready, jumps from deadline to deadline.
+        """
+        if self._reactor._runtime.run_queue.simulation is not None:
+            return
         if self._timer is None and self._reactor._poller.sources:
             due = time.monotonic_ns() + PERIOD_NS
             self._timer = self._reactor._poller.add_timer(due, self)
