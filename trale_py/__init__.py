@@ -170,7 +170,7 @@ __all__ = [
 
 _SUBMODULES = ("channel", "fs", "process", "tls")
 
-# What people look for who come from asyncio, trio or threading.
+# What users of asyncio, trio or threading look for.
 _CALLED_HERE = {
     "CancelledError": "Cancelled in the task itself, TaskCancelled in what awaits it",
     "Lock": "Mutex",

@@ -85,8 +85,8 @@ static void simulation_shuffle_run(trale_simulation *s, trale_cell **cells, size
     }
 }
 
-/* Calls keep their places, and tasks do not pass them: who publishes a call counts on what it has pushed
- * before. Without memory the order stays. */
+/* Calls keep their places, and tasks do not pass them: a thread that publishes a call counts on what it
+ * has pushed before. Without memory the order stays. */
 void trale_shuffle(trale_engine *e, uint8_t kind)
 {
     trale_simulation *s = e->simulation;

@@ -138,7 +138,7 @@ static PyObject *Waiter_look_or_park(Waiter *self, PyObject *parked)
     return now == FAILED ? NULL : PyBool_FromLong(now == DONE);
 }
 
-/* It stands in line, or was granted what nobody took. */
+/* It stands in line, or was granted what it has not taken. */
 static void waiters_drop_unused(Waiter *self)
 {
     PyObject *type, *value, *traceback;

@@ -128,7 +128,7 @@ class AioCall(Forgettable, Coroutine[Any, Any, T]):
             self._close_unused()
 
     def _close_unused(self) -> None:
-        """A coroutine that was handed over and never ran: that is nobody's fault."""
+        """A coroutine that was handed over and never ran: that is no mistake."""
         if not self._is_call() and inspect.iscoroutine(self._what):
             close_refused(self._what)
 

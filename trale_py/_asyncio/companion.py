@@ -7,7 +7,7 @@ companion's Context. When its waker is called, the executor polls the companion,
 the asyncio future that the asyncio task waits for. The asyncio task then polls the leaf again.
 
     asyncio task:  await leaf --poll, PENDING--> waits for an asyncio future
-    anybody:       waker.wake() --> the executor polls the companion --> future.set_result()
+    any thread:    waker.wake() --> the executor polls the companion --> future.set_result()
     the guest:     a turn: the asyncio task goes on, polls the leaf --> Ready
 
 The companion ends with its asyncio task. A cancellation is asyncio's: CancelledError comes out of

@@ -1,13 +1,13 @@
 """Guest: the turns of asyncio's loop, between those of trale_py's tasks.
 
-    somebody     call_soon, call_soon_threadsafe, call_at --------+
+    any thread   call_soon, call_soon_threadsafe, call_at --------+
     the reactor  the loop's epoll set, or its next timer, is due -+--> wake(): publish a turn
     the executor comes to it: a turn
                  become asyncio's thread
                  run what is ready, for a short while
                  be trale_py's again, and see to the next wake
 
-A turn never waits, and nobody polls: an idle guest costs nothing.
+A turn never waits, and no thread polls: an idle guest costs nothing.
 
 The loop's epoll set is watched like any other descriptor. The reactor is edge-triggered and asyncio
 is not: a callback may leave bytes where they are. So when the set has reported something, the

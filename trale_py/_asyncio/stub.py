@@ -1,7 +1,7 @@
 """What asyncio takes for the running loop of an executor's thread, while the guest has no turn.
 
 Code of a trale_py task is no code of asyncio's: ``asyncio.sleep`` or ``create_task`` in it would
-wait for nobody, and ``asyncio.run`` would block the executor. With a running loop that refuses
+wait for ever, and ``asyncio.run`` would block the executor. With a running loop that refuses
 everything they say so, and say what to write.
 """
 

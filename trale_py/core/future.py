@@ -151,7 +151,7 @@ def poll_until_ready(
 def _outside_of_tasks(
     future: Future[T], poll: Callable[[Context], Ready[T] | Pending]
 ) -> Generator[Any, None, T]:
-    """The same in a coroutine that no task runs: asyncio's, on the executor's thread, or nobody's.
+    """The same in a coroutine that no task runs: asyncio's, or one that is driven by hand.
 
     Asyncio's code waits for a future of asyncio's, which the wake of ``cx`` completes. For all
     others PENDING is yielded; they will say in their own words what they make of that.

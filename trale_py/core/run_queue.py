@@ -215,8 +215,8 @@ def _no_timers() -> int | None:
 
 
 def _shuffle(batch: deque[Any], simulation: Simulation) -> None:
-    """Have the tasks change places. Calls keep theirs, and tasks do not pass them: who publishes a
-    call counts on what it has pushed before."""
+    """Have the tasks change places. Calls keep theirs, and tasks do not pass them: a thread that
+    publishes a call counts on what it has pushed before."""
     begin = 0
     for end in (*(n for n, item in enumerate(batch) if callable(item)), len(batch)):
         for i in range(end - 1, begin, -1):

@@ -129,7 +129,7 @@ def spawn_blocking(  # type: ignore[misc]  # a ParamSpec has no keyword of ours
 
 
 async def _limited(limiter: Limiter, job: BlockingCall[T]) -> T:
-    """It has a token until its thread is done with it, also if nobody waits for it any more."""
+    """It has a token until its thread is done with it, also if its task no longer waits."""
     await limiter.acquire_on_behalf_of(job)
     job.at_end = partial(limiter.release_on_behalf_of, job)
     try:
@@ -219,7 +219,7 @@ class BlockingCall(Future[T], Generic[T]):
     def drop(self) -> None:
         self._unwanted = True
         if not self.give_up():
-            self.asked.setdefault(None, "nobody waits for this call any more")
+            self.asked.setdefault(None, "its task no longer waits for this call")
             self._pool._abandon(self)
         self._value = self.error = None
 

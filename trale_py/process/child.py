@@ -5,7 +5,7 @@ number. No SIGCHLD is needed, so it makes no difference in which thread the exec
 handlers of SIGCHLD are left alone. See pidfd_open(2).
 
 A process that has ended stays, as a zombie, until it is reaped. As long as it is not, its number
-cannot be another's, nor the number of its group. So it is reaped late: when nobody will signal the
+cannot be another's, nor the number of its group. So it is reaped late: when no code will signal the
 group any more.
 
 Other code may reap it first, by ``os.wait()`` or by ignoring SIGCHLD. Then it is not known how it
@@ -73,7 +73,7 @@ class Child:
                 signal.pidfd_send_signal(self.pidfd, signum)
 
     def reap(self) -> None:
-        """It has ended, and nobody will signal it any more. May be called again."""
+        """It has ended, and no code will signal it any more. May be called again."""
         if not self._reaped:
             self._reaped = True
             if self.pidfd is not None:

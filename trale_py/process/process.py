@@ -202,7 +202,7 @@ class Process:
 
 
 async def _reap(child: Child) -> None:
-    """Wait for the end of a child that nobody else knows any more."""
+    """Wait for the end of a child whose Process is gone."""
     while not child.look():
         await EndOf(child)
         if not child.look():

@@ -1,7 +1,7 @@
 """How a program is started: by subprocess, in a thread of a pool.
 
 subprocess starts it by vfork(2), which copies nothing of this process, however large that is; the
-thread waits until the program is loaded, and everybody else goes on. A ``preexec_fn`` would keep
+thread waits until the program is loaded, and all other tasks go on. A ``preexec_fn`` would keep
 it from that, and run Python code in a copy of a process with threads, so it is refused.
 """
 
@@ -33,7 +33,7 @@ class Started:
         self.pipes = pipes
 
     def undo(self) -> None:
-        """Nobody wants it any more. Waits for its end."""
+        """It is not wanted any more. Waits for its end."""
         for fd in self.pipes.values():
             os.close(fd)
         self.child.end()
@@ -66,7 +66,7 @@ def _adopt(pid: int, options: Mapping[str, Any]) -> Child:
     is_group = options["start_new_session"] or options.get("process_group") == 0
     try:
         return Child(pid, is_group=is_group)
-    except OSError:  # EMFILE: nobody would hear of its end
+    except OSError:  # EMFILE: its end could not be waited for
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, 9) if is_group else os.kill(pid, 9)
         with contextlib.suppress(ChildProcessError):

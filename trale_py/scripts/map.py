@@ -339,7 +339,7 @@ async def _pump(
 
 
 def _report_rest(rest: list[JoinHandle[Any]]) -> None:
-    """Nobody takes the error of one that was cancelled and has failed nevertheless."""
+    """The error of one that was cancelled and has failed nevertheless has no taker: log it."""
     for handle in rest:
         if handle.done() and not handle.cancelled():
             error = handle.exception()

@@ -87,7 +87,7 @@ class CapacityLimiter(WithBlock, AsyncLeaving):
         block(_Borrow(self, who_asks()), timeout)
 
     def try_acquire(self) -> bool:
-        """Borrow a token if there is one and nobody waits. From any thread; never waits."""
+        """Borrow a token if that needs no waiting. From any thread; never waits."""
         gate, borrower = self._gate, who_asks()
         try:
             with gate.lock:
@@ -190,7 +190,7 @@ class _Borrow(Waiter[None]):
             return False
         self._result, limiter._borrowers[self._borrower] = None, None
         if self._in_line():
-            limiter._grant()  # one who was woken before its turn sleeps again
+            limiter._grant()  # one that was woken before its turn sleeps again
         return True
 
     def _in_line(self) -> bool:

@@ -46,7 +46,7 @@ class SemaphoreCore(AsyncLeaving):
         return _Acquire(self, check_permits(n))
 
     def try_acquire(self, n: int = 1) -> bool:
-        """Take ``n`` permits if they are there and nobody waits. From any thread; never waits."""
+        """Take ``n`` permits if that needs no waiting. From any thread; never waits."""
         return self._try_acquire(check_permits(n))
 
     def _try_acquire(self, n: int) -> bool:
@@ -88,7 +88,7 @@ class SemaphoreCore(AsyncLeaving):
         if n > self._bound - self._count:
             refused.append(True)
             return
-        # R16. First all are woken who will have theirs, so that they look again. Second the first
+        # R16. First all are woken that will have theirs, so that they look again. Second the first
         # has its own, in the statement that takes it from what is given. If that is the end, the
         # next takes its own when it looks, and serves those behind it: see _Acquire._attempt.
         first = self._waiters.first() if self._waiters else None

@@ -1,6 +1,6 @@
 """TlsStream: a byte stream over another one, encrypted.
 
-Who reads and who writes
+Which task reads and which writes
     The task that reads takes in what the peer sends, the task that writes sends what the
     engine has for the peer. Neither does the other's work once the handshake is over, so two
     ends that both write without pause, and both read, never wait for each other. What a read gives
@@ -44,7 +44,7 @@ class TlsStream(ByteStream):
             print(await stream.read_until(b"\\r\\n"))
 
     Reads and writes raise ssl.SSLError besides OSError. If the peer closes the connection without
-    close_notify, a read raises ssl.SSLEOFError: somebody may have cut off the end. With
+    close_notify, a read raises ssl.SSLEOFError: an attacker may have cut off the end. With
     ``suppress_ragged_eofs`` it is the end, ``b""``.
     """
 
