@@ -56,13 +56,7 @@ class Runtime:
     closing: bool
     forked: bool
 
-    def __new__(
-        cls,
-        name: str = "trale",  # noqa: ARG004  # this and the others are for __init__
-        exit_grace: float = process_exit.GRACE_SECONDS,  # noqa: ARG004
-        *,
-        threaded: bool = True,  # noqa: ARG004
-    ) -> Self:
+    def __new__(cls, *_: object, **__: object) -> Self:  # what it is given is for __init__
         """What each spawn, poll and end looks at."""
         self = object.__new__(cls)
         self.run_queue = RunQueue()
