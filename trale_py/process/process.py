@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import signal
 import subprocess
 import warnings
@@ -15,6 +16,7 @@ from ..core import current
 from ..core.contract import RuntimeLike
 from ..jobs.file_call import FileCall
 from ..scopes.cancel_scope import CancelScope
+from ..streams.byte_stream import ByteStream
 from ..streams.fd_stream import FdStream, PlainFile
 from ..timers.timer import sleep
 from .child import Child, EndOf
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     Arg: TypeAlias = str | bytes | PathLike[str] | PathLike[bytes]
     Args: TypeAlias = Arg | list[Arg] | list[str] | list[bytes] | tuple[Arg, ...]
-    Stream: TypeAlias = int | IO[Any] | FdStream | None
+    Stream: TypeAlias = int | IO[Any] | None
 
 # How soon to look again, if the kernel tells of an end that has not come (to a debugger it has).
 _LOOK_AGAIN_SECONDS = 0.01
@@ -81,6 +83,12 @@ class Process:
             if options.get(name):
                 raise ValueError(f"{name} cannot be used: {reason}")
         streams = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
+        for name, stream in streams.items():
+            if isinstance(stream, ByteStream):
+                raise TypeError(
+                    f"{name} must be PIPE, a descriptor or a file, not {stream!r}:"
+                    " programs do not expect one that does not block"
+                )
         options["start_new_session"] = start_new_session
         return Opening(cls._spawn(args, streams, options))
 
@@ -136,7 +144,7 @@ class Process:
             self._child.reap()
         if self._child.returncode is None:
             raise ChildProcessError(
-                10, f"other code has waited for process {self.pid}, or SIGCHLD is ignored"
+                errno.ECHILD, f"other code has waited for process {self.pid}, or SIGCHLD is ignored"
             )
         return self._child.returncode
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..base.durations import Duration, to_ns
 from ..scopes.cancel_scope import move_on_after
 from ..scopes.task_group import TaskGroup
+from ..streams.byte_stream import byte_view
 from ..streams.fd_stream import FdStream
 from .process import Process
 
@@ -29,6 +30,12 @@ class TimeoutExpired(subprocess.TimeoutExpired, TimeoutError):
     """
 
     __module__ = "trale_py.process"
+
+    def __init__(
+        self, cmd: Args, timeout: float, output: bytes | None = None, stderr: bytes | None = None
+    ) -> None:
+        super().__init__(cmd, timeout, output, stderr)
+        self.args = (cmd, timeout, output, stderr)  # for copies; OSError leaves it empty
 
 
 async def run(
@@ -57,8 +64,10 @@ async def run(
         done = await process.run(["git", "status"], capture_output=True, check=True, timeout=10)
         print(done.stdout.decode())
     """
-    if input is not None and stdin != subprocess.DEVNULL:
-        raise ValueError("stdin and input cannot be used together")
+    if input is not None:
+        byte_view(input, "input").release()
+        if stdin != subprocess.DEVNULL:
+            raise ValueError("stdin and input cannot be used together")
     if capture_output and (stdout is not None or stderr is not None):
         raise ValueError("stdout and stderr cannot be used together with capture_output")
     seconds = math.inf if timeout is None else timeout

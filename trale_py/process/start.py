@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Mapping
 from typing import Any, Final
@@ -68,7 +69,7 @@ def _adopt(pid: int, options: Mapping[str, Any]) -> Child:
         return Child(pid, is_group=is_group)
     except OSError:  # EMFILE: its end could not be waited for
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, 9) if is_group else os.kill(pid, 9)
+            os.kill(-pid if is_group else pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)
         raise
