@@ -19,6 +19,7 @@ import trale_py
 from tests.conftest import open_fds
 from tests.support.net_helpers import TIMEOUT, run
 from trale_py import (
+    CancelScope,
     TaskCancelled,
     gather,
     move_on_after,
@@ -486,8 +487,9 @@ def test_I4_a_program_that_is_blocked_in_a_write_is_killed() -> None:
 
 def test_a_cancelled_block_kills_it() -> None:
     async def main() -> None:
-        with move_on_after(0.01):
+        with CancelScope() as scope:
             async with Process.spawn(SLEEP) as program:
+                scope.cancel()
                 await program.wait()
         assert program.returncode == -9
 
@@ -558,9 +560,12 @@ def test_R87_cut_off_at_the_start_it_is_ended(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(process_module, "start", slow)
 
     async def main() -> None:
-        with move_on_after(0.01) as scope:
-            await Process.spawn(SLEEP, stdin=PIPE)
-        assert scope.cancelled_caught
+        task = spawn(Process.spawn(SLEEP, stdin=PIPE))
+        while not started:
+            await yield_now()
+        task.cancel()
+        with pytest.raises(TaskCancelled):
+            await task
 
     fds = open_fds()
     run(main())
