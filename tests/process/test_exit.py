@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.exit_cells import CELLS, Result, run_all
+from tests.support.exit_cells import CELLS, RUN_CELLS, Result, run_all
 
 Script = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -47,7 +47,24 @@ SECONDS = {"swallows": 1, "spins": 1, "regex": 2, "power": 2}
 @pytest.mark.slow
 @pytest.mark.parametrize(("alive", "end"), CELLS)
 def test_H14_the_matrix(alive: str, end: str, results: dict[tuple[str, str], Result]) -> None:
-    status, stdout, stderr, seconds = results[alive, end]
+    check(alive, end, results[alive, end])
+
+
+@pytest.fixture(scope="module")
+def results_of_run() -> dict[tuple[str, str], Result]:
+    return run_all("run", RUN_CELLS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("alive", "end"), RUN_CELLS)
+def test_H14_the_matrix_of_run(
+    alive: str, end: str, results_of_run: dict[tuple[str, str], Result]
+) -> None:
+    check(alive, end, results_of_run[alive, end])
+
+
+def check(alive: str, end: str, result: Result) -> None:
+    status, stdout, stderr, seconds = result
     in_c = alive in ("regex", "power")
     assert status == (-signal.SIGALRM if in_c else STATUS[end]), stderr
     assert stdout == ([] if end in ABRUPT else STDOUT.get(alive, []))

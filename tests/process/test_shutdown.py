@@ -616,3 +616,24 @@ def test_a_service_that_never_ends_is_given_up(runtime: Runtime) -> None:
     runtime.shutdown(0)
     with pytest.raises(RuntimeClosed):
         services[0].join(0)
+
+
+def test_G12_two_shutdowns_at_once_let_the_generators_end(runtime: Runtime) -> None:
+    ended: list[int] = []
+
+    async def half_way() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+        finally:
+            await yield_now()
+            await sleep(0.001)
+            ended.append(1)
+
+    async def iterate() -> None:
+        await anext(generator)
+
+    generator = half_way()
+    runtime.spawn(iterate()).join(20)
+    runtime.begin_shutdown()
+    runtime.shutdown()
+    assert ended == [1]

@@ -232,6 +232,22 @@ CELLS = [(alive, end) for alive in ALIVE for end in ENDS]
 # These keep a processor busy for seconds: not every end.
 CELLS += [("spins", end) for end in ("returns", "ctrl_c", "sigterm")]
 CELLS += [("regex", "returns"), ("power", "returns")]
+# ``run`` waits for tasks without a limit, so a task that never ends is not for it.
+RUN_CELLS = [(a, e) for a in ("nothing", "sleeping", "generator", "failed") for e in ENDS]
+
+
+def in_run(alive: str, end: str) -> None:
+    """The same where the main thread is the executor: the end comes in main."""
+    runtime = Trale()
+
+    async def main() -> None:
+        await trale_py.spawn_blocking(getattr(Alive(runtime), alive))
+        if end in SIGNALS:
+            say("ready")
+            await trale_py.sleep(math.inf)
+        getattr(Ends(runtime), end)()
+
+    trale_py.run(main)
 
 
 # -- running them ---------------------------------------------------------------------------------
@@ -291,7 +307,7 @@ def show(result: Result) -> str:
 def print_table(title: str, results: dict[tuple[str, str], Result]) -> None:
     print(f"| {title} | " + " | ".join(f"`{end}`" for end in ENDS) + " |")
     print("|---" * (len(ENDS) + 1) + "|")
-    for alive in dict(CELLS):
+    for alive in dict(results.keys()):
         row = [show(results[alive, end]) if (alive, end) in results else "" for end in ENDS]
         print(f"| `{alive}` | " + " | ".join(row) + " |")
     print()
@@ -300,11 +316,15 @@ def print_table(title: str, results: dict[tuple[str, str], Result]) -> None:
 def main(arguments: list[str]) -> None:
     if arguments:
         name, alive, end = arguments
+        if name == "run":
+            in_run(alive, end)
+            return
         runtime = Trale() if name == "trale" else Asyncio()
         getattr(Alive(runtime), alive)()
         getattr(Ends(runtime), end)()
         return
     print_table("trale_py", run_all("trale", CELLS))
+    print_table("run", run_all("run", RUN_CELLS))
     print_table("asyncio", run_all("asyncio", CELLS))
 
 

@@ -98,6 +98,7 @@ class Runtime:
         self._fault: BaseException | None = None  # what kept it from starting, or ended it
         self._end: RuntimeEnd | None = None
         self.told_patience = False
+        self.has_cancelled = False  # all tasks, for the end
 
     def _pool(self, name: str, limit: int, *, forgives: bool = False) -> BlockingPool:
         return BlockingPool(

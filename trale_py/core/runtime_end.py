@@ -26,9 +26,15 @@ from .task import Task
 
 
 def start_ending(runtime: Any) -> None:
-    """Cancel everything; when all tasks have ended, the rest follows. Executor's thread."""
+    """Cancel everything; when all tasks have ended, the rest follows. Executor's thread.
+
+    A second call, of a shutdown that comes while another is under way, cancels nothing: the tasks
+    may be those that close the async generators by then.
+    """
     try:
-        _cancel_all(runtime.tasks())
+        if not runtime.has_cancelled:
+            runtime.has_cancelled = True
+            _cancel_all(runtime.tasks())
         go_on_ending(runtime)
     except BaseException:  # memory was short: then the tasks are left as they are
         runtime.executor._stop()
