@@ -634,6 +634,6 @@ def test_G12_two_shutdowns_at_once_let_the_generators_end(runtime: Runtime) -> N
 
     generator = half_way()
     runtime.spawn(iterate()).join(20)
-    runtime.begin_shutdown()
+    runtime.start_shutdown()
     runtime.shutdown()
     assert ended == [1]

@@ -24,7 +24,7 @@ from .future import Future
 from .join import JoinHandle
 from .latch import freeze_daemon
 from .run_queue import make_call
-from .runtime_end import start_ending
+from .runtime_end import start_ending, tell_patience
 from .task import Task
 
 T = TypeVar("T")
@@ -136,7 +136,7 @@ def _stay(
                 executor._pause()
         else:
             alarms.append(_alarm(runtime, seconds, executor._stop))
-            alarms.append(_alarm(runtime, _PATIENCE_SECONDS, runtime.tell_patience))
+            alarms.append(_alarm(runtime, _PATIENCE_SECONDS, partial(tell_patience, runtime)))
         executor._stay()
     except BaseException as fault:
         recover(runtime)

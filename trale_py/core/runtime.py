@@ -311,12 +311,6 @@ class Runtime:
     def services(self) -> list[Task]:
         return list(self._services.values())
 
-    def tell_patience(self) -> None:
-        """Log, once, which tasks a shutdown waits for."""
-        if not self.told_patience:
-            self.told_patience = True
-            self.name_tasks("shutdown is waiting for cancelled tasks (%d): %s")
-
     def name_tasks(self, message: str) -> None:
         """Log which tasks have not ended: ``message`` % (how many, which)."""
         name_outcomes([task._outcome for task in self.tasks()], message)

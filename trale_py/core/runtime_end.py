@@ -41,6 +41,13 @@ def start_ending(runtime: Any) -> None:
         raise
 
 
+def tell_patience(runtime: Any) -> None:
+    """Log, once, which tasks a shutdown waits for. Any thread."""
+    if not runtime.told_patience:
+        runtime.told_patience = True
+        runtime.name_tasks("shutdown is waiting for cancelled tasks (%d): %s")
+
+
 def go_on_ending(runtime: Any) -> None:
     """No task is left: end the services, then close the async generators, then stop."""
     if runtime._tasks:

@@ -16,6 +16,7 @@ from ..base.errors import WouldDeadlock
 from ..base.log import flush
 from . import current
 from .run_here import drive_to_end
+from .runtime_end import tell_patience
 
 # How long shutdown() waits for the executor to look up, once its time is over. If a task does
 # not give way for that long, it is taken to be stuck.
@@ -87,7 +88,7 @@ def _wait_for_end(runtime: Any, seconds: float) -> bool:
     if not 0 <= seconds <= _PATIENCE_SECONDS:
         if runtime._ended.wait_blocking(_PATIENCE_SECONDS):
             return True
-        runtime.tell_patience()
+        tell_patience(runtime)
         seconds = max(seconds - _PATIENCE_SECONDS, -1)
     if runtime._ended.wait_blocking(seconds):
         return True
