@@ -60,15 +60,20 @@ def postgres(folder: Path) -> Iterator[str]:
         for parent in folder.parents[:3]:  # pytest's, which are for their owner only
             parent.chmod(parent.stat().st_mode | 0o011)
     data = folder / "data"
-    subprocess.run(
+    made = subprocess.run(
         [initdb, "-D", data, "-A", "trust", "-U", "trale", "--no-sync"],
-        check=True,
+        check=False,
         capture_output=True,
         timeout=2 * SECONDS,
         user=user,
     )
+    assert made.returncode == 0, made.stderr
     args = [program, "-D", str(data), "-k", str(folder), "-h", "", "-F"]
     with running(args, folder / ".s.PGSQL.5432", user=user):
+        deadline = time.monotonic() + SECONDS  # it listens before it has started up
+        while subprocess.run([find("pg_isready"), "-q", "-h", folder], check=False).returncode:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
         yield str(folder)
 
 
