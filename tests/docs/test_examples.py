@@ -360,6 +360,20 @@ def test_run_many() -> None:
     assert out == [f"program {n}: exit status {n % 3}" for n in range(10) if n != 7]
 
 
+def test_mkdir_and_read_file(tmp_path: Path) -> None:
+    for line in (f"made {tmp_path}/new", f"{tmp_path}/new is there already"):
+        assert finish(start("mkdir.py", f"{tmp_path}/new")) == ([line], "")
+    (tmp_path / "file").write_bytes(b"one\ntwo")
+    out, err = finish(start("read_file.py", f"{tmp_path}/file"))
+    assert ([line.strip() for line in out], err) == (["1 one", "2 two"], "")
+
+
+def test_cron() -> None:
+    out, err = finish(start("cron.py", "1"))
+    assert (len(out), err) == (1, "")
+    assert out[0].endswith(" on time")
+
+
 def test_run_main() -> None:
     lines, err = finish(start("run_main.py"))
     assert err == ""
