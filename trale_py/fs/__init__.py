@@ -4,12 +4,14 @@
 ``File.open(path)``           a stream of bytes with a position; ``pread``, ``pwrite``
 ``read_bytes(path)``, ...     a whole file in one call
 ``mkdir``, ``stat``, ...      what ``os`` does with paths
+``watch(path)``               what happens to files and folders, as events
 ============================  ==========================================================
 
 The kernel has no call that would not wait for a disk, so threads of their own pool make
 them: at most 16, which jobs of ``spawn_blocking`` cannot keep busy.
 """
 
+from .events import FileEvent, watch
 from .file import File
 from .paths import (
     chmod,
@@ -35,6 +37,7 @@ from .paths import (
 
 __all__ = [
     "File",
+    "FileEvent",
     "chmod",
     "exists",
     "is_dir",
@@ -53,6 +56,7 @@ __all__ = [
     "stat",
     "symlink",
     "utime",
+    "watch",
     "write_bytes",
 ]
 
