@@ -46,7 +46,7 @@ class FileEvent:
     """One thing that has happened.
 
     ``kind``: ``"created"``; ``"modified"``, its content or its attributes; ``"closed"`` after
-    writing; ``"moved"`` from ``path`` to ``dest``; ``"deleted"``; ``"ignored"``: what was watched is
+    writing; ``"moved"`` from ``path`` to ``dest``; ``"deleted"``; ``"ignored"``: it is
     gone, and nothing more will come; ``"overflow"``: the kernel has dropped events, so look for
     yourself. A name that is not UTF-8 is as ``os.fsdecode`` has it.
     """
@@ -140,7 +140,7 @@ class FileWatch:
         folder = self._paths.get(told.watch)
         if folder is None:  # late: it is not watched any more
             return None
-        path = os.path.join(folder, told.name) if told.name else folder
+        path = os.path.join(folder, told.name) if told.name else folder  # noqa: PTH118
         is_dir = bool(told.mask & linuxfd.IN_ISDIR)
         if self._from is not None and not self._is_second_half(told):
             self._end_rename()
