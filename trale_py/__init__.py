@@ -48,7 +48,19 @@ from .core.registration import Interest, Registration
 from .core.task import Task, current_task, tasks
 from .core.waker import Context, Waker
 from .jobs.job import check_cancelled, spawn_blocking
-from .net import TcpListener, TcpStream, UdpSocket, resolve, reverse_lookup
+from .net import (
+    Credentials,
+    Socket,
+    TcpListener,
+    TcpStream,
+    UdpSocket,
+    UnixDatagram,
+    UnixListener,
+    UnixStream,
+    resolve,
+    reverse_lookup,
+    socketpair,
+)
 from .scopes.cancel_scope import CancelScope, current_effective_deadline, fail_after, move_on_after
 from .scopes.combine import as_completed, gather, race, timeout
 from .scopes.task_group import TaskGroup
@@ -99,6 +111,7 @@ __all__ = [
     "ClosedResourceError",
     "Condition",
     "Context",
+    "Credentials",
     "DelimiterNotFound",
     "Event",
     "EventFd",
@@ -125,6 +138,7 @@ __all__ = [
     "RwLock",
     "Semaphore",
     "Server",
+    "Socket",
     "StopToken",
     "Task",
     "TaskCancelled",
@@ -134,6 +148,9 @@ __all__ = [
     "TcpStream",
     "Timer",
     "UdpSocket",
+    "UnixDatagram",
+    "UnixListener",
+    "UnixStream",
     "Waker",
     "WouldBlock",
     "WouldDeadlock",
@@ -161,6 +178,7 @@ __all__ = [
     "sleep",
     "sleep_until",
     "sleep_until_wall",
+    "socketpair",
     "spawn",
     "spawn_blocking",
     "tasks",

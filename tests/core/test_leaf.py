@@ -42,12 +42,16 @@ from trale_py import (
     Ready,
     RwLock,
     Semaphore,
+    Socket,
     StopToken,
     TaskGroup,
     TcpListener,
     TcpStream,
     Timer,
     UdpSocket,
+    UnixDatagram,
+    UnixListener,
+    UnixStream,
     WouldDeadlock,
     as_completed,
     block_on,
@@ -63,6 +67,7 @@ from trale_py import (
     sleep,
     sleep_until,
     sleep_until_wall,
+    socketpair,
     spawn,
     timeout,
     yield_now,
@@ -114,8 +119,56 @@ class World:
         sock.socket.send(b"datagram")
         return sock
 
+    def unix(self) -> UnixStream:
+        """A stream whose peer has sent a line."""
+        ours, peer = socketpair()
+        self.keep(peer).socket.send(b"line\n")
+        return self.keep(ours)
+
+    def unix_listener(self) -> UnixListener:
+        """A listener that a client has connected to."""
+        listener = self.keep(UnixListener.bind(""))
+        client = self.keep(socket.socket(socket.AF_UNIX))
+        client.connect(listener.local_addr)
+        return listener
+
+    def unix_datagram(self) -> UnixDatagram:
+        """One of a pair, and has been sent a datagram."""
+        ours, peer = UnixDatagram.pair()
+        self.keep(peer).socket.send(b"datagram")
+        return self.keep(ours)
+
+    def packets(self) -> Socket:
+        """One of a pair that keeps messages apart, and has been sent one."""
+        ours, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.keep(peer).send(b"message")
+        return self.keep(Socket.from_socket(ours))
+
+    def packet_listener(self) -> Socket:
+        """As ``unix_listener``."""
+        listener = self.keep(Socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        listener.bind("")
+        listener.listen()
+        client = self.keep(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        client.connect(listener.local_addr)
+        return listener
+
     def fd(self) -> AsyncFd:
         return self.keep(AsyncFd(self.udp().socket))
+
+
+def a_datagram_to(world: World) -> Any:
+    receiver = world.keep(UnixDatagram.bind(""))
+    return world.unix_datagram().send_to(b"x", receiver.local_addr)
+
+
+def a_datagram_socket_connects(world: World) -> Any:
+    return world.keep(UnixDatagram.unbound()).connect(world.keep(UnixDatagram.bind("")).local_addr)
+
+
+def a_packet_socket_connects(world: World) -> Any:
+    to = world.packet_listener().local_addr
+    return world.keep(Socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)).connect(to)
 
 
 def an_event() -> Event:
@@ -177,6 +230,7 @@ async def in_group() -> None:
 STREAMS: dict[str, Callable[[World], Any]] = {
     "TcpStream": World.stream,
     "FdStream": World.terminal,
+    "UnixStream": World.unix,
 }
 
 
@@ -201,6 +255,11 @@ LEAVES: dict[str, Callable[[World], Any]] = {
     **of_each_stream("write", lambda stream: stream.write(b"x")),
     **of_each_stream("write_all", lambda stream: stream.write_all(b"x")),
     "TcpListener.accept": lambda world: world.listener().accept(),
+    "UnixListener.accept": lambda world: world.unix_listener().accept(),
+    "UnixDatagram.recv_from": lambda world: world.unix_datagram().recv_from(),
+    "Socket.accept": lambda world: world.packet_listener().accept(),
+    "Socket.recv": lambda world: world.packets().recv(100),
+    "Socket.recvmsg": lambda world: world.packets().recvmsg(100),
     "UdpSocket.recv_from": lambda world: world.udp().recv_from(),
     "AsyncFd.readable": lambda world: world.fd().readable(),
     "AsyncFd.writable": lambda world: world.fd().writable(),
@@ -238,6 +297,18 @@ COROUTINES: dict[str, Callable[[World], Any]] = {
     **of_each_stream("read_until", lambda stream: stream.read_until(b"\n")),
     **of_each_stream("shutdown", lambda stream: stream.shutdown()),
     "FdStream.shutdown": lambda world: world.pipe_writer().shutdown(),
+    "UnixStream.connect": lambda world: UnixStream.connect(world.unix_listener().local_addr),
+    "UnixStream.send_fds": lambda world: world.unix().send_fds(b"x", []),
+    "UnixStream.recv_fds": lambda world: world.unix().recv_fds(5),
+    "UnixDatagram.recv": lambda world: world.unix_datagram().recv(),
+    "UnixDatagram.recv_many": lambda world: world.unix_datagram().recv_many(1),
+    "UnixDatagram.send": lambda world: world.unix_datagram().send(b"x"),
+    "UnixDatagram.send_to": lambda world: a_datagram_to(world),
+    "UnixDatagram.send_many": lambda world: world.unix_datagram().send_many([]),
+    "UnixDatagram.connect": lambda world: a_datagram_socket_connects(world),
+    "Socket.send": lambda world: world.packets().send(b"x"),
+    "Socket.sendmsg": lambda world: world.packets().sendmsg([b"x"]),
+    "Socket.connect": lambda world: a_packet_socket_connects(world),
     "UdpSocket.recv": lambda world: world.udp().recv(),
     "UdpSocket.recv_many": lambda world: world.udp().recv_many(1),
     "UdpSocket.send": lambda world: world.udp().send(b"x"),
@@ -341,9 +412,15 @@ async def finish(awaitable: Awaitable[Any]) -> None:
         assert "again" not in str(error)
         assert "awaited" not in str(error)
         return
+    give_back(result)
+
+
+def give_back(result: Any) -> None:
+    """Release what was taken, close what was opened; in a tuple it comes first."""
+    first = result[0] if isinstance(result, tuple) and result else result
     for end in ("release", "close"):
-        if hasattr(result, end):
-            getattr(result, end)()
+        if hasattr(first, end):
+            getattr(first, end)()
 
 
 def refused() -> Any:
@@ -449,10 +526,7 @@ def test_sent_to_by_hand_it_does_what_an_await_does(name: str, world: World) -> 
             try:
                 return self.operation.send(None)  # type: ignore[no-any-return]
             except StopIteration as stop:
-                with contextlib.suppress(AttributeError):
-                    stop.value.close()
-                with contextlib.suppress(AttributeError):
-                    stop.value.release()
+                give_back(stop.value)
                 return Ready(None)
 
     async def main() -> None:
@@ -481,9 +555,7 @@ def test_polled_by_hand_it_may_then_be_awaited_by_that_task_and_once(
         operation = LEAVES[name](world)
         step = await Poll(operation)
         if isinstance(step, Ready):
-            for end in ("release", "close"):
-                if hasattr(step.value, end):
-                    getattr(step.value, end)()
+            give_back(step.value)
         else:
             with refused():
                 await spawn(operation)

@@ -427,3 +427,10 @@ def test_service() -> None:
         assert client.read() == b"2\n1\n"
     out, err = finish(process)
     assert (out, err) == (["stopping: SIGTERM", "ended, 3 ticks"], "")
+
+
+def test_unix_chat() -> None:
+    out, err = finish(start("unix_chat.py"))
+    assert err == ""
+    user = f"(user {os.getuid()})"
+    assert out == [f"Bob reads Ada {user}: hello", f"Ada reads Bob {user}: good day"]

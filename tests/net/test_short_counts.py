@@ -26,7 +26,8 @@ from trale_py import (
     spawn,
     timeout,
 )
-from trale_py.net import tcp
+from trale_py.net import listener as net_listener
+from trale_py.net.socket_base import finish_connect
 
 Pair = tuple[TcpStream, socket.socket]
 
@@ -123,10 +124,10 @@ def test_connect_waits_only_while_it_is_not_connected(monkeypatch: pytest.Monkey
 
     sock: Any = NoName()
     with pytest.raises(BlockingIOError):
-        tcp._finish_connect(sock)
+        finish_connect(sock)
     sock.code = errno.EBADF
     with pytest.raises(OSError, match="getpeername"):
-        tcp._finish_connect(sock)
+        finish_connect(sock)
 
 
 def test_C6_an_accept_that_fails_for_good_backs_off(
@@ -144,7 +145,7 @@ def test_C6_an_accept_that_fails_for_good_backs_off(
             raise InterruptedError
 
     monkeypatch.setattr(TcpListener, "_accept", refused)
-    monkeypatch.setattr(tcp, "sleep", sleep)
+    monkeypatch.setattr(net_listener, "sleep", sleep)
     with TcpListener.bind("127.0.0.1:0") as listener, pytest.raises(InterruptedError):
         run(anext(aiter(listener)))
     assert slept == [101, 102, 103]

@@ -24,15 +24,15 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from .sockaddr import SIZE, SocketAddress, decode
+from .sockaddr import SIZE, decode
 
 if TYPE_CHECKING:
     from ._ffi import _FFI, CData, _Lib
 
 BATCH: Final = 64  # TRALE_DATAGRAMS: datagrams in one system call
-SLOT: Final = 65536  # TRALE_SLOT: one byte more than any datagram has
+SLOT: Final = 65536  # TRALE_SLOT: one byte more than any datagram of UDP has
 
 
 class _Space:
@@ -42,7 +42,7 @@ class _Space:
     stay for the next call. Small datagrams need a page per slot, 256 KiB in all.
     """
 
-    __slots__ = ("_names", "_slots", "lengths", "names", "slots")
+    __slots__ = ("_names", "_slots", "lengths", "name_lengths", "names", "slots")
 
     def __init__(self, ffi: _FFI) -> None:
         # Not shared: a forked child has its own copy.
@@ -52,12 +52,14 @@ class _Space:
         self.slots: CData = ffi.from_buffer(self._slots)
         self.names: CData = ffi.from_buffer(self._names)
         self.lengths: CData = ffi.new(f"unsigned int[{BATCH}]")
+        self.name_lengths: CData = ffi.new(f"unsigned int[{BATCH}]")
 
-    def take(self, lengths: list[int]) -> list[tuple[bytes, SocketAddress]]:
+    def take(self, lengths: list[int], name_lengths: list[int]) -> list[tuple[bytes, Any]]:
         slots, names = self._slots, bytes(self._names)
         return [
-            (slots[n * SLOT : n * SLOT + length], decode(names[n * SIZE : n * SIZE + SIZE]))
-            for n, length in enumerate(lengths)
+            (slots[n * SLOT : n * SLOT + length], decode(names[n * SIZE : n * SIZE + name_length]))
+            for n, (length, name_length) in enumerate(zip(lengths, name_lengths, strict=True))
+            if length <= SLOT
         ]
 
 
@@ -65,12 +67,13 @@ _loaded: tuple[_FFI, _Lib] | None = None
 _spaces: list[_Space] = []  # not in use just now: as many as were in use at the same time
 
 
-def recv_many(fd: int, count: int) -> list[tuple[bytes, SocketAddress]]:
-    """What is there, at most ``count`` (1 to 64) datagrams and their senders. Never waits.
+def recv_many(fd: int, count: int) -> tuple[list[tuple[bytes, Any]], int]:
+    """What is there, at most ``count`` (1 to 64) datagrams and who sent them. Never waits.
 
-    Fewer than ``count``: there were no more, or the next call raises an error.
-    BlockingIOError if there is none; OSError from recvmmsg(2). MemoryError if there is no
-    room for the copies: what was received is lost then.
+    Fewer than ``count``: there were no more, or the next call raises an error. Also returns how
+    many came that were longer than SLOT bytes, and are lost. BlockingIOError if there is none;
+    OSError from recvmmsg(2). MemoryError if there is no room for the copies: what was received
+    is lost then.
     """
     ffi, lib = library()
     try:
@@ -78,10 +81,14 @@ def recv_many(fd: int, count: int) -> list[tuple[bytes, SocketAddress]]:
     except IndexError:
         space = _Space(ffi)
     try:
-        result = lib.trale_recv_many(fd, space.slots, space.names, space.lengths, count)
+        result = lib.trale_recv_many(
+            fd, space.slots, space.names, space.name_lengths, space.lengths, count
+        )
         if result < 0:
             raise OSError(-result, os.strerror(-result))
-        return space.take(ffi.unpack(space.lengths, result))
+        lengths, names = (ffi.unpack(part, result) for part in (space.lengths, space.name_lengths))
+        datagrams = space.take(lengths, names)
+        return datagrams, result - len(datagrams)
     finally:
         _spaces.append(space)
 
@@ -92,9 +99,10 @@ def send_many(fd: int, datagrams: Sequence[bytes], names: Sequence[bytes]) -> in
     BlockingIOError if there is no room; OSError from sendmmsg(2), about the first datagram.
     """
     _, lib = library()
-    data = b"".join(datagrams)
-    lengths = [len(datagram) for datagram in datagrams]
-    result = lib.trale_send_many(fd, data, b"".join(names), lengths, len(lengths))
+    name_lengths, lengths = ([len(one) for one in many] for many in (names, datagrams))
+    result = lib.trale_send_many(
+        fd, b"".join(datagrams), b"".join(names), name_lengths, lengths, len(lengths)
+    )
     if result < 0:
         raise OSError(-result, os.strerror(-result))
     return result

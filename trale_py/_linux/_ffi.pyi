@@ -17,10 +17,22 @@ class _Lib:
     TRALE_NAME: int
     TRALE_RECEIVERS: int
     def trale_recv_many(
-        self, fd: int, space: CData, names: CData, lengths: CData, count: int
+        self,
+        fd: int,
+        space: CData,
+        names: CData,
+        name_lengths: CData,
+        lengths: CData,
+        count: int,
     ) -> int: ...
     def trale_send_many(
-        self, fd: int, data: bytes, names: bytes, lengths: Sequence[int], count: int
+        self,
+        fd: int,
+        data: bytes,
+        names: bytes,
+        name_lengths: Sequence[int],
+        lengths: Sequence[int],
+        count: int,
     ) -> int: ...
     def trale_signals_open(self, eventfd: int, wanted: int, chain: bool) -> int: ...
     def trale_signals_take(self, receiver: int) -> int: ...

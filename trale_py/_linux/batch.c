@@ -6,15 +6,16 @@
 #define _GNU_SOURCE 1 /* recvmmsg, sendmmsg */
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include "declarations.h"
 
-_Static_assert(TRALE_NAME == sizeof(struct sockaddr_in6), "an address is a sockaddr_in6");
+_Static_assert(TRALE_NAME == sizeof(struct sockaddr_un), "it is the longest");
 
-int trale_recv_many(int fd, char *space, char *names, unsigned int *lengths, unsigned int count)
+int trale_recv_many(int fd, char *space, char *names, unsigned int *name_lengths, unsigned int *lengths,
+                    unsigned int count)
 {
     struct mmsghdr messages[TRALE_DATAGRAMS]; /* one header for each datagram, and its length */
     struct iovec parts[TRALE_DATAGRAMS];      /* where its bytes go: one part each */
@@ -37,34 +38,20 @@ int trale_recv_many(int fd, char *space, char *names, unsigned int *lengths, uns
     }
 
     do
-        received = recvmmsg(fd, messages, count, MSG_DONTWAIT, NULL);
+        received = recvmmsg(fd, messages, count, MSG_DONTWAIT | MSG_TRUNC, NULL);
     while (received < 0 && errno == EINTR);
     if (received < 0)
         return -errno;
 
-    for (n = 0; n < (unsigned int)received; n++)
+    for (n = 0; n < (unsigned int)received; n++) {
         lengths[n] = messages[n].msg_len;
+        name_lengths[n] = messages[n].msg_hdr.msg_namelen;
+    }
     return received;
 }
 
-/* How much of the TRALE_NAME bytes at `name` is an address. */
-static socklen_t trale_name_length(const char *name)
-{
-    sa_family_t family; /* copied, as `name` need not be aligned */
-
-    memcpy(&family, name, sizeof(family));
-    switch (family) {
-    case AF_INET:
-        return sizeof(struct sockaddr_in);
-    case AF_INET6:
-        return sizeof(struct sockaddr_in6);
-    default:
-        return 0;
-    }
-}
-
-int trale_send_many(int fd, const char *data, const char *names, const unsigned int *lengths,
-                    unsigned int count)
+int trale_send_many(int fd, const char *data, const char *names, const unsigned int *name_lengths,
+                    const unsigned int *lengths, unsigned int count)
 {
     struct mmsghdr messages[TRALE_DATAGRAMS]; /* one header for each datagram */
     struct iovec parts[TRALE_DATAGRAMS];      /* where its bytes are: one part each */
@@ -76,16 +63,15 @@ int trale_send_many(int fd, const char *data, const char *names, const unsigned 
 
     memset(messages, 0, count * sizeof(messages[0]));
     for (n = 0; n < count; n++) {
-        const char *name = names + (size_t)n * TRALE_NAME;
-
         /* The casts: the structures serve for receiving too. Nothing is written to here. */
         parts[n].iov_base = (void *)data;
         parts[n].iov_len = lengths[n];
         messages[n].msg_hdr.msg_iov = &parts[n];
         messages[n].msg_hdr.msg_iovlen = 1;
-        messages[n].msg_hdr.msg_namelen = trale_name_length(name);
-        if (messages[n].msg_hdr.msg_namelen > 0)
-            messages[n].msg_hdr.msg_name = (void *)name;
+        messages[n].msg_hdr.msg_namelen = name_lengths[n];
+        if (name_lengths[n] > 0)
+            messages[n].msg_hdr.msg_name = (void *)names;
+        names += name_lengths[n];
         data += lengths[n];
     }
 

@@ -8,36 +8,38 @@
 /* Datagrams in one system call: the call's own price is a few percent of the whole then. */
 #define TRALE_DATAGRAMS 64
 
-/* Bytes from one received datagram to the next. None is longer than 65,535: UDP has 16 bits
- * for the length, IPv6 and its jumbograms included. So none is ever cut. */
+/* Bytes from one received datagram to the next. No datagram of UDP is longer than 65,535, as it has 16
+ * bits for the length, IPv6 and its jumbograms included. One of a Unix socket may be. */
 #define TRALE_SLOT 65536
 
-/* Bytes from one address to the next: a struct sockaddr_in6 (ipv6(7)) fits, and with it a
- * struct sockaddr_in (ip(7)). All zeros: no address. */
-#define TRALE_NAME 28
+/* Bytes from one received address to the next: the longest, a struct sockaddr_un (unix(7)), fits. */
+#define TRALE_NAME 110
 
 /* recvmmsg(2), never waiting. Returns how many datagrams came, at most `count`.
  *
- * space    count * TRALE_SLOT bytes; datagram n is at n * TRALE_SLOT
- * names    count * TRALE_NAME bytes; where datagram n came from
- * lengths  count numbers; how long datagram n is, 0 included
+ * space         count * TRALE_SLOT bytes; datagram n is at n * TRALE_SLOT
+ * names         count * TRALE_NAME bytes; where datagram n came from is at n * TRALE_NAME
+ * name_lengths  count numbers; how long that is, 0 if it came from a socket without a name
+ * lengths       count numbers; how long datagram n is, 0 included. More than TRALE_SLOT: the rest is lost
  *
  * -EAGAIN if there is none. An error that comes after the first datagram is kept by the
  * kernel for the next call.
  */
-int trale_recv_many(int fd, char *space, char *names, unsigned int *lengths, unsigned int count);
+int trale_recv_many(int fd, char *space, char *names, unsigned int *name_lengths, unsigned int *lengths,
+                    unsigned int count);
 
 /* sendmmsg(2), never waiting. Returns how many of the `count` datagrams were sent.
  *
- * data     the datagrams one behind the other, with nothing in between
- * names    count * TRALE_NAME bytes; where datagram n goes, zeros for a connected socket
- * lengths  count numbers; how long datagram n is
+ * data          the datagrams one behind the other, with nothing in between
+ * names         where they go: the kernel's addresses, likewise
+ * name_lengths  count numbers; how long each of these is, 0 for where the socket is connected
+ * lengths       count numbers; how long datagram n is
  *
  * -errno is about the first datagram. A later one that fails ends the batch, and what it
  * failed with is not told: see BUGS in sendmmsg(2).
  */
-int trale_send_many(int fd, const char *data, const char *names, const unsigned int *lengths,
-                    unsigned int count);
+int trale_send_many(int fd, const char *data, const char *names, const unsigned int *name_lengths,
+                    const unsigned int *lengths, unsigned int count);
 
 /* How many receivers of signals there may be at once. */
 #define TRALE_RECEIVERS 64

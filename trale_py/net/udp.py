@@ -7,7 +7,6 @@ import os
 import socket
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 from .. import _linux
@@ -15,9 +14,10 @@ from .._linux import sockaddr
 from .._linux.sockaddr import SocketAddress
 from ..core.leaf import checkpoint
 from ..streams.byte_stream import byte_view, contiguous
-from ..streams.io import NOW, NOW_NOSIGNAL
+from ..streams.io import NOW_NOSIGNAL
 from .address import Address, Endpoint, HostPort, resolve, show, to_bind, to_connect
-from .socket_base import BaseSocket
+from .datagrams import batch_of, check_size, cut, first_pairs, receive
+from .socket_base import InetSocket
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _LARGEST = 65535  # no UDP datagram is longer
 
 
-class UdpSocket(BaseSocket):
+class UdpSocket(InetSocket):
     """A UDP socket. Several tasks may receive and several may send.
 
     ::
@@ -63,10 +63,10 @@ class UdpSocket(BaseSocket):
         Cancelled, it has received nothing. ClosedResourceError once closed; OSError from
         recvfrom(2), on a connected socket ConnectionRefusedError if no socket is bound there.
         """
-        _check_size(n)
+        check_size(n)
         if n >= _LARGEST:
             return self._io.recv_from(self)
-        return self._reading(partial(_recv_from, self._sock, n))
+        return self._reading(partial(receive, self._sock, n))
 
     async def recv(self, n: int = _LARGEST) -> bytes:
         """As ``recv_from``, without the sender: for a connected socket."""
@@ -119,15 +119,12 @@ class UdpSocket(BaseSocket):
         network reports after the first datagram is raised by the next call. ImportError if the
         package's compiled part is missing. See recvmmsg(2).
         """
-        if not isinstance(max, int):
-            raise TypeError(f"max must be an int, not {max!r}")
-        if max < 1:
-            raise ValueError(f"max must be 1 or more, not {max}")
-        count = min(max, _linux.BATCH)
+        count = batch_of(max)
         # A batch that is short has emptied the queue, and could end readiness as a short read of
         # a stream does. It does not: the next try mostly finds what came while this batch was
         # worked on, and in a flood the way over the reactor is long enough to lose datagrams.
-        return await self._reading(lambda: _linux.recv_many(self._sock.fileno(), count))
+        datagrams, _ = await self._reading(partial(_linux.recv_many, self._sock.fileno(), count))
+        return datagrams  # none is too long
 
     def send_many(
         self, pairs: Sequence[tuple[ReadableBuffer, Address | None]]
@@ -155,8 +152,7 @@ class UdpSocket(BaseSocket):
             await checkpoint()
             self._check_open()
             return 0
-        # Cut to one byte more than can be sent, which is as wrong as a gigabyte, and less to copy.
-        datagrams = [_cut(data) for data, _ in pairs]
+        datagrams = [cut(data, _LARGEST) for data, _ in pairs]
         names: list[bytes] = []
         for _, target in pairs:
             try:
@@ -209,39 +205,11 @@ class UdpSocket(BaseSocket):
         return await self.recv_from()
 
 
-def _recv_from(sock: socket.socket, n: int) -> tuple[bytes, SocketAddress]:
-    data, _, flags, address = sock.recvmsg(n, 0, NOW)
-    if flags & socket.MSG_TRUNC:
-        raise OSError(
-            errno.EMSGSIZE, f"a datagram from {show(address)} has more than {n} bytes; it is lost"
-        )
-    return data, address
-
-
-def _cut(data: ReadableBuffer) -> bytes:
-    if type(data) is bytes:
-        return data[: _LARGEST + 1]
-    with byte_view(data, "data") as view:
-        return bytes(view[: _LARGEST + 1])
-
-
-def _check_size(n: int) -> None:
-    if not isinstance(n, int):
-        raise TypeError(f"n must be an int, not {n!r}")
-    if n < 0:
-        raise ValueError(f"n must be 0 or more, not {n}")
-
-
 def _check_pairs(pairs: object) -> list[tuple[ReadableBuffer, HostPort | None]]:
     """The first pairs, as many as one system call takes, with their addresses checked."""
-    if not isinstance(pairs, Sequence):
-        raise TypeError(f"pairs must be a list of (data, addr), not {type(pairs).__name__}")
     checked = []
     before, target = None, None
-    for pair in islice(pairs, _linux.BATCH):
-        if not isinstance(pair, tuple) or len(pair) != 2:
-            raise TypeError(f"pairs must be a list of (data, addr), but it contains {pair!r}")
-        data, addr = pair
+    for data, addr in first_pairs(pairs):
         if addr is not before:  # mostly, many go to one place
             before, target = addr, None if addr is None else to_connect(addr)
         checked.append((data, target))

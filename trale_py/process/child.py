@@ -29,11 +29,11 @@ class Child:
 
     def __init__(self, pid: int, *, is_group: bool) -> None:
         """OSError if there is no descriptor to be had."""
-        self.pid = pid
-        self.is_group = is_group  # its number is that of a group, which is its own
+        self.pid: int = pid
+        self.is_group: bool = is_group  # its number is that of a group, which is its own
         self.returncode: int | None = None  # as subprocess has it: -9 for SIGKILL
-        self.lost = False  # other code has reaped it
-        self.waiting = 0  # how many tasks wait for the pidfd
+        self.lost: bool = False  # other code has reaped it
+        self.waiting: int = 0  # how many tasks wait for the pidfd
         self._parent = os.getpid()
         self._reaped = False
         self.pidfd: int | None = None
