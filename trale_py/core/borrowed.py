@@ -164,8 +164,8 @@ class CtrlC:
         self._runtime = runtime
         self._main: int | None = None  # the id of its task
         self._taken = False
-        self.count = 0
-        self.stopped = False
+        self.count: int = 0
+        self.stopped: bool = False
 
     def watch(self, main: int) -> None:
         self._main = main

@@ -78,7 +78,7 @@ class Runtime:
     ) -> None:
         self.name = name
         self.threaded = threaded  # else the executor is the thread that is in run()
-        self.home = 0  # the ident of the thread whose ``with`` block it is, if not threaded
+        self.home: int = 0  # the ident of the thread whose ``with`` block it is, if not threaded
         self.exit_grace = exit_grace
         self.now_ns: Callable[[], int] = time.monotonic_ns  # the clock of deadlines
         self.executor: Executor = Executor(self)
