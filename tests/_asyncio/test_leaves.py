@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.core.test_leaf import ALL, World
+from tests.core.test_leaf import ALL, World, give_back
 from trale_py import (
     CancelScope,
     Context,
@@ -45,9 +45,7 @@ def test_each_is_awaited_or_refused_by_name(name: str, world: World) -> None:
     """What needs a group or a scope around it is refused, and "await spawn(...)" is the way."""
 
     async def theirs() -> str:
-        result = await asyncio.wait_for(ALL[name](world), 20)
-        for let_go in ("close", "release"):
-            getattr(result, let_go, list)()
+        give_back(await asyncio.wait_for(ALL[name](world), 20))
         return "ended"
 
     async def spawns() -> str:
