@@ -44,14 +44,3 @@ class CapacityLimiterStatistics(NamedTuple):
     total_tokens: float
     borrowers: list[Hashable]
     tasks_waiting: int
-
-
-class ChannelStatistics(NamedTuple):
-    """Of both ends of a channel. ``max_buffer_size``: None if it is unbounded."""
-
-    current_buffer_used: int
-    max_buffer_size: int | None
-    open_senders: int
-    open_receivers: int
-    tasks_waiting_send: int
-    tasks_waiting_receive: int
