@@ -111,6 +111,20 @@ def stale(path: str) -> None:
         sock.bind(path)
 
 
+@pytest.mark.parametrize("relative", [False, True])
+def test_C19_a_stale_file_with_a_long_path(
+    relative: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("x" * (150 if relative else 103 - len(str(tmp_path))))
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    name = "s" if relative else f"{folder}/s"
+    stale(name)
+    with UnixListener.bind(name, replace_stale=True) as listener:
+        assert listener.local_addr == name
+    assert list(folder.iterdir()) == []
+
+
 def test_a_stale_file_is_in_use_unless_asked(path: str) -> None:
     stale(path)
     with pytest.raises(OSError, match="socket") as caught:

@@ -102,8 +102,16 @@ def _absolute(name: UnixAddress) -> Path:
 
 
 def _is_dead(path: Path, kind: int) -> bool:
-    with socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK) as probe:
-        return probe.connect_ex(os.fsencode(path)) == errno.ECONNREFUSED
+    # By a descriptor: an absolute path may be longer than a socket's name can be.
+    try:
+        file = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        with socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK) as probe:
+            return probe.connect_ex(f"/proc/self/fd/{file}") == errno.ECONNREFUSED
+    finally:
+        os.close(file)
 
 
 def _remove(path: Path, expected: Identity, dead: int | None = None) -> bool:
