@@ -434,3 +434,9 @@ def test_unix_chat() -> None:
     assert err == ""
     user = f"(user {os.getuid()})"
     assert out == [f"Bob reads Ada {user}: hello", f"Ada reads Bob {user}: good day"]
+
+
+def test_tail_f() -> None:
+    out, err = finish(start("tail_f.py"))
+    assert err == ""
+    assert out == ["line 0", "line 1", "line 2"]
