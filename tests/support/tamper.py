@@ -37,8 +37,8 @@ from trale_py.sync.mutex import Guard
 # Called as they should be, these wait, end the process, or end the default runtime for good.
 WAITING = {
     *("next_batch", "run", "wait_blocking", "join", "shutdown", "ensure_running", "block_on"),
-    *("_start_thread", "_join_thread", "_run", "_loop", "_end_child", "spawn", "close_for_good"),
-    *("_wait_blocking", "acquire_blocking", "lock_blocking", "__enter__"),
+    *("_start_thread", "_join_thread", "_run", "_loop", "_stay", "_end_child", "spawn"),
+    *("close_for_good", "_wait_blocking", "acquire_blocking", "lock_blocking", "__enter__"),
 }
 
 
