@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import math
+import signal
 import subprocess
 import sys
 import textwrap
@@ -329,6 +330,24 @@ def test_R40_no_memory_for_the_first_steps_of_a_thread(
         with pytest.raises((RuntimeError, MemoryError)):
             runtime.spawn(give(1)).join(20)
     assert block_on(give(1)) == 1
+
+
+def test_R52_no_memory_in_the_reactors_thread_is_the_cause_that_is_told(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The executor, which goes on where a batch of its own had no memory, does not swallow it."""
+
+    def fails(*_: object) -> None:
+        raise MemoryError("of the reactor's thread")
+
+    monkeypatch.setattr(signal, "pthread_sigmask", fails)
+    with pytest.raises(RuntimeError) as caught:
+        runtime.spawn(sleep(60)).join(20)
+    error: BaseException | None = caught.value
+    while error is not None and not isinstance(error, MemoryError):
+        error = error.__cause__
+    assert str(error) == "of the reactor's thread"
+    caplog.clear()
 
 
 @pytest.mark.parametrize("which", ["executor"] + ["reactor"] * (trale_py.engine != "native"))

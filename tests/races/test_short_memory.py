@@ -10,7 +10,7 @@ import pytest
 
 import trale_py
 from tests.support.net_helpers import TIMEOUT
-from trale_py import TaskCancelled, spawn, yield_now
+from trale_py import Event, TaskCancelled, move_on_after, sleep, spawn, yield_now
 from trale_py.core.runtime import Runtime
 
 _testcapi = pytest.importorskip("_testcapi")
@@ -37,13 +37,24 @@ async def spawned(n: int) -> None:
         _testcapi.remove_mem_hooks()
 
 
+async def deadline(n: int) -> None:
+    await sleep(1e-6)  # the reactor's thread is past its first steps: R40 is about these
+    with move_on_after(0.001):
+        event = Event()
+        _testcapi.set_nomemory(n, n + 1)
+        try:
+            await event.wait()
+        finally:
+            _testcapi.remove_mem_hooks()
+
+
 @pytest.mark.skipif(trale_py.engine != "native", reason="of the native engine's executor")
 @pytest.mark.skipif(
     sys.version_info >= (3, 12),
     reason="CPython 3.12.1 and 3.13.0 crash by themselves where a function or list cannot be made",
 )
 @pytest.mark.filterwarnings("ignore:.*was never awaited:RuntimeWarning")
-@pytest.mark.parametrize("operation", [yields, spawned])
+@pytest.mark.parametrize("operation", [yields, spawned, deadline])
 def test_R52_R53_the_executor_survives_a_failed_allocation(
     operation: Callable[[int], Coroutine[Any, Any, None]], caplog: pytest.LogCaptureFixture
 ) -> None:

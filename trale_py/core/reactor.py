@@ -14,7 +14,7 @@ import os
 import signal
 from functools import partial
 
-from ..base.errors import RuntimeClosed
+from ..base.errors import RuntimeClosed, is_a
 from ..base.threads import Thread
 from . import current
 from .contract import RuntimeLike
@@ -109,8 +109,10 @@ class Reactor:
         """The thread's last call. No task would be woken any more: the runtime must end."""
         if not self._stopping:
             fault, self._fault = self._fault, None
-            if fault is None:  # not whether it is true: its class may be the user's
-                fault = RuntimeError("the reactor's thread was terminated")
+            if fault is None or is_a(fault, MemoryError):
+                # Not bare: the executor would take it for a batch of its own that failed (R52).
+                cause, fault = fault, RuntimeError("the reactor's thread was terminated")
+                fault.__cause__ = cause
             self._runtime.run_queue.fail(fault)
 
     # -- sources: executor's thread -------------------------------------------------------
