@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .. import _linux
-from ..streams.byte_stream import byte_view
+from ..streams.byte_stream import byte_view, check_count
 from ..streams.io import NOW
 from .address import show
 
@@ -29,19 +29,9 @@ def too_long(why: str) -> OSError:
     return OSError(errno.EMSGSIZE, why)
 
 
-def check_size(n: int) -> None:
-    if not isinstance(n, int):
-        raise TypeError(f"n must be an int, not {n!r}")
-    if n < 0:
-        raise ValueError(f"n must be 0 or more, not {n}")
-
-
 def batch_of(max: int) -> int:
     """How many datagrams a call of recv_many asks for."""
-    if not isinstance(max, int):
-        raise TypeError(f"max must be an int, not {max!r}")
-    if max < 1:
-        raise ValueError(f"max must be 1 or more, not {max}")
+    check_count(max, "max")
     return min(max, _linux.BATCH)
 
 

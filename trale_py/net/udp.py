@@ -13,16 +13,14 @@ from .. import _linux
 from .._linux import sockaddr
 from .._linux.sockaddr import SocketAddress
 from ..core.leaf import checkpoint
-from ..streams.byte_stream import byte_view, contiguous
-from ..streams.io import NOW_NOSIGNAL
+from ..streams.byte_stream import byte_view, check_count, contiguous
+from ..streams.io import LARGEST_DATAGRAM, NOW_NOSIGNAL
 from .address import Address, Endpoint, HostPort, resolve, show, to_bind, to_connect
-from .datagrams import batch_of, check_size, cut, first_pairs, receive
+from .datagrams import batch_of, cut, first_pairs, receive
 from .socket_base import InetSocket
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
-
-_LARGEST = 65535  # no UDP datagram is longer
 
 
 class UdpSocket(InetSocket):
@@ -56,19 +54,21 @@ class UdpSocket(InetSocket):
             sock.close()
             raise
 
-    def recv_from(self, n: int = _LARGEST) -> Coroutine[Any, Any, tuple[bytes, SocketAddress]]:
+    def recv_from(
+        self, n: int = LARGEST_DATAGRAM
+    ) -> Coroutine[Any, Any, tuple[bytes, SocketAddress]]:
         """Wait for a datagram; return it and its sender. ``b""`` is a datagram like any other.
 
         One of more than ``n`` bytes cannot be had whole: OSError (EMSGSIZE), and it is gone.
         Cancelled, it has received nothing. ClosedResourceError once closed; OSError from
         recvfrom(2), on a connected socket ConnectionRefusedError if no socket is bound there.
         """
-        check_size(n)
-        if n >= _LARGEST:
+        check_count(n, "n", 0)
+        if n >= LARGEST_DATAGRAM:
             return self._io.recv_from(self)
         return self._reading(partial(receive, self._sock, n))
 
-    async def recv(self, n: int = _LARGEST) -> bytes:
+    async def recv(self, n: int = LARGEST_DATAGRAM) -> bytes:
         """As ``recv_from``, without the sender: for a connected socket."""
         data, _ = await self.recv_from(n)
         return data
@@ -152,7 +152,7 @@ class UdpSocket(InetSocket):
             await checkpoint()
             self._check_open()
             return 0
-        datagrams = [cut(data, _LARGEST) for data, _ in pairs]
+        datagrams = [cut(data, LARGEST_DATAGRAM) for data, _ in pairs]
         names: list[bytes] = []
         for _, target in pairs:
             try:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Self
 from .. import _linux
 from .._linux import sockaddr
 from ..core.leaf import checkpoint
-from ..streams.byte_stream import byte_view
+from ..streams.byte_stream import byte_view, check_count
 from ..streams.io import NOW_NOSIGNAL
 from .ancillary import Credentials, peer_credentials
-from .datagrams import batch_of, check_size, cut, first_pairs, receive, too_long
+from .datagrams import batch_of, cut, first_pairs, receive, too_long
 from .socket_base import connect_now
 from .socket_file import AnyPath, UnixAddress, check_path
 from .unix import UnixSocket, bind_unix
@@ -86,7 +86,7 @@ class UnixDatagram(UnixSocket):
         OSError (EMSGSIZE), and it is gone. Cancelled, it has received nothing.
         ClosedResourceError once closed; OSError from recvmsg(2).
         """
-        check_size(n)
+        check_count(n, "n", 0)
         return self._reading(partial(self._receive, n))
 
     def _receive(self, n: int) -> tuple[bytes, UnixAddress]:

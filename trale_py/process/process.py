@@ -136,10 +136,7 @@ class Process:
         is not known how it ended. RuntimeClosed in a fork's child.
         """
         self._check_parent()
-        await EndOf(self._child)
-        while not self._child.look():
-            await sleep(_LOOK_AGAIN_SECONDS)
-            await EndOf(self._child)
+        await _end_of(self._child)
         if not self._entered:
             self._child.reap()
         if self._child.returncode is None:
@@ -209,12 +206,16 @@ class Process:
         return f"<Process {self.pid} {state}>"
 
 
+async def _end_of(child: Child) -> None:
+    await EndOf(child)
+    while not child.look():
+        await sleep(_LOOK_AGAIN_SECONDS)
+        await EndOf(child)
+
+
 async def _reap(child: Child) -> None:
     """Wait for the end of a child whose Process is gone."""
-    while not child.look():
-        await EndOf(child)
-        if not child.look():
-            await sleep(_LOOK_AGAIN_SECONDS)
+    await _end_of(child)
     child.reap()
 
 

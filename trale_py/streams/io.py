@@ -78,7 +78,7 @@ class Io:
     """What a socket is to its operations.
 
     ``closed`` and ``shared`` are raised by any thread; all else is the executor's. ``shared`` says
-    that others know the descriptor (R33, see socket_base.py). ``buffer`` is what was
+    that others know the descriptor (R33, see descriptor.py). ``buffer`` is what was
     read from the socket and not yet by the user. ``cut_off`` says how an earlier send_all
     ended, if not well. ``plain``: it is no socket, but what read(2) and write(2) are for.
     """
