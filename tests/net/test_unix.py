@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 
+import trale_py
 from tests.conftest import open_fds
 from tests.support.net_helpers import TIMEOUT
 from trale_py import (
     ClosedResourceError,
+    Event,
     Socket,
+    TaskCancelled,
     TcpStream,
     UnixDatagram,
     UnixListener,
@@ -25,13 +28,12 @@ from trale_py import (
     block_on,
     gather,
     move_on_after,
-    sleep,
     socketpair,
     spawn,
     timeout,
     yield_now,
 )
-from trale_py.net import socket_file
+from trale_py.net import socket_base, socket_file
 
 
 @pytest.fixture
@@ -94,12 +96,30 @@ def test_the_error_of_a_connect_names_the_path(path: str) -> None:
 
 @pytest.mark.parametrize(
     ("bad", "error"),
-    [("x" * 109, ValueError), ("a\0b", ValueError), (5, TypeError), (("a", 1), TypeError)],
+    [
+        ("x" * 108, ValueError),  # the kernel's 108 bytes have the zero byte at the end
+        ("\0" + "x" * 108, ValueError),
+        ("a\0b", ValueError),
+        (5, TypeError),
+        (("a", 1), TypeError),
+    ],
 )
 def test_bad_paths_are_refused_at_the_call(bad: Any, error: Any) -> None:
     for call in (UnixListener.bind, UnixStream.connect, UnixDatagram.bind):
         with pytest.raises(error, match="path must"):
             call(bad)
+
+
+def test_names_may_be_as_long_as_the_kernel_has_them(tmp_path: Path) -> None:
+    async def main() -> None:
+        for name in (f"{tmp_path}/".ljust(107, "x"), b"\0".ljust(108, b"x")):
+            with UnixDatagram.bind(name) as sock, UnixDatagram.unbound() as sender:
+                assert sock.local_addr == name
+                await sender.send_to(b"one", name)
+                assert await sender.send_many([(b"many", name)]) == 1
+                assert [await sock.recv(), await sock.recv()] == [b"one", b"many"]
+
+    block_on(timeout(TIMEOUT, main()))
 
 
 # -- files of sockets -----------------------------------------------------------------------
@@ -150,6 +170,18 @@ def test_nothing_but_a_dead_socket_is_replaced(path: str, tmp_path: Path, what: 
             UnixListener.bind(path, replace_stale=True)
         after = Path(path).lstat()
         assert (before.st_ino, before.st_mode) == (after.st_ino, after.st_mode)
+
+
+def test_a_bind_that_fails_after_all_leaves_no_file(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: UnixListener, backlog: int) -> None:
+        raise OSError(errno.ENOMEM, "no memory")
+
+    monkeypatch.setattr(UnixListener, "_listen", fail)
+    with pytest.raises(OSError, match=r"no memory: .*socket"):
+        UnixListener.bind(path)
+    assert not Path(path).exists()
 
 
 def test_close_leaves_a_file_that_is_anothers(path: str) -> None:
@@ -293,13 +325,26 @@ def test_a_cancelled_receive_has_taken_no_descriptor() -> None:
 # -- full queues ------------------------------------------------------------------------------
 
 
-def test_C17_a_full_backlog_is_waited_for(path: str) -> None:
+@pytest.fixture
+def pausing(monkeypatch: pytest.MonkeyPatch) -> Event:
+    """Set when a connect or a send has found no room, and pauses before it tries again."""
+    pausing = Event()
+
+    async def sleep(seconds: float) -> None:
+        pausing.set()
+        await trale_py.sleep(seconds)
+
+    monkeypatch.setattr(socket_base, "sleep", sleep)
+    return pausing
+
+
+def test_C17_a_full_backlog_is_waited_for(path: str, pausing: Event) -> None:
     """connect(2) says EAGAIN then, and no event tells when there is room."""
 
     async def main() -> None:
         async with UnixListener.bind(path, backlog=0) as listener:
             connecting = [spawn(UnixStream.connect(path)) for _ in range(5)]
-            await sleep(0.01)
+            await pausing.wait()
             for _ in connecting:
                 (await listener.accept()).close()
             for handle in connecting:
@@ -308,12 +353,17 @@ def test_C17_a_full_backlog_is_waited_for(path: str) -> None:
     block_on(timeout(TIMEOUT, main()))
 
 
-def test_C17_a_connect_to_a_full_backlog_can_be_cancelled(path: str) -> None:
+def test_C17_a_connect_to_a_full_backlog_can_be_cancelled(path: str, pausing: Event) -> None:
     before = open_fds()
 
     async def main() -> None:
         async with UnixListener.bind(path, backlog=0):
             first = await UnixStream.connect(path)
+            connecting = spawn(UnixStream.connect(path))
+            await pausing.wait()
+            connecting.cancel()
+            with pytest.raises(TaskCancelled):
+                await connecting
             with pytest.raises(TimeoutError, match="socket"):
                 await UnixStream.connect(path, timeout=0.02)
             first.close()
@@ -345,7 +395,7 @@ def test_datagrams(path: str, tmp_path: Path) -> None:
     block_on(timeout(TIMEOUT, main()))
 
 
-def test_D7_a_full_queue_of_datagrams_is_waited_for(path: str) -> None:
+def test_D7_a_full_queue_of_datagrams_is_waited_for(path: str, pausing: Event) -> None:
     count = 200  # more than net.unix.max_dgram_qlen
 
     async def send() -> None:
@@ -356,7 +406,7 @@ def test_D7_a_full_queue_of_datagrams_is_waited_for(path: str) -> None:
     async def main() -> None:
         with UnixDatagram.bind(path) as sock:
             sending = spawn(send())
-            await sleep(0.02)
+            await pausing.wait()
             got = [int(await sock.recv()) for _ in range(count)]
             assert got == list(range(count))
             await sending

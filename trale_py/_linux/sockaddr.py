@@ -34,7 +34,7 @@ def encode(family: int, host: str, port: int, flow: int = 0, scope: int = 0) -> 
 def encode_unix(name: str | bytes) -> bytes:
     """The kernel's form of a Unix socket's name, see unix(7)."""
     raw = os.fsencode(name)
-    return _FAMILY.pack(socket.AF_UNIX) + (raw if raw.startswith(b"\0") else raw + b"\0")[:108]
+    return _FAMILY.pack(socket.AF_UNIX) + (raw if raw.startswith(b"\0") else raw + b"\0")
 
 
 @lru_cache(maxsize=1024)  # many datagrams come from few addresses

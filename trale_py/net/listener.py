@@ -6,7 +6,7 @@ import errno
 import socket
 import struct
 from collections.abc import AsyncIterator, Coroutine
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..base.log import report
 from ..timers.timer import now, sleep
@@ -49,14 +49,11 @@ class BaseListener(BaseSocket, Generic[S]):
         """A stream of a connection that was accepted."""
         raise NotImplementedError
 
-    @classmethod
-    def _listen(cls, sock: socket.socket, backlog: int) -> Self:
-        """A listener of our own, on a socket that is bound."""
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _ACCEPT_LIMIT)
-        sock.listen(backlog)
-        listener = cls(sock)
-        listener._limited = True
-        return listener
+    def _listen(self, backlog: int) -> None:
+        """Begin to, on a socket of our own that is bound."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _ACCEPT_LIMIT)
+        self._sock.listen(backlog)
+        self._limited = True
 
     def accept(self) -> Coroutine[Any, Any, S]:
         """Wait for a connection. Several tasks may; each connection goes to one of them.

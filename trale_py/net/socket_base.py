@@ -152,6 +152,19 @@ class SocketStream(BaseSocket, BaseStream):
                 raise
 
 
+@contextlib.contextmanager
+def closed_on_error(sock: BaseSocket, where: str) -> Iterator[None]:
+    """Close ``sock`` if the block fails; an OSError then has the address in its message."""
+    try:
+        yield
+    except OSError as error:
+        sock.close()
+        raise OSError(error.errno, f"{error.strerror}: {where}") from None
+    except BaseException:
+        sock.close()
+        raise
+
+
 def _plain(name: str) -> object:
     return getattr(socket.socket, name)
 

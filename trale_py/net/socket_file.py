@@ -35,7 +35,7 @@ UnixAddress: TypeAlias = str | bytes  # as getsockname() has it
 AnyPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 Identity: TypeAlias = tuple[int, int]
 
-LONGEST = 108  # bytes in a name, see unix(7)
+LONGEST = 108  # bytes in a name, with the zero byte that ends a path; see unix(7)
 
 
 def check_path(path: AnyPath) -> UnixAddress:
@@ -45,8 +45,9 @@ def check_path(path: AnyPath) -> UnixAddress:
     except TypeError:
         raise TypeError(f"path must be a str, bytes or PathLike, not {path!r}") from None
     raw = os.fsencode(name)
-    if len(raw) > LONGEST:
-        raise ValueError(f"path must have at most {LONGEST} bytes, not {len(raw)}: {name!r}")
+    longest = LONGEST if raw.startswith(b"\0") else LONGEST - 1
+    if len(raw) > longest:
+        raise ValueError(f"path must have at most {longest} bytes, not {len(raw)}: {name!r}")
     if b"\0" in raw and not raw.startswith(b"\0"):
         raise ValueError(f"path must have no zero byte but the first of an abstract name: {name!r}")
     return name

@@ -18,7 +18,7 @@ from ..scopes.combine import timeout
 from .address import Address, Endpoint, HostPort, resolve, show, to_bind, to_connect
 from .happy_eyeballs import ATTEMPT_DELAY_SECONDS, connect_first
 from .listener import BaseListener, check_backlog
-from .socket_base import InetSocket, SocketStream, connect_now
+from .socket_base import InetSocket, SocketStream, closed_on_error, connect_now
 
 
 class TcpStream(InetSocket, SocketStream):
@@ -107,18 +107,12 @@ class TcpStream(InetSocket, SocketStream):
         except BaseException:
             sock.close()
             raise
-        try:
+        with closed_on_error(stream, show(endpoint.address)):
             if local is not None:
                 sock.bind(local.address)
             await connect_now(stream, endpoint.address)
             if _is_its_own_peer(sock):
                 raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
-        except OSError as error:
-            stream.close()
-            raise OSError(error.errno, f"{error.strerror}: {show(endpoint.address)}") from None
-        except BaseException:
-            stream.close()
-            raise
         return stream
 
 
@@ -152,18 +146,14 @@ class TcpListener(InetSocket, BaseListener["TcpStream"]):
         family, address = to_bind(addr)
         check_backlog(backlog)
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        try:
+        listener = cls(sock)
+        with closed_on_error(listener, show(address)):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if reuse_port:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sock.bind(address)
-            return cls._listen(sock, backlog)
-        except OSError as error:
-            sock.close()
-            raise OSError(error.errno, f"{error.strerror}: {show(address)}") from None
-        except BaseException:
-            sock.close()
-            raise
+            listener._listen(backlog)
+        return listener
 
     def _wrap(self, sock: socket.socket, address: SocketAddress) -> TcpStream:
         return TcpStream(sock, address)

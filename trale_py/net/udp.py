@@ -17,7 +17,7 @@ from ..streams.byte_stream import byte_view, check_count, contiguous
 from ..streams.io import LARGEST_DATAGRAM, NOW_NOSIGNAL
 from .address import Address, Endpoint, HostPort, resolve, show, to_bind, to_connect
 from .datagrams import batch_of, cut, first_pairs, receive
-from .socket_base import InetSocket
+from .socket_base import InetSocket, closed_on_error
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -43,16 +43,10 @@ class UdpSocket(InetSocket):
         runtime is started. ValueError for a host name, OSError from bind(2).
         """
         family, address = to_bind(addr)
-        sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        try:
-            sock.bind(address)
-            return cls(sock)
-        except OSError as error:
-            sock.close()
-            raise OSError(error.errno, f"{error.strerror}: {show(address)}") from None
-        except BaseException:
-            sock.close()
-            raise
+        bound = cls(socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))
+        with closed_on_error(bound, show(address)):
+            bound._sock.bind(address)
+        return bound
 
     def recv_from(
         self, n: int = LARGEST_DATAGRAM

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Coroutine, Iterable, Sequence
 from functools import partial
@@ -14,14 +15,13 @@ from ..streams.byte_stream import check_count, views
 from ..streams.io import LARGEST_READ, NOW_NOSIGNAL
 from .ancillary import LARGEST_PASS, Credentials, check_fds, pack_fds, peer_credentials, receive_fds
 from .listener import BaseListener, check_backlog
-from .socket_base import BaseSocket, SocketStream, connect_now
+from .socket_base import BaseSocket, SocketStream, closed_on_error, connect_now
 from .socket_file import (
     AnyPath,
     SocketFile,
     UnixAddress,
     check_path,
     has_file,
-    in_use,
     remove_stale,
 )
 
@@ -43,6 +43,18 @@ class UnixSocket(BaseSocket):
         address: UnixAddress = self._sock.getsockname()
         return address
 
+    def _bind(self, name: UnixAddress, replace_stale: bool) -> None:
+        """bind(2). From here on ``close()`` removes the file that it has made."""
+        try:
+            self._sock.bind(name)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not (replace_stale and has_file(name)):
+                raise
+            remove_stale(name, self._sock.type)
+            self._sock.bind(name)
+        if has_file(name):
+            self._file_of_bind = SocketFile(name)
+
     def _before_close(self) -> None:
         # First the file, then the socket: while that answers, nobody takes the file for stale.
         if self._file_of_bind is not None:
@@ -52,18 +64,6 @@ class UnixSocket(BaseSocket):
     def _where(self) -> str:
         name = self._sock.getsockname()
         return repr(name) if name else ""
-
-
-def bind_unix(sock: socket.socket, name: UnixAddress, replace_stale: bool) -> SocketFile | None:
-    """bind(2), and the file that it has made."""
-    try:
-        sock.bind(name)
-    except OSError as error:
-        if error.errno != in_use().errno or not (replace_stale and has_file(name)):
-            raise
-        remove_stale(name, sock.type)
-        sock.bind(name)
-    return SocketFile(name) if has_file(name) else None
 
 
 class UnixStream(UnixSocket, SocketStream):
@@ -104,14 +104,8 @@ class UnixStream(UnixSocket, SocketStream):
     async def _connect(cls, name: UnixAddress) -> Self:
         await checkpoint()  # before connect(2): cancelled, it does not knock at the peer's door
         stream = cls(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
-        try:
+        with closed_on_error(stream, repr(name)):
             await connect_now(stream, name)
-        except OSError as error:
-            stream.close()
-            raise OSError(error.errno, f"{error.strerror}: {name!r}") from None
-        except BaseException:
-            stream.close()
-            raise
         return stream
 
     @property
@@ -201,29 +195,13 @@ class UnixListener(UnixSocket, BaseListener[UnixStream]):
         """
         name = check_path(path)
         check_backlog(backlog)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        made = None
-        try:
-            made = bind_unix(sock, name, replace_stale)
-            listener = cls._listen(sock, backlog)
-            listener._file_of_bind = made
-        except OSError as error:
-            sock.close()
-            raise OSError(error.errno, f"{error.strerror}: {name!r}") from None
-        except BaseException:
-            sock.close()
-            raise
-        listener._check_file(name)
+        listener = cls(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
+        with closed_on_error(listener, repr(name)):
+            listener._bind(name, replace_stale)
+            listener._listen(backlog)
+            if listener._file_of_bind is not None:
+                listener._file_of_bind.check()  # before it listens, it looks as stale as any
         return listener
-
-    def _check_file(self, name: UnixAddress) -> None:
-        """Between bind and listen our file looks as stale as any."""
-        if self._file_of_bind is not None:
-            try:
-                self._file_of_bind.check()
-            except OSError as error:
-                self.close()
-                raise OSError(error.errno, f"{error.strerror}: {name!r}") from None
 
     def _wrap(self, sock: socket.socket, address: object) -> UnixStream:
         return UnixStream(sock)

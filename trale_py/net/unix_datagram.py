@@ -14,9 +14,9 @@ from ..streams.byte_stream import byte_view, check_count
 from ..streams.io import NOW_NOSIGNAL
 from .ancillary import Credentials, peer_credentials
 from .datagrams import batch_of, cut, first_pairs, receive, too_long
-from .socket_base import connect_now
+from .socket_base import closed_on_error, connect_now
 from .socket_file import AnyPath, UnixAddress, check_path
-from .unix import UnixSocket, bind_unix
+from .unix import UnixSocket
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -42,23 +42,15 @@ class UnixDatagram(UnixSocket):
     def bind(cls, path: AnyPath, *, replace_stale: bool = False) -> Self:
         """A socket that others can send to. Path, file and errors: as ``UnixListener.bind``."""
         name = check_path(path)
-        sock = cls._new()
-        try:
-            made = bind_unix(sock, name, replace_stale)
-        except OSError as error:
-            sock.close()
-            raise OSError(error.errno, f"{error.strerror}: {name!r}") from None
-        except BaseException:
-            sock.close()
-            raise
-        bound = cls(sock)
-        bound._file_of_bind = made
+        bound = cls.unbound()
+        with closed_on_error(bound, repr(name)):
+            bound._bind(name, replace_stale)
         return bound
 
     @classmethod
     def unbound(cls) -> Self:
         """A socket without a name: it sends, and nobody can answer but a peer it is paired with."""
-        return cls(cls._new())
+        return cls(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))
 
     @classmethod
     def pair(cls) -> tuple[Self, Self]:
@@ -66,10 +58,6 @@ class UnixDatagram(UnixSocket):
         kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
         one, other = socket.socketpair(socket.AF_UNIX, kind)
         return cls(one), cls(other)
-
-    @staticmethod
-    def _new() -> socket.socket:
-        return socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
 
     @property
     def peer_credentials(self) -> Credentials:
