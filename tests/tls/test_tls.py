@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import math
+import os
 import random
 import shutil
 import ssl
@@ -21,6 +22,8 @@ import pytest
 from trale_py import (
     BusyResourceError,
     ClosedResourceError,
+    Event,
+    FdStream,
     IncompleteRead,
     TaskGroup,
     TcpListener,
@@ -28,12 +31,12 @@ from trale_py import (
     block_on,
     gather,
     move_on_after,
-    sleep,
     spawn,
     spawn_blocking,
     tls,
     yield_now,
 )
+from trale_py.tls.engine import TlsEngine
 
 trustme = pytest.importorskip("trustme")
 
@@ -391,10 +394,12 @@ def test_J6_a_client_that_closes_at_once(certificates: Certificates, version: An
     client = certificates.client()
     client.maximum_version = version
     got: list[bytes] = []
+    ended = Event()
 
     async def serve(stream: tls.TlsStream) -> None:
         got.append(await stream.read())
         got.append(await stream.read())
+        ended.set()
 
     async def main() -> None:
         async with served(certificates.server, serve) as address:
@@ -403,8 +408,7 @@ def test_J6_a_client_that_closes_at_once(certificates: Certificates, version: An
             ) as stream:
                 await stream.write_all(b"all there is")
                 await stream.shutdown()
-            while len(got) < 2:
-                await sleep(0.001)
+            await ended.wait()
 
     block_on(main())
     assert got == [b"all there is", b""]
@@ -413,14 +417,14 @@ def test_J6_a_client_that_closes_at_once(certificates: Certificates, version: An
 def test_J8_a_silent_client_holds_up_no_other(
     certificates: Certificates, client: ssl.SSLContext
 ) -> None:
-    timed_out: list[bool] = []
+    timed_out = Event()
 
     async def silent(stream: tls.TlsStream) -> None:
         with pytest.raises(TimeoutError, match=r"within 0\.05 seconds"):
             await stream.read()
         with pytest.raises((TimeoutError, ClosedResourceError)):
             await stream.read()
-        timed_out.append(True)
+        timed_out.set()
 
     async def main() -> None:
         async with served(certificates.server, echo) as address:
@@ -437,8 +441,7 @@ def test_J8_a_silent_client_holds_up_no_other(
         ):
             with contextlib.suppress(ConnectionResetError):
                 assert await quiet.read() == b""  # it was closed
-            while not timed_out:
-                await sleep(0.001)
+            await timed_out.wait()
 
     block_on(main())
 
@@ -454,12 +457,15 @@ def test_J9_garbage(certificates: Certificates) -> None:
     ]
     prefixes = [*seeds, *(chance.randbytes(chance.randrange(1, 300)) for _ in range(300))]
     failed: list[BaseException] = []
+    all_failed = Event()
 
     async def serve(stream: tls.TlsStream) -> None:
         try:
             await stream.read()
         except OSError as error:
             failed.append(error)
+            if len(failed) == len(prefixes):
+                all_failed.set()
 
     async def main() -> None:
         async with served(certificates.server, serve) as address:
@@ -470,8 +476,7 @@ def test_J9_garbage(certificates: Certificates) -> None:
                         await stream.shutdown()
                         while await stream.read():
                             pass
-            while len(failed) < len(prefixes):
-                await sleep(0.001)
+            await all_failed.wait()
 
     block_on(main())
     assert all(isinstance(error, ssl.SSLError) for error in failed)
@@ -482,11 +487,36 @@ def test_J9_garbage_after_the_handshake(certificates: Certificates, client: ssl.
         ours, theirs = await pair(certificates, client)
         with ours, theirs:
             await theirs.transport.write_all(b"\x17\x03\x03\x00\x20" + b"x" * 32)
-            for _ in range(2):
-                with pytest.raises(ssl.SSLError, match=r"(?i)bad.record.mac|decryption"):
-                    await ours.read()
-            with pytest.raises(ssl.SSLError):
-                await ours.write(b"x")
+            reasons = []
+            for call in (ours.read(), ours.read(), ours.write(b"x"), ours.shutdown()):
+                with pytest.raises(ssl.SSLError, match=r"(?i)bad.record.mac|decryption") as caught:
+                    await call
+                reasons.append((caught.value.library, caught.value.reason))
+            assert reasons == [reasons[0]] * 4
+            assert reasons[0][0] == "SSL"
+
+    block_on(main())
+
+
+def test_J9_any_error_of_a_transport_is_raised_again(client: ssl.SSLContext) -> None:
+    class Exotic(OSError):
+        def __init__(self, *, why: str) -> None:
+            super().__init__(why)
+
+    class Transport(FdStream):
+        async def write(self, data: Any) -> int:  # type: ignore[override]
+            raise Exotic(why="exotic")
+
+    async def main() -> None:
+        reader, writer = os.pipe()
+        os.close(writer)
+        stream = tls.TlsStream(
+            Transport.from_fd(reader), TlsEngine(client, False, "localhost", None)
+        )
+        with stream:
+            for call in (stream.read(), stream.write(b"x")):
+                with pytest.raises(Exotic, match="exotic"):
+                    await call
 
     block_on(main())
 

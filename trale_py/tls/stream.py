@@ -231,7 +231,8 @@ class TlsStream(ByteStream):
 
     def _check_whole(self) -> None:
         if self._failure is not None:
-            raise type(self._failure)(*self._failure.args) from self._failure
+            # Each raise adds frames to the traceback: start from none.
+            raise BaseException.with_traceback(self._failure, None)
 
     def _check_open(self) -> None:
         if self._io.closed:
