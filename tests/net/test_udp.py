@@ -7,32 +7,13 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.net.test_tcp import has_ipv6
-from tests.support.net_helpers import TIMEOUT, CutOff, GaveUp, executor_turn, free_port, parked, run
+from tests.support.net_helpers import TIMEOUT, CutOff, GaveUp, executor_turn, parked, run
 from trale_py import ClosedResourceError, UdpSocket, block_on
-
-
-@pytest.fixture
-def sock() -> Iterator[UdpSocket]:
-    with UdpSocket.bind("127.0.0.1:0") as sock:
-        yield sock
-
-
-@pytest.fixture
-def peer() -> Iterator[socket.socket]:
-    with socket.socket(type=socket.SOCK_DGRAM) as peer:
-        peer.bind(("127.0.0.1", 0))
-        peer.settimeout(TIMEOUT)
-        yield peer
-
-
-def nobody_there() -> tuple[str, int]:
-    return ("127.0.0.1", free_port(socket.SOCK_DGRAM))
 
 
 def test_a_datagram_and_its_sender(sock: UdpSocket, peer: socket.socket) -> None:
@@ -100,8 +81,9 @@ def test_D3_no_datagram_is_cut_silently(n: int, sock: UdpSocket, peer: socket.so
     run(main())
 
 
-def test_D5_nobody_there_harms_no_other_destination(sock: UdpSocket, peer: socket.socket) -> None:
-    nobody = nobody_there()
+def test_D5_nobody_there_harms_no_other_destination(
+    sock: UdpSocket, peer: socket.socket, nobody: tuple[str, int]
+) -> None:
 
     async def main() -> None:
         for _ in range(5):
@@ -115,8 +97,7 @@ def test_D5_nobody_there_harms_no_other_destination(sock: UdpSocket, peer: socke
     assert run(sock.recv()) == b"answer"
 
 
-def test_D5_a_connected_socket_hears_of_it_once(sock: UdpSocket) -> None:
-    nobody = nobody_there()
+def test_D5_a_connected_socket_hears_of_it_once(sock: UdpSocket, nobody: tuple[str, int]) -> None:
 
     async def main() -> None:
         await sock.connect(nobody)
@@ -134,8 +115,8 @@ def test_D5_a_connected_socket_hears_of_it_once(sock: UdpSocket) -> None:
         assert waiting.join(TIMEOUT) == b"here now"
 
 
-def test_D5_a_waiting_receiver_is_told(sock: UdpSocket) -> None:
-    run(sock.connect(nobody_there()))
+def test_D5_a_waiting_receiver_is_told(sock: UdpSocket, nobody: tuple[str, int]) -> None:
+    run(sock.connect(nobody))
     waiting = parked(sock.recv_from())
     sock.socket.send(b"x")
     with pytest.raises(ConnectionRefusedError):

@@ -20,8 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.net.test_tcp import has_ipv6
-from tests.net.test_udp import nobody_there, peer, run, sock  # noqa: F401  # fixtures, two of them
-from tests.support.net_helpers import TIMEOUT, CutOff, GaveUp, parked, settle
+from tests.support.net_helpers import TIMEOUT, CutOff, GaveUp, parked, run, settle
 from trale_py import (
     CancelScope,
     ClosedResourceError,
@@ -39,8 +38,6 @@ FAMILIES = [
     "127.0.0.1",
     pytest.param("::1", marks=pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")),
 ]
-
-# ruff: noqa: F811  # the fixtures again, as arguments
 
 
 class FakeLib:
@@ -330,8 +327,7 @@ def test_none_is_where_it_is_connected_to(sock: UdpSocket, peer: socket.socket) 
 # -- errors --------------------------------------------------------------------------------
 
 
-def test_D5_a_connected_socket_hears_of_it_once(sock: UdpSocket) -> None:
-    nobody = nobody_there()
+def test_D5_a_connected_socket_hears_of_it_once(sock: UdpSocket, nobody: tuple[str, int]) -> None:
     run(sock.connect(nobody))
     for hears in (sock.recv_many, lambda _: sock.send_many([(b"y", None)])):
         assert run(sock.send_many([(b"x", None)])) == 1
@@ -345,16 +341,18 @@ def test_D5_a_connected_socket_hears_of_it_once(sock: UdpSocket) -> None:
         assert waiting.join(TIMEOUT) == [(b"here now", nobody)]
 
 
-def test_D5_a_waiting_receiver_is_told(sock: UdpSocket) -> None:
-    run(sock.connect(nobody_there()))
+def test_D5_a_waiting_receiver_is_told(sock: UdpSocket, nobody: tuple[str, int]) -> None:
+    run(sock.connect(nobody))
     waiting = parked(sock.recv_many(64))
     sock.socket.send(b"x")
     with pytest.raises(ConnectionRefusedError):
         waiting.join(TIMEOUT)
 
 
-def test_D5_one_that_is_gone_does_not_harm_the_others(sock: UdpSocket, peer: socket.socket) -> None:
-    pairs: list[Any] = [(b"x", to) for to in (nobody_there(), peer.getsockname())] * 5
+def test_D5_one_that_is_gone_does_not_harm_the_others(
+    sock: UdpSocket, peer: socket.socket, nobody: tuple[str, int]
+) -> None:
+    pairs: list[Any] = [(b"x", to) for to in (nobody, peer.getsockname())] * 5
     assert run(sock.send_many(pairs)) == 10
     assert [peer.recv(10) for _ in range(5)] == [b"x"] * 5
 
