@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
 
+from tests.support.interleave import everywhere
 from tests.support.net_helpers import TIMEOUT, executor_turn
 from trale_py import (
     Cancelled,
@@ -19,6 +21,8 @@ from trale_py import (
     move_on_after,
     spawn_blocking,
 )
+from trale_py.core import current
+from trale_py.jobs import job
 
 
 class Work:
@@ -134,8 +138,63 @@ def test_a_limiter_bounds_the_calls_until_they_have_ended() -> None:
     assert limiter.borrowed_tokens == 0
 
 
+def test_a_limited_call_that_no_thread_can_run_returns_its_token_once() -> None:
+    go, limiter = threading.Event(), CapacityLimiter(1)
+
+    async def fail() -> None:
+        handle._job.fail(OSError("no thread"))  # type: ignore[union-attr]
+
+    with Runtime():
+        pool = current.runtime().jobs
+        pool.limit = 1
+        busy = spawn_blocking(go.wait, TIMEOUT)
+        handle = spawn_blocking(int, limiter=limiter)
+        while pool.queued == 0 or limiter.borrowed_tokens == 0:
+            executor_turn()
+        block_on(fail())
+        with pytest.raises(OSError, match="no thread"):
+            handle.join(TIMEOUT)
+        assert limiter.borrowed_tokens == 0
+        go.set()
+        busy.join(TIMEOUT)
+
+
 def test_limiter_is_checked() -> None:
     with pytest.raises(TypeError, match="limiter must be"):
         spawn_blocking(int, limiter=3)  # type: ignore[call-overload]
     with ThreadPoolExecutor(1) as pool, pytest.raises(TypeError, match="limiter bounds"):
         spawn_blocking(int, limiter=CapacityLimiter(1), executor=pool)
+
+
+def test_R75_a_cancel_while_the_job_looks_for_the_first_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One of the two sees the other: cancel() returns True, or check_cancelled() raises."""
+
+    def attempt(at: Any, job_is_met: bool) -> None:
+        call = begun()
+        monkeypatch.setattr(job._here, "job", call, raising=False)
+        told: list[bool] = []
+        raised: list[Cancelled] = []
+
+        def cancel() -> None:
+            told.append(call.cancel("why"))
+
+        def look() -> None:
+            try:
+                check_cancelled()
+            except Cancelled as error:
+                raised.append(error)
+
+        interleaving = at(cancel if job_is_met else look)
+        interleaving.run(look if job_is_met else cancel)
+        assert not interleaving.happened or told == [True] or len(raised) == 1
+
+    assert everywhere(job, partial(attempt, job_is_met=True)) > 3
+    assert everywhere(job, partial(attempt, job_is_met=False)) > 3
+
+
+def begun() -> job.BlockingCall[None]:
+    call = job.BlockingCall(lambda: None, current.runtime().jobs)
+    call._fate[None] = call
+    return call

@@ -135,7 +135,7 @@ async def _limited(limiter: Limiter, job: BlockingCall[T]) -> T:
     try:
         return await job
     finally:
-        if job.give_up():  # it never began
+        if job.give_up() and not job.done():  # it never began; fail() has returned the token
             limiter.release_on_behalf_of(job)
 
 
@@ -157,6 +157,9 @@ def check_cancelled() -> None:
     job: BlockingCall[Any] | None = getattr(_here, "job", None)
     if job is None:
         raise RuntimeError("call check_cancelled() in a function that spawn_blocking() calls")
+    # R75: cancel() may come at this moment. It leaves its request first and reads ``listens``
+    # second, we do the reverse, so the later one sees the other. Else cancel() could return False,
+    # and the call go on without having heard of it.
     job.listens = True
     if job.asked:
         raise Cancelled._with_reason(job.asked[None])
