@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import gc
 import threading
+from functools import partial
+from typing import Any
 
 import pytest
 
+from tests.support.interleave import everywhere
 from tests.support.net_helpers import TIMEOUT, executor_turn, parked
-from trale_py import Event, JoinSet, TaskCancelled, WouldDeadlock, block_on, spawn, tasks, yield_now
+from trale_py import (
+    Event,
+    JoinHandle,
+    JoinSet,
+    TaskCancelled,
+    WouldDeadlock,
+    block_on,
+    spawn,
+    tasks,
+    yield_now,
+)
+from trale_py.scripts import join_set
 
 
 async def value(n: int) -> int:
@@ -141,3 +155,28 @@ def test_spawn_from_threads_and_wait_on_the_executor() -> None:
 
     block_on(wrong())
     executor_turn()
+
+
+def test_R74_a_spawn_and_a_close_that_meet() -> None:
+    """The task is refused, or cancelled: it is not left running in a set that is closed."""
+
+    def attempt(at: Any, spawn_is_met: bool) -> None:
+        jobs: JoinSet[None] = JoinSet()
+        handles: list[JoinHandle[None]] = []
+
+        def add() -> None:
+            try:
+                handles.append(jobs.spawn(forever()))
+            except RuntimeError:
+                assert jobs._closed
+
+        interleaving = at(jobs.close if spawn_is_met else add)
+        interleaving.run(add if spawn_is_met else jobs.close)
+        if not interleaving.happened:
+            jobs.close()
+        for handle in handles:
+            with pytest.raises(TaskCancelled, match="JoinSet was closed"):
+                handle.join(TIMEOUT)
+
+    assert everywhere(join_set, partial(attempt, spawn_is_met=True)) > 5
+    assert everywhere(join_set, partial(attempt, spawn_is_met=False)) > 1

@@ -6,12 +6,15 @@ import gc
 import os
 import signal
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
 
+from tests.support.interleave import everywhere
 from tests.support.net_helpers import TIMEOUT, executor_turn, parked
 from trale_py import StopToken, WouldDeadlock, block_on, spawn
+from trale_py.sync import stop_token
 
 
 def test_stop_is_heard_by_tasks_and_threads_and_by_those_that_come_later() -> None:
@@ -122,3 +125,24 @@ def test_A11_stop_in_a_signal_handler_in_the_midst_of_a_stop() -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def test_R73_a_stop_and_the_making_of_a_child_that_meet() -> None:
+    def attempt(at: Any, child_is_met: bool) -> None:
+        parent = StopToken()
+        made: list[StopToken] = []
+
+        def make() -> None:
+            made.append(parent.child())
+
+        def stop() -> None:
+            parent.stop("why")
+
+        interleaving = at(stop if child_is_met else make)
+        interleaving.run(make if child_is_met else stop)
+        if interleaving.happened:
+            assert made[0].stop_requested
+            assert made[0].reason == "why"
+
+    assert everywhere(stop_token, partial(attempt, child_is_met=True)) > 5
+    assert everywhere(stop_token, partial(attempt, child_is_met=False)) > 3

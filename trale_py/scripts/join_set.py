@@ -60,13 +60,16 @@ class JoinSet(Closing, Generic[T]):
         return handle
 
     def _cancel_if_closed(self, handle: JoinHandle[T]) -> None:
-        """Store, then look: close() raises the flag, and then looks at the tasks."""
+        """R74: close() may come at this moment, in another thread. The task is entered first and
+        the flag looked at second; close() raises the flag first, and looks at the tasks second. The
+        later one sees the other. Without this look the task could run on in a closed set."""
         if self._closed:
             handle.cancel(_CLOSED)
 
     def join_next(self) -> Coroutine[Any, Any, JoinHandle[T] | None]:
         """Wait for the next task to end, take it out and return its handle; None if the set is
-        empty. Cancelled, it takes none out."""
+        empty. Cancelled, it takes none out. RuntimeClosed in a forked child, if the oldest is its
+        parent's."""
         return TakeOut(self._tasks, "join_next of a JoinSet")  # type: ignore[return-value]
 
     def join_next_blocking(self, timeout: Duration | None = None) -> JoinHandle[T] | None:

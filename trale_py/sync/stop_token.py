@@ -100,7 +100,9 @@ class _Stop(Event):
         self.parent = parent  # it is alive as long as its children are
         self.children: dict[weakref.ref[_Stop], object] = {}
         if parent is not None:
-            # Store, then look: so a stop that comes at this moment is seen here or sees us.
+            # R73: a stop may come at this moment. We enter ourselves first and look second; the
+            # stop is set first, and looks for children second. The later one sees the other. The
+            # other way round, both may look too early, and the child would never be stopped.
             parent.children[weakref.ref(self, parent.children.pop)] = None
             if parent.is_set():
                 self.stop(parent.said.get(_REASON))
