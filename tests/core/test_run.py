@@ -33,9 +33,12 @@ from trale_py import (
     TaskGroup,
     WouldDeadlock,
     block_on,
+    blocking,
     current_task,
+    map_concurrent,
     open_signal_receiver,
     run,
+    serve,
     sleep,
     spawn,
     spawn_blocking,
@@ -118,6 +121,10 @@ def test_other_tasks_live_on_between_runs(here: Runtime) -> None:
     assert not handle.done()
 
 
+async def numbers() -> AsyncGenerator[int, None]:
+    yield 1
+
+
 def test_between_runs_a_wait_would_deadlock(here: Runtime) -> None:
     handle, ended = spawn(forever()), spawn(give(1))
     here.run(yield_now())
@@ -129,6 +136,10 @@ def test_between_runs_a_wait_would_deadlock(here: Runtime) -> None:
         lambda: Event().wait_blocking(),
         lambda: Notify().wait_blocking(),
         lambda: TaskGroup().__enter__(),
+        lambda: next(map_concurrent(give, [1], limit=1)),
+        lambda: map_concurrent(give, [1], limit=1).close(),
+        lambda: next(blocking(numbers())),
+        lambda: serve(give, "127.0.0.1:0").__enter__(),
     ]
     for wait in refused:
         with pytest.raises(WouldDeadlock, match=r"run\(\)"):

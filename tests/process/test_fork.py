@@ -489,6 +489,83 @@ def test_H9_a_fork_in_the_block_of_a_group_in_a_script(leaves: str, run_fork: Sc
     assert result.stdout == error[leaves] + "\n"
 
 
+@pytest.mark.parametrize("block", ["serve", "blocking"])
+@pytest.mark.parametrize("leaves", ["by itself", "sys.exit", "an error"])
+def test_H9_a_fork_in_another_block_of_a_script(block: str, leaves: str, run_fork: Script) -> None:
+    result = run_fork(
+        """
+        import contextlib
+        block, leaves = sys.argv[1:]
+
+        @contextlib.asynccontextmanager
+        async def manager():
+            yield
+
+        def script():
+            with serve(give, "127.0.0.1:0") if block == "serve" else blocking(manager()):
+                pid = os.fork()
+                if pid == 0 and leaves == "sys.exit":
+                    sys.exit(3)
+                if pid == 0 and leaves == "an error":
+                    raise KeyError("mine")
+            return pid
+
+        me = os.getpid()
+        try:
+            pid = script()
+        except BaseException as error:
+            print(type(error).__name__)
+            sys.stdout.flush()
+            os._exit(0)
+        assert os.getpid() == me
+        assert status_of(pid) == 0
+        """,
+        block,
+        leaves,
+    )
+    error = {"by itself": "RuntimeClosed", "sys.exit": "SystemExit", "an error": "KeyError"}
+    assert result.stdout == error[leaves] + "\n"
+
+
+def test_H9_a_fork_in_the_midst_of_what_a_script_waits_for(run_fork: Script) -> None:
+    result = run_fork(
+        """
+        async def count():
+            for n in range(3):
+                yield n
+
+        async def endless():
+            yield 0
+            await sleep(math.inf)
+
+        jobs = JoinSet()
+        jobs.spawn(sleep(math.inf))
+        loop = map_concurrent(sleep, [0, math.inf], limit=2)
+        pumped = map_concurrent(give, endless(), limit=2)
+        items = blocking(count())
+        assert (next(loop), next(pumped), next(items)) == (None, 0, 0)
+
+        with serve(give, "127.0.0.1:0") as server:
+
+            def child():
+                assert refused(jobs.join_next_blocking)
+                assert block_on(refused_in_task(jobs.join_next))
+                assert refused(next, loop) and refused(next, pumped) and refused(next, items)
+                assert list(loop) == list(pumped) == list(items) == []
+                assert refused(server.wait_closed_blocking)
+                assert block_on(refused_in_task(server.wait_closed))
+                assert list(map_concurrent(give, [1, 2], limit=2)) == [1, 2]
+
+            assert status_of(in_child(child)) == 0
+        assert list(items) == [1, 2]
+        loop.close()
+        pumped.close()
+        print("ok")
+        """
+    )
+    assert result.stdout == "ok\n"
+
+
 # -- in a task ------------------------------------------------------------------------------------
 
 

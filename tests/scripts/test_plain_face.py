@@ -300,8 +300,13 @@ def test_on_the_executor_and_of_the_wrong_thing() -> None:
             next(loop)
         with pytest.raises(WouldDeadlock), blocking(manager(Log())):
             pass
+        with pytest.raises(WouldDeadlock):
+            begun.close()
 
+    begun = blocking(count(Log(), 2))
+    assert next(begun) == 0
     block_on(wrong())
+    assert list(begun) == [1]
     for thing in (1, sleep(1), [1]):
         with pytest.raises(TypeError, match="x must be"):
             blocking(thing)  # type: ignore[call-overload]

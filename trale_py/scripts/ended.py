@@ -97,7 +97,10 @@ class Ended(Generic[T]):
 
 
 class TakeOut(Waiter[JoinHandle[T] | Failed | None]):
-    """Wait for the next, and take it out. None: there is none, and none will come."""
+    """Wait for the next, and take it out. None: there is none, and none will come.
+
+    RuntimeClosed if those that run will never end.
+    """
 
     __slots__ = ("_ended", "_name")
 
@@ -116,6 +119,9 @@ class TakeOut(Waiter[JoinHandle[T] | Failed | None]):
         if ended.complete and not ended.running and not ended.line:
             self._result = None
             return True
+        for oldest in ended.running:  # no other thread comes between this and its first round
+            oldest._check_reachable()  # in a forked child it is the parent's
+            break
         return False
 
     def _give_back(self) -> None:

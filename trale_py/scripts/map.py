@@ -12,7 +12,6 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, I
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, overload
 
-from ..base.errors import WouldDeadlock
 from ..base.log import report
 from ..core import current
 from ..core.coroutine import close_refused
@@ -70,7 +69,8 @@ def map_concurrent(
     5 s; in a task, use ``async with``. With ``return_exceptions`` a call's error is given out like
     a result.
 
-    One thread or task at a time may iterate (ValueError); ``for`` in a task: WouldDeadlock. ::
+    One thread or task at a time may iterate (ValueError); ``for`` in a task: WouldDeadlock; in a
+    forked child, of what the parent has begun: RuntimeClosed. ::
 
         for page in map_concurrent(fetch, urls, limit=20):
             print(len(page))
@@ -134,8 +134,7 @@ class MapConcurrent(Generic[A, R]):
         return self
 
     def __next__(self) -> R:
-        if current.thread.runtime is not None:
-            raise WouldDeadlock("for on the executor's thread would deadlock; use async for")
+        current.refuse_to_block("for on the executor's thread would deadlock; use async for")
         me = self._enter()
         self._thread = threading.get_ident()
         try:
@@ -153,8 +152,7 @@ class MapConcurrent(Generic[A, R]):
 
     def close(self) -> None:
         """Cancel what is left, and wait for its end. In a script; WouldDeadlock in a task."""
-        if current.thread.runtime is not None:
-            raise WouldDeadlock("close() waits; in a task, await aclose()")
+        current.refuse_to_block("close() waits; in a task, await aclose()")
         me = self._enter()
         try:
             self._end_blocking(-1)
@@ -247,6 +245,7 @@ class MapConcurrent(Generic[A, R]):
             if self._pump is None:
                 pump = _pump(self._fn, self._source, self._room, self._ended)
                 self._pump = current.runtime().spawn(pump, name="map_concurrent")
+            self._pump._check_reachable()
             return
         if self._source_iterator is None:
             try:

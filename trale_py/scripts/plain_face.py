@@ -11,7 +11,6 @@ Between two requests the driver waits, inside of whatever the object has opened.
 from __future__ import annotations
 
 import contextvars
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -54,7 +53,7 @@ def blocking(x: Any, /) -> Blocking[Any, Any]:
     block goes on, and the manager hears of it at the end of the block.
 
     One thread at a time (ValueError); in a task: WouldDeadlock, use ``async with`` and ``async
-    for`` there. ::
+    for`` there; in a forked child, of what the parent has begun: RuntimeClosed. ::
 
         with blocking(connect(url)) as connection:
             for message in blocking(connection.messages()):
@@ -98,7 +97,7 @@ class Blocking(Generic[T, T_co]):
     ) -> bool:
         driver = self._driver
         try:
-            if driver.manager is None or driver.ended:
+            if driver.manager is None or driver.ended or (exc is not None and driver.forked):
                 return False
             return bool(driver.ask(driver.exit, exc_type, exc, tb))
         finally:
@@ -167,7 +166,6 @@ class _Driver:
 
         self._name = f"blocking {type(given).__qualname__}"
         self._context = contextvars.copy_context()
-        self._process = os.getpid()
         self._sender: Sender[_Request]
         self._receiver: Receiver[_Request]
         self._sender, self._receiver = channel(None)
@@ -184,17 +182,18 @@ class _Driver:
 
     def ask(self, call: Callable[..., Awaitable[Any]], *args: Any) -> Any:
         """Have it called in the task, and wait for what comes of it."""
-        if current.thread.runtime is not None:
-            raise WouldDeadlock(
-                "blocking() on the executor's thread would deadlock; "
-                "in a task, use async with and async for"
-            )
+        current.refuse_to_block(
+            "blocking() on the executor's thread would deadlock; "
+            "in a task, use async with and async for"
+        )
         me = object()
         if self._turn.setdefault(None, me) is not me:
             raise ValueError("another thread is using this blocking()")
         try:
             if self.ended:
                 raise RuntimeError("this blocking() has ended")
+            if self._task is not None:
+                self._task._check_reachable()
             request = _Request(call, args)
             try:
                 self._send(request)
@@ -230,11 +229,18 @@ class _Driver:
             request.error = TaskCancelled("the task of this blocking() was cancelled")
             request.answered.set()
 
+    @property
+    def forked(self) -> bool:
+        """Whether this is a child, and the task is its parent's."""
+        return self._task is not None and self._task._runtime.forked
+
     def end(self) -> None:
         """Have the task end, and wait for that."""
-        self.ended = True
         task = self._task
-        if task is None or os.getpid() != self._process:
+        if task is not None:
+            current.refuse_to_block("close() waits; in a task, use async with", task._runtime)
+        self.ended = True
+        if task is None or self.forked:
             return
         self._sender.close()
         task._outcome.wait_blocking()

@@ -8,14 +8,13 @@ still runs is cancelled.
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
-from ..base.durations import Duration, to_ns
-from ..base.errors import Cancelled, WouldDeadlock, is_a, raise_as_it_was
+from ..base.durations import Duration, to_ns, to_timeout
+from ..base.errors import Cancelled, is_a, raise_as_it_was
 from ..base.log import report
 from ..core import current
 from ..core.executor import spawn
@@ -117,12 +116,17 @@ class Server:
         again, the last grace counts."""
         seconds = to_ns(self._grace if grace is None else grace, "grace") / 1e9
         self._stopped = True
-        self._serving.deadline = min(now() + seconds, math.inf)
+        self._serving.deadline = now() + seconds
         self._accepting.cancel("the server was stopped")
 
     def wait_closed(self) -> Coroutine[Any, Any, None]:
-        """Wait until it has stopped and the last connection has ended."""
-        return LatchWait(self._running()._outcome)
+        """Wait until it has stopped and the last connection has ended.
+
+        RuntimeClosed in a forked child, as for ``wait_closed_blocking`` and the end of ``with``.
+        """
+        task = self._running()
+        task._check_reachable()
+        return LatchWait(task._outcome)
 
     def wait_closed_blocking(self, timeout: Duration | None = None) -> None:
         """The same in a thread, at most ``timeout`` seconds: then TimeoutError.
@@ -130,8 +134,13 @@ class Server:
         Ctrl-C ends the wait. WouldDeadlock on the executor's thread.
         """
         task = self._running()
-        _refuse_on_executor("wait_closed_blocking()", "await wait_closed()")
-        seconds = -1 if timeout is None else to_ns(timeout, "timeout") / 1e9
+        current.refuse_to_block(
+            "wait_closed_blocking() on the executor's thread would deadlock; "
+            "use await wait_closed()",
+            task._runtime,
+        )
+        task._check_reachable()
+        seconds = -1 if timeout is None else to_timeout(timeout, "timeout")
         if not task._outcome.wait_blocking(seconds):
             raise TimeoutError(f"timed out after {timeout} seconds: {self!r}")
 
@@ -157,7 +166,9 @@ class Server:
             raise
 
     def __enter__(self) -> Self:
-        _refuse_on_executor("with serve()", "async with")
+        current.refuse_to_block(
+            "with serve() on the executor's thread would deadlock; use async with"
+        )
         self._start()
         return self
 
@@ -168,6 +179,10 @@ class Server:
         tb: TracebackType | None,
     ) -> None:
         task = self._running()
+        if exc is None:
+            task._check_reachable()
+        elif task._runtime.forked:  # the task is the parent's, and so is its end
+            return
         self._leave(exc)
         try:
             task._outcome.wait_blocking()
@@ -266,8 +281,3 @@ def _name(stream: Any) -> str:
     with contextlib.suppress(Exception):
         return f"connection of {stream.peer_addr}"
     return f"connection {stream!r}"
-
-
-def _refuse_on_executor(what: str, instead: str) -> None:
-    if current.thread.runtime is not None:
-        raise WouldDeadlock(f"{what} on the executor's thread would deadlock; use {instead}")
