@@ -17,6 +17,7 @@ import pytest
 from tests.races.test_interleavings import FakeContext
 from tests.support.interleave import everywhere
 from tests.support.net_helpers import TIMEOUT, executor_turn, parked
+from tests.support.tasks import receive, send
 from trale_py import (
     Barrier,
     Cancelled,
@@ -213,22 +214,10 @@ def test_R23_a_handle_is_awaited_by_one_who_was_cancelled_just_before_its_end() 
 def test_R23_an_item_that_was_handed_to_a_waiter_is_not_lost(cancel_first: bool) -> None:
     """The reason for the rule: a queue of one's own, made of a list and an Event."""
 
-    async def receive(inbox: list[str], there: Event) -> str:
-        await there.wait()
-        return inbox.pop()
-
-    async def send(inbox: list[str], there: Event, victim: JoinHandle[str]) -> None:
-        if cancel_first:
-            victim.cancel()
-        inbox.append("item")
-        there.set()
-        if not cancel_first:
-            victim.cancel()
-
     for _ in range(20):
         inbox, there = list[str](), Event()
         victim = parked(receive(inbox, there))
-        block_on(send(inbox, there, victim))
+        block_on(send(inbox, there, victim, cancel_first=cancel_first))
         assert victim.join(TIMEOUT) == "item"
         assert inbox == []
 

@@ -159,43 +159,47 @@ def test_R4_a_waiter_that_comes_while_an_event_is_told() -> None:
     assert everywhere(source, attempt) > 3
 
 
+class FakeFd:
+    """A poller's eventfd and timerfd."""
+
+    def __init__(self) -> None:
+        self.notified = 0
+        self.deadline = NEVER
+
+    def fileno(self) -> int:
+        return -1
+
+    def notify(self) -> None:
+        self.notified += 1
+
+    def set(self, deadline: int, now: int) -> None:
+        self.deadline = deadline
+
+
+def made_poller() -> tuple[Poller, FakeFd]:
+    made, fd = Poller(RunQueue()), FakeFd()  # type: ignore[arg-type]
+    made._wakeup_fd = made._timer_fd = fd  # type: ignore[assignment]
+    return made, fd
+
+
+def goes_to_sleep(made: Poller) -> bool:
+    """A turn, as _turn has it, up to the sleep. Whether it sleeps."""
+    made._notified = False
+    made._fire_timers(time.monotonic_ns())
+    return made._set_timer_fd() != 0
+
+
 def test_R6_a_timer_that_comes_while_the_reactor_goes_to_sleep() -> None:
-    class WakeupFd:
-        notified = False
-
-        def fileno(self) -> int:
-            return -1
-
-        def notify(self) -> None:
-            self.notified = True
-
-    class TimerFd:
-        deadline = NEVER
-
-        def fileno(self) -> int:
-            return -1
-
-        def set(self, deadline: int, now: int) -> None:
-            self.deadline = deadline
-
     def attempt(at: Any) -> None:
-        made = Poller(RunQueue())  # type: ignore[arg-type]
-        wakeup_fd, timer_fd = WakeupFd(), TimerFd()
-        made._wakeup_fd, made._timer_fd = wakeup_fd, timer_fd  # type: ignore[assignment]
+        made, fd = made_poller()
         made.add_timer(NEVER - 10, CountingWaker())
         made._fire_timers(time.monotonic_ns())
         made._set_timer_fd()
-        wakeup_fd.notified = False
-
-        def turn() -> bool:
-            made._notified = False  # as _turn does
-            made._fire_timers(time.monotonic_ns())
-            return made._set_timer_fd()
-
+        fd.notified = 0
         interleaving = at(lambda: made.add_timer(NEVER - 100, CountingWaker()))
-        sleeps = interleaving.run(turn)
+        sleeps = interleaving.run(lambda: goes_to_sleep(made))
         if interleaving.happened and sleeps:
-            assert wakeup_fd.notified or timer_fd.deadline == NEVER - 100
+            assert fd.notified or fd.deadline == NEVER - 100
 
     assert everywhere(poller, attempt) > 10
 
@@ -203,34 +207,14 @@ def test_R6_a_timer_that_comes_while_the_reactor_goes_to_sleep() -> None:
 def test_R6_a_later_timer_while_an_earlier_one_fires() -> None:
     """It does not notify, as the reactor will wake before it; which is just what it is doing."""
 
-    class Still:
-        notified = False
-        deadline = NEVER
-
-        def fileno(self) -> int:
-            return -1
-
-        def notify(self) -> None:
-            self.notified = True
-
-        def set(self, deadline: int, now: int) -> None:
-            self.deadline = deadline
-
     def attempt(at: Any) -> None:
-        made, still = Poller(RunQueue()), Still()
-        made._wakeup_fd = made._timer_fd = still  # type: ignore[assignment]
+        made, fd = made_poller()
         made._timers.push(TimerEntry(1, CountingWaker()))
         made._armed = 1
-
-        def turn() -> bool:
-            made._notified = False  # as _turn does
-            made._fire_timers(time.monotonic_ns())
-            return made._set_timer_fd()
-
         interleaving = at(lambda: made.add_timer(NEVER - 100, CountingWaker()))
-        sleeps = interleaving.run(turn)
+        sleeps = interleaving.run(lambda: goes_to_sleep(made))
         if interleaving.happened and sleeps:
-            assert still.notified or still.deadline == NEVER - 100
+            assert fd.notified or fd.deadline == NEVER - 100
 
     assert everywhere(poller, attempt) > 10
 
@@ -238,34 +222,14 @@ def test_R6_a_later_timer_while_an_earlier_one_fires() -> None:
 def test_R6_a_second_timer_while_the_bell_still_rings() -> None:
     """Two timers at any two moments of a turn: none is left in the inbox of a sleeper."""
 
-    class Silent:
-        notified = 0
-
-        def fileno(self) -> int:
-            return -1
-
-        def notify(self) -> None:
-            self.notified += 1
-
-        def set(self, deadline: int, now: int) -> None:
-            pass
-
     def attempt(at: Any) -> None:
-        made = Poller(RunQueue())  # type: ignore[arg-type]
-        wakeup_fd = Silent()
-        made._wakeup_fd = made._timer_fd = wakeup_fd  # type: ignore[assignment]
+        made, fd = made_poller()
         made.add_timer(NEVER - 10, CountingWaker())  # notifies; the reactor has not looked yet
-        wakeup_fd.notified = 0
-
-        def turn() -> bool:
-            made._notified = False  # as _turn does
-            made._fire_timers(time.monotonic_ns())
-            return made._set_timer_fd()
-
+        fd.notified = 0
         interleaving = at(lambda: made.add_timer(NEVER - 100, CountingWaker()))
-        sleeps = interleaving.run(turn)
+        sleeps = interleaving.run(lambda: goes_to_sleep(made))
         if interleaving.happened and sleeps and not made._timer_inbox.empty():
-            assert wakeup_fd.notified == 1
+            assert fd.notified == 1
 
     assert everywhere(poller, attempt) > 10
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests.scopes.test_groups import Ends, fail, fail_after_turns, forever, give, give_after
 from tests.support.net_helpers import TIMEOUT, executor_turn, parked
+from tests.support.tasks import receive, send
 from trale_py import (
     Event,
     JoinHandle,
@@ -643,10 +644,6 @@ def test_R23_R24_what_the_children_were_told_as_it_was_cancelled_is_its_outcome(
 ) -> None:
     """A child has taken an item that was handed to it: it must come out."""
 
-    async def receive(inbox: list[str], there: Event) -> str:
-        await there.wait()
-        return inbox.pop()
-
     async def first(aws: list[Any]) -> Any:
         async for handle in as_completed(aws):
             return handle.result()
@@ -662,19 +659,11 @@ def test_R23_R24_what_the_children_were_told_as_it_was_cancelled_is_its_outcome(
             return await timeout(1000, child)
         return await first([forever(), child])
 
-    async def send(inbox: list[str], there: Event, victim: JoinHandle[Any]) -> None:
-        if cancel_first:
-            victim.cancel()
-        inbox.append("item")
-        there.set()
-        if not cancel_first:
-            victim.cancel()
-
     for _ in range(20):
         inbox, there = list[str](), Event()
         victim = parked(combination(inbox, there))
         executor_turn()
-        block_on(send(inbox, there, victim))
+        block_on(send(inbox, there, victim, cancel_first=cancel_first))
         assert victim.join(TIMEOUT) == (("item",) if how == "gather" else "item")
         assert inbox == []
 
