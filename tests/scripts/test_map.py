@@ -6,6 +6,7 @@ import gc
 import itertools
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from tests.support.net_helpers import TIMEOUT, executor_turn
 from trale_py import (
+    CancelScope,
     Event,
     TaskCancelled,
     WouldDeadlock,
@@ -23,6 +25,7 @@ from trale_py import (
     tasks,
     yield_now,
 )
+from trale_py.scripts import map as map_module
 
 both = pytest.mark.parametrize("ordered", [True, False])
 
@@ -157,6 +160,25 @@ class TestWaysOut:
             break
         assert 0 in ended
         assert_none_left()
+
+    def test_a_break_waits_once_for_all_that_do_not_end(
+        self, ordered: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(map_module, "_DROP_SECONDS", 0.1)
+        go = Event()
+
+        async def stubborn(n: int) -> None:
+            if n:
+                with CancelScope(shield=True):
+                    await go.wait()
+
+        for _ in map_concurrent(stubborn, itertools.count(), limit=50, ordered=ordered):
+            start = time.monotonic()
+            break
+        assert time.monotonic() - start < 2.5  # and not 4.9
+        go.set()
+        while tasks():
+            executor_turn()
 
     def test_an_exception_in_the_loop(self, ordered: bool) -> None:
         with pytest.raises(ZeroDivisionError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, overload
@@ -135,7 +136,7 @@ class MapConcurrent(Generic[A, R]):
 
     def __next__(self) -> R:
         current.refuse_to_block("for on the executor's thread would deadlock; use async for")
-        me = self._enter()
+        self._enter()
         self._thread = threading.get_ident()
         try:
             if self._over:
@@ -148,16 +149,16 @@ class MapConcurrent(Generic[A, R]):
                 self._end_blocking(-1)
                 raise
         finally:
-            self._leave(me)
+            self._leave()
 
     def close(self) -> None:
         """Cancel what is left, and wait for its end. In a script; WouldDeadlock in a task."""
         current.refuse_to_block("close() waits; in a task, await aclose()")
-        me = self._enter()
+        self._enter()
         try:
             self._end_blocking(-1)
         finally:
-            self._leave(me)
+            self._leave()
 
     def __enter__(self) -> Self:
         return self
@@ -171,10 +172,13 @@ class MapConcurrent(Generic[A, R]):
         self.close()
 
     def _end_blocking(self, seconds: float) -> None:
+        """Cancel what is left and wait for its end, at most ``seconds`` in all (-1: for ever)."""
         rest = self._cancel_rest()
+        deadline = time.monotonic() + seconds
         for handle in rest:
             if not handle._runtime.gone:
-                handle._outcome.wait_blocking(seconds)
+                left = -1 if seconds < 0 else max(0.0, deadline - time.monotonic())
+                handle._outcome.wait_blocking(left)
         _report_rest(rest)
 
     # -- in a task ----------------------------------------------------------------------------
@@ -183,7 +187,7 @@ class MapConcurrent(Generic[A, R]):
         return self
 
     async def __anext__(self) -> R:
-        me = self._enter()
+        self._enter()
         try:
             if self._over:
                 raise StopAsyncIteration
@@ -200,15 +204,15 @@ class MapConcurrent(Generic[A, R]):
                 await self._end()
                 raise
         finally:
-            self._leave(me)
+            self._leave()
 
     async def aclose(self) -> None:
         """Cancel what is left, and wait for its end. In a task."""
-        me = self._enter()
+        self._enter()
         try:
             await self._end()
         finally:
-            self._leave(me)
+            self._leave()
 
     async def __aenter__(self) -> Self:
         return self
@@ -222,6 +226,7 @@ class MapConcurrent(Generic[A, R]):
         await self.aclose()
 
     async def _end(self) -> None:
+        """Cancel what is left and wait for its end, in a task."""
         rest = self._cancel_rest()
         with CancelScope(shield=True):
             for handle in rest:
@@ -230,13 +235,13 @@ class MapConcurrent(Generic[A, R]):
 
     # -- both -----------------------------------------------------------------------------------
 
-    def _enter(self) -> object:
+    def _enter(self) -> None:
+        """ValueError if another thread or task is inside."""
         me = object()
         if self._turn.setdefault(None, me) is not me:
             raise ValueError("another thread or task is iterating over this map_concurrent()")
-        return me
 
-    def _leave(self, me: object) -> None:
+    def _leave(self) -> None:
         self._turn.pop(None, None)
 
     def _begin(self) -> None:
@@ -273,6 +278,7 @@ class MapConcurrent(Generic[A, R]):
         self._ended.no_more()
 
     def _value(self, handle: Any) -> R:
+        """What a call that was taken out has returned, or raise its error."""
         if handle is None:
             raise StopIteration
         if self._pump is not None:
@@ -285,6 +291,7 @@ class MapConcurrent(Generic[A, R]):
             del handle  # the traceback would lead back to the error
 
     def _cancel_rest(self) -> list[JoinHandle[Any]]:
+        """Nothing more begins; return what has to end."""
         self._over = True
         pump, rest = self._pump, self._ended.cancel(_LEFT)
         if pump is None or pump.done():
