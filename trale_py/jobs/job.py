@@ -93,18 +93,7 @@ def spawn_blocking(  # type: ignore[misc]  # a ParamSpec has no keyword of ours
         with ProcessPoolExecutor() as processes:
             print(spawn_blocking(is_prime, 2**61 - 1, executor=processes).join())
     """
-    if inspect.iscoroutinefunction(fn):
-        raise TypeError(
-            f"fn must be a plain function, not {fn!r}: use spawn() for a coroutine function"
-        )
-    if not callable(fn):
-        raise TypeError(f"fn must be a function, not {fn!r}: did you pass fn() instead of fn?")
-    if executor is not None and not callable(getattr(executor, "submit", None)):
-        raise TypeError(f"executor must be a concurrent.futures.Executor, not {executor!r}")
-    if limiter is not None and executor is not None:
-        raise TypeError("limiter bounds the calls in the runtime's own threads, not in an executor")
-    if limiter is not None and not callable(getattr(limiter, "acquire_on_behalf_of", None)):
-        raise TypeError(f"limiter must be a CapacityLimiter, not {limiter!r}")
+    _check(fn, executor, limiter)
     runtime = current.runtime()
     runtime.ensure_running()
     job: BlockingCall[Any] | SubmittedCall[Any]
@@ -126,6 +115,22 @@ def spawn_blocking(  # type: ignore[misc]  # a ParamSpec has no keyword of ours
         # The task may be cancelled before its first step, and then nothing of it runs.
         handle.add_done_callback(lambda _: job.give_up())
     return handle
+
+
+def _check(fn: object, executor: Pool | None, limiter: Limiter | None) -> None:
+    """TypeError for what spawn_blocking() cannot take."""
+    if inspect.iscoroutinefunction(fn):
+        raise TypeError(
+            f"fn must be a plain function, not {fn!r}: use spawn() for a coroutine function"
+        )
+    if not callable(fn):
+        raise TypeError(f"fn must be a function, not {fn!r}: did you pass fn() instead of fn?")
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise TypeError(f"executor must be a concurrent.futures.Executor, not {executor!r}")
+    if limiter is not None and executor is not None:
+        raise TypeError("limiter bounds the calls in the runtime's own threads, not in an executor")
+    if limiter is not None and not callable(getattr(limiter, "acquire_on_behalf_of", None)):
+        raise TypeError(f"limiter must be a CapacityLimiter, not {limiter!r}")
 
 
 async def _limited(limiter: Limiter, job: BlockingCall[T]) -> T:
