@@ -55,6 +55,7 @@ class AioCall(Forgettable, Coroutine[Any, Any, T]):
         self._state = NEW
 
     def _use(self) -> None:
+        """RuntimeError the second time."""
         if self._state == USED:
             raise RuntimeError(f"cannot use {self!r} again: it can be used once only")
         self._state = USED
@@ -70,6 +71,7 @@ class AioCall(Forgettable, Coroutine[Any, Any, T]):
     # -- to be awaited ---------------------------------------------------------------------------
 
     def _begin(self) -> Coroutine[Any, Any, T]:
+        """The coroutine that runs it. TypeError for what can be entered or iterated over only."""
         self._use()
         if not self._is_call() and not inspect.isawaitable(self._what):
             how = "async with" if _is_manager(self._what) else "async for"
@@ -78,6 +80,7 @@ class AioCall(Forgettable, Coroutine[Any, Any, T]):
         return self._steps
 
     async def _run(self) -> T:
+        """A task of trale_py's waits for an asyncio task; asyncio code awaits it directly."""
         from .guest import guest_here
         from .until import outcome_of, until_end
 

@@ -38,6 +38,7 @@ class Companion(Future[None]):
         task.add_done_callback(self._end)
 
     async def _live(self) -> None:
+        """The task's body."""
         # At the runtime's end all services are cancelled, but the asyncio task may still clean up.
         with CancelScope(shield=True):
             await self
@@ -58,6 +59,7 @@ class Companion(Future[None]):
         return self._future
 
     def _end(self, _: object) -> None:
+        """A done-callback of the asyncio task."""
         self._ended = True
         self.cx.waker.wake()
 
@@ -78,6 +80,7 @@ class AsyncioWait(ForeignWait):
         return self._future.done()
 
     def take(self) -> BaseException | None:
+        """The wait is over: what to raise in the task, or None."""
         self._future.remove_done_callback(self._wake)
         return cancelled_by_asyncio(self._future) if self._future.cancelled() else None
 

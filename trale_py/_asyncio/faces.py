@@ -40,6 +40,7 @@ class ManagerFace(Generic[T]):
         self._end: asyncio.Future[None] | None = None  # what the task waits for in the block
 
     async def enter(self) -> T | None:
+        """Return what the manager's entry gives. Cancelled, it is cut off and has ended."""
         guest = guest_here()
         if guest is None:
             self._plain = self._make()
@@ -57,6 +58,7 @@ class ManagerFace(Generic[T]):
         return self._entered or (self._task is not None and self._task.done())
 
     async def exit(self, error: BaseException | None) -> bool:
+        """Have the manager left, and wait for that. Whether it has swallowed ``error``."""
         if self._plain is not None:
             return bool(
                 await self._plain.__aexit__(
@@ -104,6 +106,7 @@ class ManagerFace(Generic[T]):
             await self._block()
 
     async def _block(self) -> None:
+        """The body of the block, for the asyncio task: wait for its end, raise what ended it."""
         cut: asyncio.CancelledError | None = None
         while not self._left:
             self._end = asyncio.get_running_loop().create_future()
@@ -157,6 +160,7 @@ class IteratorFace(AsyncIterator[T]):
             self._busy = False
 
     async def _next(self, guest: Guest) -> T:
+        """Have the task take one item, and wait for it."""
         await checkpoint()
         state = self._state
         if self._task is None:

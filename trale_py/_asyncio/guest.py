@@ -106,6 +106,7 @@ class Guest:
             self.wake()
 
     def _turn(self) -> None:
+        """One turn, as the head of this file has it. Executor's thread."""
         self._published = False  # R67: first of all
         if self._over:
             return
@@ -123,6 +124,7 @@ class Guest:
         self._see_to_next()
 
     def _run(self) -> None:
+        """Rounds of the loop, until nothing is ready or the slice of time is over."""
         loop = self.loop
         end = self.runtime.now_ns() + _SLICE_NS
         for _ in range(_ROUNDS):
@@ -147,6 +149,7 @@ class Guest:
         _tell_sniffio("asyncio")
 
     def _leave(self) -> None:
+        """It is trale_py's again."""
         _tell_sniffio("trale")
         asyncio._set_running_loop(stub)  # type: ignore[arg-type]
         sys.set_asyncgen_hooks(*self._hooks_outside)
@@ -165,6 +168,7 @@ class Guest:
             self._set_alarm()
 
     def _set_alarm(self) -> None:
+        """Have the reactor wake the guest when the loop's next timer is due."""
         scheduled = self.loop._scheduled
         when = scheduled[0]._when if scheduled else math.inf
         if self._alarm is not None and self._alarm.when == when:
@@ -228,6 +232,7 @@ class Guest:
         self.loop.close_for_good("the runtime of this event loop has been shut down")
 
     def _detach(self) -> None:
+        """No more turns, and nothing of it is left in the reactor."""
         self._over = True
         self._drop_alarm()
         self._source.discard(self._bell)

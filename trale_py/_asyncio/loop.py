@@ -135,6 +135,7 @@ class GuestLoop(SignalHandlers, asyncio.SelectorEventLoop):
     # -- what wakes the guest ------------------------------------------------------------------
 
     def _write_to_self(self) -> None:
+        """asyncio's call_soon_threadsafe ends with it."""
         self._turns.wake()
 
     def woken_by_calls(self, woken: bool) -> None:
@@ -160,6 +161,7 @@ class GuestLoop(SignalHandlers, asyncio.SelectorEventLoop):
         return _without_this_frame(timer)
 
     def create_task(self, coro: Any, **options: Any) -> Any:
+        """As asyncio's, also between turns."""
         if self._turns.is_turning or self._task_factory is None:
             task = super().create_task(coro, **options)
         else:  # the factory may run its first step at once
@@ -200,6 +202,7 @@ class GuestLoop(SignalHandlers, asyncio.SelectorEventLoop):
             super().call_exception_handler(context)
 
     async def _make_subprocess_transport(self, *args: Any, **options: Any) -> Any:
+        """As asyncio's; the program is noted, for the loop's end."""
         program = await super()._make_subprocess_transport(*args, **options)  # type: ignore[misc]
         self.programs.add(program)
         return program

@@ -29,6 +29,7 @@ class PoolExecutor(concurrent.futures.Executor):
     def submit(
         self, fn: Callable[..., T], /, *args: Any, **kwargs: Any
     ) -> concurrent.futures.Future[T]:
+        """Have it called in a thread of the pool. From any thread. RuntimeClosed at its end."""
         if self._runtime.gone:
             raise RuntimeClosed(self._runtime.gone)
         call: _Call[T] = _Call(partial(fn, *args, **kwargs), self._pool)
@@ -49,6 +50,7 @@ class _Call(concurrent.futures.Future[T]):
         self.error: BaseException | None = None  # for the pool; a fork's child ends by it
 
     def submit(self) -> None:
+        """On the executor's thread, where a pool's jobs are taken."""
         try:
             self._pool._submit(self)
         except BaseException as error:
@@ -68,6 +70,7 @@ class _Call(concurrent.futures.Future[T]):
             self.set_result(result)
 
     def _fail(self, error: BaseException) -> None:
+        """The call has raised ``error``."""
         if is_a(error, StopIteration):  # no future of asyncio's takes one
             refused = RuntimeError(f"{error!r} was raised in a thread")
             refused.__cause__ = error

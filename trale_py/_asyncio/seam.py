@@ -29,6 +29,7 @@ class Seam:
         return self._companion().future()
 
     def _companion(self) -> Any:
+        """That of the asyncio task that is running; None: there is none."""
         runtime = current.thread.runtime
         if runtime is None or runtime.guest is None:
             return None

@@ -33,6 +33,7 @@ class Until(Future[None]):
         return "an asyncio task"
 
     def look(self, _: object = None) -> None:
+        """It may have happened."""
         if self._waker is not None:
             self._waker.wake()
 
@@ -60,6 +61,7 @@ async def cut_off(task: asyncio.Task[Any], cancelled: Cancelled) -> None:
 
 
 async def end_of(task: asyncio.Task[Any]) -> None:
+    """Wait for its end, whatever that is."""
     until = Until(task.done)
     task.add_done_callback(until.look)
     await until

@@ -257,6 +257,7 @@ class _Driver:
     # -- the task --------------------------------------------------------------------------------
 
     async def _drive(self) -> None:
+        """The task: do what is asked for until there is no more, then close what is open."""
         try:
             while (request := await self._next_request()) is not None:
                 try:
@@ -314,6 +315,7 @@ class _Driver:
             watcher.cancel()
 
     async def _watch(self) -> None:
+        """Let the driver go on when the runtime is being shut down."""
         try:
             await Event().wait()
         finally:

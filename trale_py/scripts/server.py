@@ -234,6 +234,7 @@ class Server:
     # -- the task -------------------------------------------------------------------------------
 
     async def _serve(self, listener: Listener[Any]) -> None:
+        """The task: accept, and wait for the connections."""
         with self._serving:
             async with TaskGroup() as connections:
                 try:
@@ -248,6 +249,7 @@ class Server:
                     listener.close()
 
     async def _accept(self, listener: Listener[Any], connections: TaskGroup) -> None:
+        """Return when the listener is closed."""
         incoming = aiter(listener)
         while True:
             if self._room is not None:
@@ -259,6 +261,7 @@ class Server:
             connections.spawn(self._handle(stream), name=_name(stream))
 
     async def _handle(self, stream: Any) -> None:
+        """The task of one connection."""
         try:
             async with stream:
                 await self._handler(stream)
