@@ -291,7 +291,7 @@ class MapConcurrent(Generic[A, R]):
             del handle  # the traceback would lead back to the error
 
     def _cancel_rest(self) -> list[JoinHandle[Any]]:
-        """Nothing more begins; return what has to end."""
+        """Nothing more begins; return what is still to end."""
         self._over = True
         pump, rest = self._pump, self._ended.cancel(_LEFT)
         if pump is None or pump.done():
