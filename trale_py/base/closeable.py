@@ -95,7 +95,12 @@ class Opening(Coroutine[Any, Any, E]):
         self._coro.close()
 
     def __await__(self) -> Generator[Any, Any, E]:
-        return self._coro.__await__()
+        return self._wait().__await__()
+
+    async def _wait(self) -> E:
+        # By await, which refuses a coroutine that another task awaits already. What a coroutine's
+        # own __await__() returns would go on with it, in the midst of that other await.
+        return await self._coro
 
     async def __aenter__(self) -> E:
         self._opened = await self._coro
