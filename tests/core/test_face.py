@@ -379,6 +379,79 @@ def test_H14_all_that_swallow_end_within_one_grace(run_script: Script) -> None:
     assert result.stderr.count("did not end within 0.3 s") == 4
 
 
+def test_H14_those_without_a_thread_end_side_by_side(run_script: Script) -> None:
+    """What does not end in one of them takes no time from the others, nor does a second one."""
+    result = run_script(
+        """
+        import time
+        from trale_py import Cancelled, CancelScope, Runtime, sleep, yield_now
+        from trale_py.core import process_exit
+        async def swallow():
+            while True:
+                try: await sleep(1000)
+                except Cancelled: pass
+        async def clean(n):
+            try: await sleep(1000)
+            finally:
+                with CancelScope(shield=True): await sleep(0.05)
+                print("cleaned", n)
+        kept = [Runtime(thread=False, exit_grace=1.5) for _ in range(3)]
+        for n, rt in enumerate(kept):
+            rt.spawn(swallow())
+            rt.spawn(clean(n))
+            rt.run(yield_now())
+        begin = time.monotonic()
+        process_exit.at_exit.append(lambda: print(1.5 <= time.monotonic() - begin < 3))
+        """
+    )
+    assert result.returncode == 0, result.stderr
+    *cleaned, in_time = result.stdout.splitlines()
+    assert sorted(cleaned) == ["cleaned 0", "cleaned 1", "cleaned 2"]
+    assert in_time == "True"
+    assert result.stderr.count("are abandoned (1)") == 3
+
+
+def test_H14_a_ctrl_c_ends_the_turns_at_once(run_script: Script) -> None:
+    result = run_script(
+        """
+        import os, signal
+        from trale_py import Cancelled, Runtime, sleep, yield_now
+        async def swallow():
+            while True:
+                try: await sleep(1000)
+                except Cancelled: os.kill(os.getpid(), signal.SIGINT)
+        kept = [Runtime(thread=False, exit_grace=1000) for _ in range(3)]
+        for rt in kept:
+            rt.spawn(swallow())
+            rt.run(yield_now())
+        """
+    )
+    assert result.returncode == 0, result.stderr  # and not killed, long before the grace is over
+
+
+def test_H14_one_of_the_turns_is_in_the_run_of_another_thread(run_script: Script) -> None:
+    result = run_script(
+        """
+        import threading
+        from trale_py import Runtime, sleep, yield_now
+        begun = threading.Event()
+        async def main(n):
+            begun.set()
+            try: await sleep(1000)
+            finally: print("cleaned", n, flush=True)
+        elsewhere, here = Runtime(thread=False), Runtime(thread=False)
+        thread = threading.Thread(target=elsewhere.run, args=(main, 1), daemon=True)
+        threading.excepthook = lambda *_: None  # TaskCancelled
+        thread.start()
+        begun.wait()
+        here.spawn(main(2))
+        here.run(yield_now())
+        """
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert sorted(result.stdout.splitlines()) == ["cleaned 1", "cleaned 2"]
+
+
 def test_the_environment_says_how_long_the_grace_is(run_script: Script) -> None:
     os.environ["TRALE_EXIT_GRACE"] = "0.25"
     try:

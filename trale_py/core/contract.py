@@ -111,6 +111,9 @@ class RuntimeLike(Protocol):
     def shutdown(self, timeout: Duration | None = None) -> None:
         """End it."""
 
+    def take_turn(self, seconds: float) -> None:
+        """If it is not ``threaded``: go on with its end for that long at most."""
+
     def _start_service(self, coro: Any, name: str) -> Any:
         """A task that serves the others, and ends after them; its JoinHandle."""
 

@@ -286,15 +286,19 @@ class Executor:
         """End the run, after this batch. A shutdown that is under way goes on."""
         self._paused = not self._runtime.closing
 
-    def _stay(self) -> None:
-        """Poll until the run, or the runtime, is over."""
+    def _end_turn(self) -> None:
+        """End a turn of an end, after this batch."""
+        self._paused = True
+
+    def _stay(self, *, in_turn: bool = False) -> None:
+        """Poll until the run, the turn or the runtime is over."""
         while True:
             self._loop()
             self._paused = False
             if self._stopping:
                 self._stop_runtime()
                 return
-            if not self._runtime.closing:
+            if in_turn or not self._runtime.closing:
                 return
             go_on_ending(self._runtime)  # R61: the shutdown came with the end of the run
 

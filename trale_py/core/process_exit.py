@@ -58,6 +58,8 @@ def _grace_wanted() -> float:
 GRACE_SECONDS = _grace_wanted()
 # What the logging handlers have at least, when the grace is over.
 _REPORT_SECONDS = 1.0
+# How long one without an executor's thread is driven, before it is the next one's turn.
+_TURN_SECONDS = 0.01
 # When nothing has come of it so long after the grace, no Python code runs any more.
 _STUCK_SECONDS = 2.0
 
@@ -148,6 +150,10 @@ def _shut_down(live: list[RuntimeLike], begun: float) -> None:
     interrupted = False
     for one in live:
         one.start_shutdown()
+    try:
+        _take_turns(live, begun)
+    except KeyboardInterrupt:
+        interrupted = True
     for one in live:
         while True:
             left = 0 if interrupted else max(0, begun + one.exit_grace - time.monotonic())
@@ -165,6 +171,20 @@ def _shut_down(live: list[RuntimeLike], begun: float) -> None:
                 listed(one.left),
                 level=logging.WARNING,
             )
+
+
+def _take_turns(live: list[RuntimeLike], begun: float) -> None:
+    """Have those that only this thread can drive end side by side.
+
+    One after the other, a task of the first that does not end would take the grace of all. No
+    threads can do it: from Python 3.12 on, none can be started here. The last one needs no turns.
+    """
+    waiting = [one for one in live if not one.threaded]
+    while len(waiting) > 1:
+        for one in waiting:
+            one.take_turn(_TURN_SECONDS)
+        now = time.monotonic()
+        waiting = [one for one in waiting if not one.gone and now < begun + one.exit_grace]
 
 
 def end_child(error: BaseException | None) -> NoReturn:

@@ -76,10 +76,11 @@ def _why_not(runtime: Any) -> RuntimeError:
     return RuntimeError("another thread is in a run of this runtime")
 
 
-def drive_to_end(runtime: Any, seconds: float) -> bool:
+def drive_to_end(runtime: Any, seconds: float, *, in_turn: bool = False) -> bool:
     """Be the executor until a runtime that is being shut down has ended.
 
-    For ``seconds`` at most; then what is left is given up. False: another thread is the executor.
+    For ``seconds`` at most; then what is left is given up, or ``in_turn``, left for the next one.
+    False: another thread is the executor.
     """
     ctrl_c = CtrlC(runtime)
     borrowed = Borrowed(runtime, ctrl_c)
@@ -89,7 +90,7 @@ def drive_to_end(runtime: Any, seconds: float) -> bool:
                 return False
             fault = None
             if not runtime._ended.opened:
-                fault = _stay(runtime, borrowed, None, seconds)
+                fault = _stay(runtime, borrowed, None, seconds, in_turn=in_turn)
         finally:
             borrowed.put_back()
     finally:
@@ -121,7 +122,12 @@ def refuse(coro: object, error: BaseException) -> NoReturn:
 
 
 def _stay(
-    runtime: Any, borrowed: Borrowed, main: JoinHandle[Any] | None, seconds: float
+    runtime: Any,
+    borrowed: Borrowed,
+    main: JoinHandle[Any] | None,
+    seconds: float,
+    *,
+    in_turn: bool = False,
 ) -> BaseException | None:
     """Poll until main has ended, else until the runtime has. What has cut it off, if anything."""
     executor = runtime.executor
@@ -134,10 +140,12 @@ def _stay(
             main._outcome.call_when_open(borrowed, executor._pause)
             if main.done():
                 executor._pause()
+        elif in_turn:
+            alarms.append(_alarm(runtime, seconds, executor._end_turn))
         else:
             alarms.append(_alarm(runtime, seconds, executor._stop))
             alarms.append(_alarm(runtime, _PATIENCE_SECONDS, partial(tell_patience, runtime)))
-        executor._stay()
+        executor._stay(in_turn=in_turn)
     except BaseException as fault:
         recover(runtime)
         return fault

@@ -29,7 +29,7 @@ from .outcome import Outcome, name_outcomes
 from .reactor import Reactor
 from .run_queue import RunQueue, make_call
 from .runtime_end import RuntimeEnd, go_on_ending, start_ending
-from .shutdown import shut_down
+from .shutdown import shut_down, take_turn
 from .simulation import Simulation
 from .task import Task
 from .thread_pool import FILES_LIMIT, JOBS_LIMIT, NAMES_LIMIT, BlockingPool
@@ -307,6 +307,10 @@ class Runtime:
     def shutdown(self, timeout: Duration | None = None) -> None:
         """See :meth:`trale_py.Executor.shutdown`."""
         shut_down(self, timeout)
+
+    def take_turn(self, seconds: float) -> None:
+        """If it is not ``threaded``: go on with its end for that long at most. At the exit."""
+        take_turn(self, seconds)
 
     def services(self) -> list[Task]:
         return list(self._services.values())

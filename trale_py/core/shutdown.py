@@ -62,6 +62,12 @@ def shut_down(runtime: Any, timeout: Duration | None) -> None:
     flush(min(limit - time.monotonic(), _REPORT_SECONDS))
 
 
+def take_turn(runtime: Any, seconds: float) -> None:
+    """Drive the end of a runtime that has no executor's thread, for ``seconds`` at most."""
+    if not drive_to_end(runtime, seconds, in_turn=True):
+        runtime._ended.wait_blocking(seconds)
+
+
 def _drive_to_end(runtime: Any, limit: float) -> bool:
     """The end of a runtime whose executor is the thread that is in a run: this one, or another.
 
