@@ -425,10 +425,10 @@ def test_the_running_loop_of_a_jupyter_cell_is_put_back() -> None:
 # -- signals --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("signum", [signal.SIGUSR1, signal.SIGTERM, signal.SIGALRM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGALRM])
 def test_a_handler_runs_while_nothing_is_ready(here: Runtime, signum: int) -> None:
     def handler(*_: object) -> None:
-        took.append(time.monotonic() - sent[0])
+        took.append(time.monotonic() - sent[-1])
         event.set()
 
     def send() -> None:
@@ -437,14 +437,16 @@ def test_a_handler_runs_while_nothing_is_ready(here: Runtime, signum: int) -> No
 
     took: list[float] = []
     sent: list[float] = []
-    event = Event()
     before = signal.signal(signum, handler)
     try:
-        threading.Timer(0.05, send).start()
-        here.run(event.wait())
+        for _ in range(5):
+            event = Event()
+            threading.Timer(0.05, send).start()
+            here.run(event.wait())
     finally:
         signal.signal(signum, before)
-    assert took[0] < 1
+    assert min(took) < 0.1
+    assert max(took) < 1  # the machine may be busy
 
 
 def test_H4_a_ctrl_c_cancels_main(here: Runtime) -> None:
@@ -577,9 +579,38 @@ class AtLine(Interleaving):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", [Interleaving, Signal])
+def test_A11_a_handler_that_wakes_and_spawns_anywhere_in_a_run(kind: type[Interleaving]) -> None:
+    """In the executor's own frames too: no deadlock, and neither the wake nor the task is lost."""
+    import trale_py.core as core
+
+    def attempt(at: Callable[[Callable[[], object]], Interleaving]) -> None:
+        async def wait() -> int:
+            await event.wait()
+            return 1
+
+        async def ends() -> list[int]:
+            return [await one for one in handles]
+
+        def ring() -> None:
+            event.set()
+            handles.append(own.spawn(give(2)))
+
+        event = Event()
+        with Runtime(thread=False) as own:
+            handles = [own.spawn(wait())]
+            place = at(ring)
+            place.run(lambda: own.run(sleep, 0.0001))
+            if place.happened:
+                assert own.run(ends) == [1, 2]
+
+    assert everywhere(core, attempt, kind) > 30
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of coroutines whose spawn was cut off
 @pytest.mark.parametrize("kind", [AtLine, Signal])
-def test_H5_a_handler_that_raises_anywhere_in_a_run(
+def test_H5_R62_a_handler_that_raises_anywhere_in_a_run(
     kind: type[Interleaving], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run ends in order, whichever line it cuts off: each handle is settled, all is put back.
@@ -600,6 +631,9 @@ def test_H5_a_handler_that_raises_anywhere_in_a_run(
         handles.append(one)
         return await one
 
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    wakeup = signal.set_wakeup_fd(theirs.fileno())
     handles: list[JoinHandle[Any]] = []
     before = borrowed()
 
@@ -639,6 +673,9 @@ def test_H5_a_handler_that_raises_anywhere_in_a_run(
         finally:
             gc.enable()
             gc.collect()
+            signal.set_wakeup_fd(wakeup)
+            ours.close()
+            theirs.close()
 
 
 # -- the process ----------------------------------------------------------------------------------

@@ -106,20 +106,31 @@ def _set_sniffio(name: str | None) -> None:
 
 
 class SignalWatch:
-    """Has the executor, which is the main thread, come up when a signal has come."""
+    """Has the executor, which is the main thread, come up when a signal has come.
+
+    R62: ``signal`` tells its wakeup fd only when another is set. A handler that raises may come
+    between that call and the store of what it told::
+
+        start: set_wakeup_fd(ours)         a handler raises; what was there before is in no variable
+        close: set_wakeup_fd(-1)
+
+    The program would never get its own fd back. So one C call sets it and stores what it told.
+    """
 
     def __init__(self, runtime: Any) -> None:
         self._runtime = runtime
         self._inner, self._outer = socket.socketpair()
         self._inner.setblocking(False)
         self._outer.setblocking(False)
-        self._previous = -1
+        self._before: list[int] = []  # the wakeup fd that ours has replaced, once it has
+        self._after: list[int] = []  # the one that was there at the close
         self._fd = -1
         self._registration: Registration | None = None
 
     def start(self) -> None:
         self._fd = self._outer.fileno()
-        self._previous = signal.set_wakeup_fd(self._fd, warn_on_full_buffer=False)
+        replace = partial(signal.set_wakeup_fd, warn_on_full_buffer=False)
+        self._before.extend(map(replace, (self._fd,)))
         self._arm()
 
     def _arm(self) -> None:
@@ -136,16 +147,17 @@ class SignalWatch:
             return
         with contextlib.suppress(BlockingIOError):
             while data := self._inner.recv(4096):
-                if self._previous >= 0:
+                if self._before[0] >= 0:
                     with contextlib.suppress(OSError):
-                        os.write(self._previous, data)
+                        os.write(self._before[0], data)
         self._arm()
 
     def close(self) -> None:
-        if self._fd >= 0:
-            now = signal.set_wakeup_fd(self._previous)
-            if now != self._fd:  # other code has set one meanwhile: it stays
-                signal.set_wakeup_fd(now)
+        if self._before and self._fd >= 0:
+            if not self._after:
+                self._after.extend(map(signal.set_wakeup_fd, self._before))
+            if self._after[0] != self._fd:  # other code has set one meanwhile: it stays
+                signal.set_wakeup_fd(self._after[0])
         self._fd = -1
         if self._registration is not None and not self._runtime.gone:
             self._registration.cancel()
