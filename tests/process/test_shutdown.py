@@ -188,7 +188,7 @@ def test_A16_a_limit_that_comes_in_the_midst_of_a_long_batch(runtime: Runtime) -
 def test_after_two_seconds_it_names_once_what_it_waits_for(
     runtime: Runtime, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutdown_module, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(shutdown_module, "PATIENCE_SECONDS", 0.05)
     go = Event()
 
     async def stubborn() -> None:

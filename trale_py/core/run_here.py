@@ -24,13 +24,10 @@ from .future import Future
 from .join import JoinHandle
 from .latch import freeze_daemon
 from .run_queue import make_call
-from .runtime_end import start_ending, tell_patience
+from .runtime_end import PATIENCE_SECONDS, start_ending, tell_patience
 from .task import Task
 
 T = TypeVar("T")
-
-# After this time a shutdown says which tasks it waits for.
-_PATIENCE_SECONDS = 2.0
 
 
 def run(runtime: Any, main: object, args: tuple[Any, ...]) -> Any:
@@ -144,7 +141,7 @@ def _stay(
             alarms.append(_alarm(runtime, seconds, executor._end_turn))
         else:
             alarms.append(_alarm(runtime, seconds, executor._stop))
-            alarms.append(_alarm(runtime, _PATIENCE_SECONDS, partial(tell_patience, runtime)))
+            alarms.append(_alarm(runtime, PATIENCE_SECONDS, partial(tell_patience, runtime)))
         executor._stay(in_turn=in_turn)
     except BaseException as fault:
         recover(runtime)

@@ -24,6 +24,9 @@ from .outcome import Outcome
 from .run_queue import make_call
 from .task import Task
 
+# After this time a shutdown says which tasks it waits for.
+PATIENCE_SECONDS = 2.0
+
 
 def start_ending(runtime: Any) -> None:
     """Cancel everything; when all tasks have ended, the rest follows. Executor's thread.

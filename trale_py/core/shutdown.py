@@ -16,16 +16,13 @@ from ..base.errors import WouldDeadlock
 from ..base.log import flush
 from . import current
 from .run_here import drive_to_end
-from .runtime_end import tell_patience
+from .runtime_end import PATIENCE_SECONDS, tell_patience
 
 # How long shutdown() waits for the executor to look up, once its time is over. If a task does
 # not give way for that long, it is taken to be stuck.
 _STUCK_SECONDS = 0.25
 
 _END_SECONDS = 20.0
-
-# After this time it says which tasks it waits for.
-_PATIENCE_SECONDS = 2.0
 
 # How long it waits for the logging handlers, which may never return.
 _REPORT_SECONDS = 2.0
@@ -91,11 +88,11 @@ def _drive_to_end(runtime: Any, limit: float) -> bool:
 
 def _wait_for_end(runtime: Any, seconds: float) -> bool:
     """False: the executor does not end, even when told to."""
-    if not 0 <= seconds <= _PATIENCE_SECONDS:
-        if runtime._ended.wait_blocking(_PATIENCE_SECONDS):
+    if not 0 <= seconds <= PATIENCE_SECONDS:
+        if runtime._ended.wait_blocking(PATIENCE_SECONDS):
             return True
         tell_patience(runtime)
-        seconds = max(seconds - _PATIENCE_SECONDS, -1)
+        seconds = max(seconds - PATIENCE_SECONDS, -1)
     if runtime._ended.wait_blocking(seconds):
         return True
     runtime.executor._stop()  # in the midst of a batch; and the next line, if it sleeps
