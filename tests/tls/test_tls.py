@@ -521,6 +521,28 @@ def test_J9_any_error_of_a_transport_is_raised_again(client: ssl.SSLContext) -> 
     block_on(main())
 
 
+def test_J9_what_came_before_a_fault_is_not_lost_by_a_shutdown(
+    certificates: Certificates, client: ssl.SSLContext
+) -> None:
+    """shutdown() decrypts what is there, and may find the fault in it."""
+
+    async def main() -> None:
+        ours, theirs = await pair(certificates, client)
+        with ours, theirs:
+            await theirs.write_all(b"x")
+            assert await ours.read() == b"x"  # the tickets have come, too
+            theirs._engine.write(memoryview(b"before the fault"))
+            garbage = b"\x17\x03\x03\x00\x20" + b"x" * 32
+            ours._engine.receive(theirs._engine.unsent + garbage)
+            with pytest.raises(ssl.SSLError):
+                await ours.shutdown()
+            assert await ours.read() == b"before the fault"
+            with pytest.raises(ssl.SSLError):
+                await ours.read()
+
+    block_on(main())
+
+
 def test_J10_a_cancelled_handshake_closes_the_connection(client: ssl.SSLContext) -> None:
     async def main() -> None:
         with TcpListener.bind("127.0.0.1:0") as listener:
@@ -682,6 +704,11 @@ def test_tls_in_tls(certificates: Certificates, client: ssl.SSLContext) -> None:
         (lambda: tls.start_tls("x"), TypeError, "stream must be a byte stream"),
         (lambda: tls.TlsListener("x", None), TypeError, "listener must have accept"),
         (lambda: tls.TlsListener(TcpListener, "x"), TypeError, "context must be"),
+        (
+            lambda: tls.TlsListener(TcpListener, ssl.create_default_context()),
+            ValueError,
+            "context must be a server's",
+        ),
     ],
 )
 def test_bad_arguments_are_refused_at_the_call(call: Any, error: Any, says: str) -> None:

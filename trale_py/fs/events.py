@@ -215,10 +215,11 @@ class FileWatch:
         """Watch a folder and those in it; what is in them, and whether it is a folder."""
         found: list[tuple[str, bool]] = []
         folders = [folder]
-        while folders and self._inotify is not None:
+        # Read once for each: its task may close it meanwhile, and then this is over.
+        while folders and (inotify := self._inotify) is not None:
             path = folders.pop()
             try:
-                self._paths.setdefault(self._inotify.add(path, follow=False), path)
+                self._paths.setdefault(inotify.add(path, follow=False), path)
                 inside = list(self._scan(path))
             except (FileNotFoundError, NotADirectoryError, PermissionError):
                 continue  # it is gone again, or not for us

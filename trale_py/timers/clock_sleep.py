@@ -11,6 +11,7 @@ anew. So a sleep that begins or wakes while the clock is being set is never earl
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Coroutine
@@ -95,10 +96,16 @@ class ClockSleep(Operation[None]):
         timer, self._timer = self._timer, None
         if timer is None:
             return
-        if self._runtime.gone:
-            os.close(timer)
-        else:  # after what cancel() does, in whatever thread this is
-            self._runtime.call_on_executor(lambda: os.close(timer))
+        left = [timer]  # popped once
+
+        def close() -> None:
+            with contextlib.suppress(IndexError):
+                os.close(left.pop())
+
+        # After what cancel() does, in whatever thread this is.
+        self._runtime.call_on_executor(close)
+        if self._runtime.gone:  # now or just before: nothing published would be called
+            close()
 
     def __repr__(self) -> str:
         left = max(0, self._deadline - time.clock_gettime_ns(self._clock)) // 10**6

@@ -75,22 +75,23 @@ class TlsEngine:
         self._collect()
         return written
 
-    def close_notify(self) -> bytes:
+    def read_all(self, into: bytearray) -> None:
+        """Decrypt all that is there. ssl.SSLError: what came before the fault is in ``into``."""
+        while data := self.read(_RECORD):
+            into += data
+
+    def close_notify(self) -> None:
         """Say that nothing more will be written. The peer's answer is not waited for.
 
-        Returns what was there to read: after it has said so, OpenSSL looks for the peer's answer,
-        and takes other data for an error.
+        First ``read_all``: after it has said so, OpenSSL looks for the peer's answer, and takes
+        other data for an error.
         """
-        unread = bytearray()
-        while data := self.read(_RECORD):
-            unread += data
         try:
             self._ssl.unwrap()
         except ssl.SSLWantReadError:
             pass
         finally:
             self._collect()
-        return bytes(unread)
 
     def _collect(self) -> None:
         if self._outgoing.pending:

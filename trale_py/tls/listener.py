@@ -54,6 +54,10 @@ class TlsListener(Closing):
             raise TypeError(f"listener must have accept(), as a TcpListener; {listener!r} has not")
         if not isinstance(context, ssl.SSLContext):
             raise TypeError(f"context must be an ssl.SSLContext, not {context!r}")
+        if context.protocol == ssl.PROTOCOL_TLS_CLIENT:
+            raise ValueError(
+                "context must be a server's, as ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)"
+            )
         to_ns(handshake_timeout, "handshake_timeout")
         self._listener = listener
         self._context = context

@@ -209,7 +209,8 @@ class TlsStream(ByteStream):
         self._check_whole()
         if not self._ended:
             self._ended = True
-            self._io.buffer.extend(self._engine.close_notify())
+            self._engine.read_all(self._io.buffer)
+            self._engine.close_notify()
         with contextlib.suppress(ConnectionError):  # the peer has gone: it needs no goodbye
             await self._flush()
 
