@@ -18,7 +18,7 @@ class TlsEngine:
     and a write would need to wait for a read. So after the handshake a write never needs input.
     """
 
-    __slots__ = ("_incoming", "_outgoing", "_peer_ended", "_ssl", "unsent")
+    __slots__ = ("_incoming", "_outgoing", "_peer_ended", "_ssl", "failure", "unsent")
 
     def __init__(
         self,
@@ -33,6 +33,7 @@ class TlsEngine:
         self._ssl = context.wrap_bio(
             self._incoming, self._outgoing, server_side, server_hostname, session
         )
+        self.failure: OSError | None = None  # ssl.SSLError is one, too; nothing goes on after it
         self._peer_ended = False  # its close_notify was read
         self.unsent: bytes = b""  # for the peer; what is sent must be taken off its beginning
 
@@ -66,12 +67,19 @@ class TlsEngine:
             return None
         except ssl.SSLZeroReturnError:
             data = b""
+        except ssl.SSLError as error:
+            self.failure = error
+            raise
         self._peer_ended = not data
         return data
 
     def write(self, data: memoryview) -> int:
         """Encrypt the beginning of ``data``; returns how much of it."""
-        written = self._ssl.write(data)
+        try:
+            written = self._ssl.write(data)
+        except ssl.SSLError as error:
+            self.failure = error
+            raise
         self._collect()
         return written
 

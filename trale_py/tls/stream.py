@@ -66,7 +66,6 @@ class TlsStream(ByteStream):
         self._sending: Mutex[None] = Mutex()  # one at a time, so that records stay in their order
         self._ended = False  # close_notify was sent
         self._cut_off = False  # a write was, after it was encrypted
-        self._failure: OSError | None = None  # ssl.SSLError is one, too
 
     @property
     def transport(self) -> ByteStream:
@@ -139,7 +138,7 @@ class TlsStream(ByteStream):
                 await self._handshake_in_time()
             except BaseException as error:
                 if isinstance(error, OSError):
-                    self._failure = error
+                    self._engine.failure = error
                 self._transport.close()
                 raise
             self._handshaking = None
@@ -170,13 +169,9 @@ class TlsStream(ByteStream):
             await self.do_handshake()
         engine = self._engine
         self._check_whole()
-        try:
-            while (data := engine.read(n)) is None:
-                if not await self._receive():
-                    return self._ragged_end()
-        except ssl.SSLError as error:
-            self._failure = error
-            raise
+        while (data := engine.read(n)) is None:
+            if not await self._receive():
+                return self._ragged_end()
         return data
 
     def _ragged_end(self) -> bytes:
@@ -231,9 +226,9 @@ class TlsStream(ByteStream):
     # -- both ------------------------------------------------------------------------------------
 
     def _check_whole(self) -> None:
-        if self._failure is not None:
+        if self._engine.failure is not None:
             # Each raise adds frames to the traceback: start from none.
-            raise BaseException.with_traceback(self._failure, None)
+            raise BaseException.with_traceback(self._engine.failure, None)
 
     def _check_open(self) -> None:
         if self._io.closed:
