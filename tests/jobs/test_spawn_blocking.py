@@ -340,9 +340,14 @@ def test_race_and_gather_do_not_wait_for_the_job(gate: Gate) -> None:
     async def fail() -> None:
         raise ValueError("enough")
 
-    assert block_on(race(sleep(0), spawn_blocking(gate.job))) is None
+    jobs = [spawn_blocking(gate.job), spawn_blocking(gate.job)]
+    assert block_on(race(sleep(0), jobs[0])) is None
     with pytest.raises(ValueError, match="enough"):
-        block_on(gather(fail(), spawn_blocking(gate.job)))
+        block_on(gather(fail(), jobs[1]))
+    assert not any(job.done() for job in jobs)
+    gate.leave.set()
+    for job in jobs:
+        job.join(TIMEOUT)
 
 
 def test_in_a_group(gate: Gate) -> None:
