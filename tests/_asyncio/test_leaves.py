@@ -45,11 +45,13 @@ def test_each_is_awaited_or_refused_by_name(name: str, world: World) -> None:
     """What needs a group or a scope around it is refused, and "await spawn(...)" is the way."""
 
     async def theirs() -> str:
-        give_back(await asyncio.wait_for(ALL[name](world), 20))
+        with contextlib.suppress(OSError):  # of its own: there is no such file, and no TLS there
+            give_back(await asyncio.wait_for(ALL[name](world), 20))
         return "ended"
 
     async def spawns() -> str:
-        await spawn(_await(ALL[name](world)))
+        with contextlib.suppress(OSError):
+            await spawn(_await(ALL[name](world)))
         return "spawned"
 
     try:

@@ -438,7 +438,7 @@ def test_H14_one_of_the_turns_is_in_the_run_of_another_thread(run_script: Script
         async def main(n):
             begun.set()
             try: await sleep(1000)
-            finally: print("cleaned", n, flush=True)
+            finally: print(f"cleaned {n}\\n", end="", flush=True)  # by two threads: in one piece
         elsewhere, here = Runtime(thread=False), Runtime(thread=False)
         thread = threading.Thread(target=elsewhere.run, args=(main, 1), daemon=True)
         threading.excepthook = lambda *_: None  # TaskCancelled

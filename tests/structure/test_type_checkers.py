@@ -18,6 +18,7 @@ from tests.core.test_leaf import public_operations
 ARGUMENTS = """
 from datetime import datetime
 from trale_py import *
+from trale_py import fs, process, tls
 from trale_py.channel import *
 
 async def coro() -> None: ...
@@ -32,10 +33,17 @@ async def main(
     pipe_end: FdStream, unix: UnixStream, unix_listener: UnixListener, notes: UnixDatagram,
     packets: Socket,
     bounded: BoundedSemaphore, limiter: CapacityLimiter, stop: StopToken, jobs: JoinSet[int],
-    server: Server,
+    server: Server, file: fs.File, program: process.Process,
+    secure: tls.TlsStream, secure_listener: tls.TlsListener,
 ) -> None:
 """
-STREAMS = [("TcpStream", "stream"), ("FdStream", "pipe_end"), ("UnixStream", "unix")]
+STREAMS = [
+    ("TcpStream", "stream"),
+    ("FdStream", "pipe_end"),
+    ("UnixStream", "unix"),
+    ("File", "file"),
+    ("TlsStream", "secure"),
+]
 FACE = [
     ("read", ""),
     ("readinto", "bytearray(1)"),
@@ -76,6 +84,39 @@ FORGOTTEN = {
     "Socket.recvmsg": "packets.recvmsg(1)",
     "Socket.send": "packets.send(b'x')",
     "Socket.sendmsg": "packets.sendmsg([b'x'])",
+    "File.pread": "file.pread(1, 0)",
+    "File.pwrite": "file.pwrite(b'x', 0)",
+    "File.read_to_end": "file.read_to_end()",
+    "File.seek": "file.seek(0)",
+    "File.stat": "file.stat()",
+    "File.sync": "file.sync()",
+    "File.tell": "file.tell()",
+    "File.truncate": "file.truncate(0)",
+    "fs.chmod": "fs.chmod('/file', 0)",
+    "fs.exists": "fs.exists('/file')",
+    "fs.is_dir": "fs.is_dir('/file')",
+    "fs.is_file": "fs.is_file('/file')",
+    "fs.link": "fs.link('/file', '/other')",
+    "fs.listdir": "fs.listdir('/')",
+    "fs.lstat": "fs.lstat('/file')",
+    "fs.mkdir": "fs.mkdir('/folder')",
+    "fs.read_bytes": "fs.read_bytes('/file')",
+    "fs.readlink": "fs.readlink('/file')",
+    "fs.remove": "fs.remove('/file')",
+    "fs.remove_tree": "fs.remove_tree('/folder')",
+    "fs.rename": "fs.rename('/file', '/other')",
+    "fs.rmdir": "fs.rmdir('/folder')",
+    "fs.scandir": "fs.scandir('/')",
+    "fs.stat": "fs.stat('/file')",
+    "fs.symlink": "fs.symlink('/file', '/other')",
+    "fs.utime": "fs.utime('/file')",
+    "fs.write_bytes": "fs.write_bytes('/file', b'x')",
+    "Process.wait": "program.wait()",
+    "process.run": "process.run(['true'])",
+    "TlsListener.accept": "secure_listener.accept()",
+    "TlsStream.do_handshake": "secure.do_handshake()",
+    "tls.connect": "tls.connect('localhost:1')",
+    "tls.start_tls": "tls.start_tls(stream)",
     "UdpSocket.recv_from": "udp.recv_from()",
     "UdpSocket.recv": "udp.recv()",
     "UdpSocket.recv_many": "udp.recv_many(1)",
@@ -111,7 +152,7 @@ FORGOTTEN = {
     "TaskGroup.start": "group.start(started)",
 }
 # These return something to await or to enter, which both checkers take for more than a coroutine.
-OF_TWO_KINDS = {"RwLock.read", "RwLock.write"}
+OF_TWO_KINDS = {"RwLock.read", "RwLock.write", "File.create", "File.open", "Process.spawn"}
 
 FINE = [
     "await sleep(1)",
