@@ -19,7 +19,7 @@ help:
 	@echo "make test    the tests, on $(PYTHON); four minutes"
 	@echo "make quick   the tests without the slow ones and some long files; under a minute"
 	@echo "make check   all that CI runs: format, lint, types, C under sanitizers, and the tests on"
-	@echo "             every Python; 25 minutes"
+	@echo "             every Python; 15 minutes"
 	@echo "make check-all  more of it: every test on every Python and both engines, and the package"
 	@echo "make check-c the native engine without Python: sanitizers, all interleavings"
 	@echo "make check-asan  the tests on an extension with address and undefined sanitizer"
